@@ -1,0 +1,99 @@
+"""The sessions: ``bench`` is the front door, ``tests`` the tests.
+
+A session installs what it needs and nothing else, at the versions of ``constraints.txt``.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+
+CONSTRAINTS = "constraints.txt"
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+SAVING_S = 20.0
+"""Time a run gets after Ctrl-C to stop its worker and write down what it has."""
+
+
+def install(session: nox.Session, *what: str) -> None:
+    """Install at the tested versions."""
+    session.install(*what, "--constraint", CONSTRAINTS)
+
+
+def group(name: str) -> tuple[str, ...]:
+    """The requirements of a dependency group: ``--group`` needs a newer pip than some have."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+@nox.session(reuse_venv=True)
+def bench(session: nox.Session) -> None:
+    """Run the benchmark: every argument goes to ``deploymark run``."""
+    install(session, "--editable", ".")
+    extras = session.run(
+        "deploymark", "list", *session.posargs, "--requires", silent=True, stderr=None
+    )
+    # A dry run of nox, or a matrix that needs no backend of ours.
+    if extras and extras.strip():
+        install(session, "--editable", f".[{extras.strip()}]")
+    session.run(
+        "deploymark",
+        "run",
+        *session.posargs,
+        interrupt_timeout=SAVING_S,
+        terminate_timeout=SAVING_S,
+    )
+
+
+@nox.session(reuse_venv=True)
+def tests(session: nox.Session) -> None:
+    """Run all tests, or those that the arguments select."""
+    install(session, "--editable", ".[all]", *group("tests"))
+    session.run("pytest", *(session.posargs or ["tests"]))
+
+
+@nox.session(reuse_venv=True)
+def unit(session: nox.Session) -> None:
+    """Run the tests that need no runtime and no framework, and install neither."""
+    install(session, "--editable", ".", *group("tests"))
+    session.run("pytest", "-m", "not heavy and not real", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    install(session, *group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def types(session: nox.Session) -> None:
+    """Check types."""
+    install(session, "--editable", ".", *group("types"))
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Compile ``constraints.txt`` anew: ``--upgrade`` takes newer versions."""
+    session.install("uv")
+    groups = [f"--group={name}" for name in PYPROJECT["dependency-groups"]]
+    session.run(
+        "uv",
+        "pip",
+        "compile",
+        "pyproject.toml",
+        "--all-extras",
+        *groups,
+        "--universal",
+        "--python-version=3.11",
+        "--no-header",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        f"--output-file={CONSTRAINTS}",
+        *session.posargs,
+        silent=True,
+    )

@@ -1,0 +1,197 @@
+"""The road has one direction, and the worker's side fits the interpreter of any runtime."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+OURS = ("backends", "bench", "reports")
+
+REPORTS_MAY_READ = {"bench", "bench.errors", "bench.results"}
+
+WORKER_SIDE = (
+    "bench/__init__.py",
+    "bench/worker.py",
+    "bench/letterbox.py",
+    "bench/detections.py",
+    "bench/measure/*.py",
+    "backends/*.py",
+)
+
+WORKER_PYTHON = (3, 10)
+
+NEWER_THAN_WORKER_PYTHON = {
+    "tomllib",
+    "contextlib.chdir",
+    "datetime.UTC",
+    "enum.StrEnum",
+    "hashlib.file_digest",
+    "typing.LiteralString",
+    "typing.Never",
+    "typing.NotRequired",
+    "typing.Required",
+    "typing.Self",
+    "typing.TypeVarTuple",
+    "typing.Unpack",
+    "typing.assert_never",
+    "typing.assert_type",
+    "typing.override",
+}
+
+
+def is_type_checking(node: ast.stmt) -> bool:
+    """Whether this is an ``if TYPE_CHECKING:``, which never runs."""
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def statements(body: list[ast.stmt], *, deep: bool) -> Iterator[ast.stmt]:
+    """The statements that run on import and, where ``deep``, those inside functions, too."""
+    for node in body:
+        yield node
+        if is_type_checking(node):
+            yield from statements(node.orelse, deep=deep)  # type: ignore[attr-defined]
+            continue
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not deep:
+            continue
+        for field in ("body", "orelse", "finalbody"):
+            yield from statements(getattr(node, field, []), deep=deep)
+        for handler in [*getattr(node, "handlers", []), *getattr(node, "cases", [])]:
+            yield from statements(handler.body, deep=deep)
+
+
+def imports(tree: ast.Module, *, deep: bool) -> set[str]:
+    """Dotted names that a module imports: ``from a import b`` gives ``a.b``."""
+    found: set[str] = set()
+    for node in statements(tree.body, deep=deep):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import: {ast.unparse(node)}"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def module_name(path: Path) -> str:
+    """``bench/measure/latency.py`` → ``bench.measure.latency``."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    module_name(path): path for package in OURS for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def owner(name: str) -> str:
+    """The module of ours that a dotted name belongs to, or an empty string."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def our_imports(module: str, *, deep: bool = True) -> set[str]:
+    """Modules of ours that a module imports."""
+    return {owner(name) for name in imports(tree_of(MODULES[module]), deep=deep)} - {"", module}
+
+
+def worker_side() -> list[Path]:
+    return sorted({path for pattern in WORKER_SIDE for path in ROOT.glob(pattern)})
+
+
+def test_backends_know_nothing_of_bench() -> None:
+    strangers = {
+        module: sorted(name for name in our_imports(module) if not name.startswith("backends"))
+        for module in MODULES
+        if module.startswith("backends")
+    }
+    assert not {module: names for module, names in strangers.items() if names}
+
+
+def test_reports_read_results_and_nothing_else() -> None:
+    strangers = {
+        module: sorted(
+            name
+            for name in our_imports(module) - REPORTS_MAY_READ
+            if not name.startswith("reports")
+        )
+        for module in MODULES
+        if module.startswith("reports")
+    }
+    assert not {module: names for module, names in strangers.items() if names}
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    graph = {module: our_imports(module) for module in MODULES}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
+
+
+def test_no_module_takes_the_private_names_of_another() -> None:
+    taken = {
+        module: sorted(
+            name
+            for name in imports(tree_of(path), deep=True)
+            if name.partition(".")[0] in OURS
+            and any(part.startswith("_") and part != "__version__" for part in name.split("."))
+        )
+        for module, path in MODULES.items()
+    }
+    assert not {module: names for module, names in taken.items() if names}
+
+
+def test_every_pattern_of_the_worker_side_finds_a_file() -> None:
+    assert not [pattern for pattern in WORKER_SIDE if not list(ROOT.glob(pattern))]
+
+
+@pytest.mark.parametrize("path", worker_side(), ids=module_name)
+def test_worker_side_is_python_3_10(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source, str(path), feature_version=WORKER_PYTHON)
+    assert not imports(tree, deep=True) & NEWER_THAN_WORKER_PYTHON
+    named = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not named & NEWER_THAN_WORKER_PYTHON
+
+
+@pytest.mark.parametrize("path", worker_side(), ids=module_name)
+def test_worker_side_imports_numpy_and_the_standard_library(path: Path) -> None:
+    roots = {name.partition(".")[0] for name in imports(tree_of(path), deep=False)}
+    allowed = set(sys.stdlib_module_names) | {"numpy", "bench", "backends"}
+    assert not roots - allowed
+
+
+def test_worker_reaches_only_the_worker_side() -> None:
+    """Importing ``bench.worker`` must not pull a module in that needs more than numpy."""
+    allowed = {module_name(path) for path in worker_side()}
+    seen: set[str] = set()
+    waiting = ["bench.worker"]
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            waiting += our_imports(module, deep=False)
+    foreign = {
+        module: sorted(
+            name
+            for name in imports(tree_of(MODULES[module]), deep=False)
+            if name.partition(".")[0] not in {*sys.stdlib_module_names, "numpy", *OURS}
+        )
+        for module in seen - allowed
+    }
+    assert not {module: names for module, names in foreign.items() if names}
+    for module in seen:
+        ast.parse(MODULES[module].read_text("utf-8"), module, feature_version=WORKER_PYTHON)

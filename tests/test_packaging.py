@@ -1,0 +1,197 @@
+"""What is shipped: the wheel, its metadata, the constraints, and nothing of this machine."""
+
+from __future__ import annotations
+
+import email
+import importlib.metadata
+import re
+import subprocess
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import bench
+from backends import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+SHIPPED = ("backends", "bench", "matrices", "reports")
+
+INDEX_ADDRESS = re.compile(
+    rb"pypi\.|pythonhosted|download\.pytorch|--(extra-)?index(-url)?[ =]|--find-links[ =]|file://"
+)
+MACHINE_PATH = re.compile(rb"(?<![\w.$}])/(?:root|work|home|Users|mnt)/[A-Za-z]")
+
+
+def files_of_git() -> list[Path]:
+    """Files that are tracked, or that would be by ``git add``."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def direct_requirements() -> list[Requirement]:
+    """Every requirement that pyproject.toml names, but for the extras' on one another."""
+    project = PYPROJECT["project"]
+    lines = [*project["dependencies"]]
+    for extra in project["optional-dependencies"].values():
+        lines += extra
+    for group in PYPROJECT["dependency-groups"].values():
+        lines += group
+    return [found for line in lines if (found := Requirement(line)).name != project["name"]]
+
+
+def pins() -> list[Requirement]:
+    """The lines of constraints.txt, without the comments."""
+    return [
+        Requirement(line) for line in CONSTRAINTS.splitlines() if line and not line.startswith(" ")
+    ]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
+    target = tmp_path_factory.mktemp("wheel")
+    (path,) = builder.build(directory=str(target), versions=["standard"])
+    return zipfile.ZipFile(path)
+
+
+def metadata_file(wheel: zipfile.ZipFile, name: str) -> str:
+    (path,) = [path for path in wheel.namelist() if path.endswith(f".dist-info/{name}")]
+    return wheel.read(path).decode()
+
+
+def test_wheel_holds_every_file_of_the_packages(wheel: zipfile.ZipFile) -> None:
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for path in files_of_git()
+        if path.relative_to(ROOT).parts[0] in SHIPPED
+    }
+    assert wanted - set(wheel.namelist()) == set()
+    for needed in (
+        "bench/assets/digits/data.yaml",
+        "bench/assets/digits/digits.pt",
+        "bench/cli.py",
+        "bench/plugin.py",
+        "bench/test_cells.py",
+        "matrices/default.yaml",
+        "matrices/yolo11.yaml",
+        "matrices/matrix.schema.json",
+    ):
+        assert needed in wheel.namelist()
+    for folder, suffix in (
+        ("bench/assets/digits/", ".jpg"),
+        ("bench/assets/digits/", ".txt"),
+        ("reports/templates/", ""),
+    ):
+        found = [
+            name for name in wheel.namelist() if name.startswith(folder) and name.endswith(suffix)
+        ]
+        assert found, f"no {folder}*{suffix}"
+
+
+def test_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
+    others = {
+        name
+        for name in wheel.namelist()
+        if name.partition("/")[0] not in SHIPPED and ".dist-info/" not in name
+    }
+    assert not others
+    assert not [name for name in wheel.namelist() if "__pycache__" in name]
+
+
+def test_wheel_carries_the_licence(wheel: zipfile.ZipFile) -> None:
+    metadata = email.message_from_string(metadata_file(wheel, "METADATA"))
+    assert metadata["License-Expression"] == "AGPL-3.0-only"
+    shipped = metadata_file(wheel, "licenses/LICENSE")
+    assert shipped.split()[:6] == ["GNU", "AFFERO", "GENERAL", "PUBLIC", "LICENSE", "Version"]
+
+
+def test_wheel_has_the_version_of_the_source(wheel: zipfile.ZipFile) -> None:
+    metadata = email.message_from_string(metadata_file(wheel, "METADATA"))
+    assert metadata["Name"] == "deploymark"
+    assert metadata["Version"] == bench.__version__
+
+
+def test_wheel_declares_its_entry_points(wheel: zipfile.ZipFile) -> None:
+    lines = metadata_file(wheel, "entry_points.txt").splitlines()
+    assert "deploymark = bench.cli:main" in lines
+    assert "deploymark = bench.plugin" in lines
+    assert "[pytest11]" in lines
+
+
+def test_changelog_names_the_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## {re.escape(bench.__version__)} ", changelog, re.MULTILINE)
+
+
+def test_installed_distribution_is_this_source() -> None:
+    try:
+        installed = importlib.metadata.distribution("deploymark")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("deploymark is not installed in this environment")
+    assert installed.version == bench.__version__
+    for point in installed.entry_points:
+        assert point.load() is not None
+
+
+def test_every_builtin_backend_has_its_extra() -> None:
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    for name, spec in registry.BUILTIN.items():
+        extra = registry.resolve(spec).extra
+        assert extra in extras, f"backend {name} names the extra {extra!r}"
+        assert extra in Requirement(extras["all"][0]).extras
+
+
+def test_core_has_no_runtime_and_no_framework() -> None:
+    core = {Requirement(line).name for line in PYPROJECT["project"]["dependencies"]}
+    assert not core & {"torch", "torchvision", "ultralytics", "onnx", "onnxruntime", "openvino"}
+
+
+def test_constraints_pin_every_requirement_within_its_bounds() -> None:
+    pinned: dict[str, list[Requirement]] = {}
+    for pin in pins():
+        pinned.setdefault(canonicalize_name(pin.name), []).append(pin)
+    for wanted in direct_requirements():
+        found = pinned.get(canonicalize_name(wanted.name), [])
+        assert found, f"constraints.txt pins no {wanted.name}: nox -s lock"
+        for pin in found:
+            (version,) = [clause.version for clause in pin.specifier]
+            assert version in wanted.specifier, f"{pin} is out of {wanted}: nox -s lock"
+
+
+def test_constraints_are_versions_only() -> None:
+    assert pins()
+    assert "://" not in CONSTRAINTS
+    for pin in pins():
+        assert pin.url is None
+        assert [clause.operator for clause in pin.specifier] == ["=="]
+        assert pin.marker is None or isinstance(pin.marker, Marker)
+    options = [line for line in CONSTRAINTS.splitlines() if line.startswith("-")]
+    assert not options
+
+
+def test_no_file_names_an_index_or_a_folder_of_this_machine() -> None:
+    here = re.compile(rb"(?<![\w.$}])" + re.escape(str(ROOT).encode()) + rb"\b")
+    found = []
+    for path in files_of_git():
+        if path == Path(__file__).resolve():
+            continue
+        content = path.read_bytes()
+        for pattern in (INDEX_ADDRESS, MACHINE_PATH, here):
+            found += [f"{path.relative_to(ROOT)}: {hit[0]!r}" for hit in pattern.finditer(content)]
+    assert not found
