@@ -1,0 +1,1 @@
+"""Exporters and runtimes, one module each; they know nothing of ``bench``."""

@@ -1,0 +1,290 @@
+"""The types a backend is made of: probe, export, load, infer.
+
+Written for Python 3.10 and numpy alone: workers import this module under whatever interpreter
+serves their runtime. A backend module imports its runtime inside its methods, never at the top, so
+that asking what is installed costs nothing.
+
+Exporting and running are two halves in two processes, as NVIDIA Polygraphy splits loader and
+runner: ``Backend.export`` runs in the build child, ``Backend.load`` in the worker.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int8-qat")
+"""The precisions of a cell, in the order tables show them."""
+
+CALIBRATED_PRECISIONS = frozenset({"int8"})
+"""Precisions whose export reads calibration images (static post-training quantization)."""
+
+OutputLayout = Literal["anchors", "detections"]
+"""How a detector's output reads. ``anchors``: (batch, 4 + classes, anchors), boxes as centre-x,
+centre-y, width, height in pixels of the letterboxed input and scores in [0, 1], to be reduced by NMS
+(YOLOv8, YOLO11). ``detections``: (batch, n, 6), x1, y1, x2, y2, score, class, already reduced (the
+one-to-one head of YOLOv10 and YOLO26)."""
+
+
+class DeploymarkError(Exception):
+    """Root of the error tree: what happened, where, and what to do about it.
+
+    ``remedy`` is one sentence or command that mends it, empty where none is known.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.remedy}" if self.remedy else self.message
+
+
+class BackendError(DeploymarkError):
+    """A backend cannot do what was asked of it. Its subclasses become a cell's status."""
+
+
+class UnsupportedError(BackendError):
+    """This combination of model, precision and backend does not exist (status ``unsupported``)."""
+
+
+class UnavailableError(BackendError):
+    """The combination exists, but not on this machine or installation (status ``unavailable``)."""
+
+
+class ExportError(BackendError):
+    """The exporter failed (status ``export_failed``)."""
+
+
+class LoadError(BackendError):
+    """The runtime refused the artifact (status ``load_failed``)."""
+
+
+class InputError(BackendError):
+    """``infer`` was given an array of the wrong shape or dtype."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """Whether one precision is served on one device, here.
+
+    ``native`` is False where the runtime accepts the precision but this machine's hardware computes
+    it in another one; ``reason`` then says so, and it says why where ``served`` is False.
+    ``exists`` is False where no machine could serve it (the cell is then ``unsupported``, otherwise
+    ``unavailable``).
+    """
+
+    served: bool
+    native: bool = True
+    exists: bool = True
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """What a backend can do in this interpreter on this machine, found without heavy imports.
+
+    ``services`` is keyed by (device, precision). ``can_export`` is False where the runtime is there
+    but the exporter's packages are not; ``reason`` and ``remedy`` tell what is missing.
+    """
+
+    backend: str
+    installed: bool
+    version: str | None = None
+    can_export: bool = False
+    services: Mapping[tuple[str, str], Service] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+    remedy: str = ""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Devices in the order the backend lists them."""
+        return tuple(dict.fromkeys(device for device, _ in self.services))
+
+    def service(self, device: str, precision: str) -> Service:
+        """What is known of one device and precision; not served where nothing is."""
+        known = self.services.get((device, precision))
+        if known is not None:
+            return known
+        if device not in self.devices and self.devices:
+            return Service(
+                served=False,
+                reason=f"{self.backend} has no device {device!r} here (it has {', '.join(self.devices)})",
+            )
+        return Service(
+            served=False, exists=False, reason=f"{self.backend} has no {precision} on {device}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """What is known of a detector besides its weights.
+
+    ``names`` are the class names by index; ``stride`` is the largest stride in pixels, which imgsz
+    must be a multiple of; ``macs`` are multiply-accumulates of one image at the size exported.
+    """
+
+    names: tuple[str, ...]
+    stride: int = 32
+    layout: OutputLayout = "anchors"
+    family: str = ""
+    params: int | None = None
+    macs: int | None = None
+    nonzero_fraction: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportRequest:
+    """One artifact to be made.
+
+    ``model`` returns a fresh, fused ``torch.nn.Module`` in evaluation mode on the CPU that maps
+    float32 (batch, 3, imgsz, imgsz) in [0, 1] to one tensor of ``detector.layout``. It is a
+    function because some exporters leave a module unfit for another export. ``calibration`` yields
+    float32 arrays (1, 3, imgsz, imgsz), the same on every call; it is None unless the precision
+    needs it. ``float_nodes`` are the regular expressions of graph node names that must stay in
+    float when quantizing (the decode of boxes and scores). ``folder`` is empty and receives the
+    artifact's files.
+    """
+
+    model: Callable[[], Any]
+    detector: Detector
+    precision: str
+    device: str
+    imgsz: int
+    batch: int
+    folder: Path
+    calibration: Callable[[], Sequence[npt.NDArray[np.float32]]] | None = None
+    float_nodes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """Exported files. ``entry`` is the path, relative to ``folder``, that the runtime opens."""
+
+    folder: Path
+    entry: str
+
+    @property
+    def path(self) -> Path:
+        """The file or directory that the runtime opens."""
+        return self.folder / self.entry
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadOptions:
+    """How a session is to run; nothing is left to a runtime's default.
+
+    ``threads`` counts the threads of one inference. ``input_shape`` is (batch, 3, imgsz, imgsz).
+    """
+
+    device: str
+    precision: str
+    threads: int
+    input_shape: tuple[int, int, int, int]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutedPrecision:
+    """What really ran: counts of executed layers by type and data type.
+
+    ``layers`` maps ``"Convolution:f32"`` and the like to a count. ``source`` names where it was
+    read ("runtime model", "optimised graph"); a runtime that cannot tell gives ``layers`` empty and
+    says so in ``reason``.
+    """
+
+    layers: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    source: str = ""
+    reason: str = ""
+
+
+class Session(abc.ABC):
+    """A loaded artifact, ready to infer. Subclasses fill ``infer_impl``."""
+
+    def __init__(self, input_shape: tuple[int, int, int, int]) -> None:
+        self.input_shape = input_shape
+
+    def infer(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Raw predictions of one batch.
+
+        ``images``: float32 (batch, 3, imgsz, imgsz), RGB in [0, 1], C-contiguous. Returns float32 in
+        the detector's layout (see ``OutputLayout``); the array may be reused by the next call.
+        Raises InputError if shape or dtype is another.
+        """
+        if images.shape != self.input_shape or images.dtype.name != "float32":
+            raise InputError(
+                f"infer() takes float32 {self.input_shape}, got {images.dtype.name} {images.shape}"
+            )
+        return self.infer_impl(images)
+
+    @abc.abstractmethod
+    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """``infer`` without its checks."""
+
+    @abc.abstractmethod
+    def executed_precision(self) -> ExecutedPrecision:
+        """What really ran, read from the runtime. May run an inference; never called in timing."""
+
+    def device_memory_bytes(self) -> int | None:
+        """Memory held on an accelerator, None where there is none or it cannot be told."""
+        return None
+
+
+class Backend(abc.ABC):
+    """One exporter and one runtime. Stateless; found by name in ``backends.registry``."""
+
+    name: str
+    """The word used in matrices and cell ids."""
+
+    default_device: str = "cpu"
+    """The device of a cell that names none; the same on every machine, as it is part of the id."""
+
+    export_packages: tuple[str, ...] = ()
+    """Distributions whose versions shape the artifact: part of its key in the store."""
+
+    runtime_packages: tuple[str, ...] = ()
+    """Distributions whose versions shape the measurement: recorded with the run."""
+
+    runtime_modules: tuple[str, ...] = ()
+    """Modules of the runtime, imported by the worker before ``load`` so that the cost of the import
+    and the cost of the model are two figures."""
+
+    extra: str = ""
+    """The extra of the distribution that installs this backend."""
+
+    @abc.abstractmethod
+    def probe(self) -> Probe:
+        """What is installed and served here. Fast, never imports the runtime, never raises."""
+
+    @abc.abstractmethod
+    def export(self, request: ExportRequest) -> Artifact:
+        """Make the artifact in ``request.folder``. Runs in the build child.
+
+        Raises UnsupportedError, UnavailableError or ExportError.
+        """
+
+    def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The export options with every machine-dependent default made explicit.
+
+        They are part of the artifact's key. Raises UnsupportedError naming an unknown option.
+        """
+        del precision
+        if options:
+            raise UnsupportedError(
+                f"{self.name} takes no export options, got {', '.join(sorted(options))}"
+            )
+        return {}
+
+    @abc.abstractmethod
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        """Open the artifact. Runs in the worker. Raises LoadError or UnavailableError."""

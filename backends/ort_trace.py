@@ -1,0 +1,43 @@
+"""Reading ONNX Runtime's profile: which operators ran, on which data types."""
+
+from __future__ import annotations
+
+import collections
+import json
+from typing import Any
+
+SHORT_TYPES = {
+    "float": "f32",
+    "float16": "f16",
+    "bfloat16": "bf16",
+    "double": "f64",
+    "int8": "i8",
+    "uint8": "u8",
+    "int32": "i32",
+    "int64": "i64",
+}
+"""ONNX Runtime's names of element types and those of ``ExecutedPrecision``."""
+
+
+def _first_type(shapes: list[dict[str, Any]]) -> str:
+    """Element type of the first tensor of a list like ``[{"float": [1, 3, 32, 32]}, …]``."""
+    for shape in shapes:
+        for name in shape:
+            return SHORT_TYPES.get(name, name)
+    return ""
+
+
+def layers(profile: str) -> dict[str, int]:
+    """Counts of executed operators by type and data type of their first input.
+
+    ``profile`` is the JSON text that ``InferenceSession.end_profiling`` leaves, of one inference.
+    """
+    counts: collections.Counter[str] = collections.Counter()
+    for event in json.loads(profile):
+        arguments = event.get("args", {})
+        if event.get("cat") != "Node" or not event.get("name", "").endswith("_kernel_time"):
+            continue
+        data_type = _first_type(arguments.get("input_type_shape", []))
+        data_type = data_type or _first_type(arguments.get("output_type_shape", []))
+        counts[f"{arguments.get('op_name', 'unknown')}:{data_type or 'unknown'}"] += 1
+    return dict(sorted(counts.items()))
