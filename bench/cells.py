@@ -1,0 +1,280 @@
+"""A matrix expanded to its cells, with ids that are stable and unique."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pydantic
+
+from bench.errors import NothingToRunError
+from bench.matrix import (
+    BackendEntry,
+    CellPattern,
+    Include,
+    Limits,
+    Matrix,
+    Measure,
+    Settings,
+    model_name,
+)
+from bench.selection import matches
+from bench.variants.steps import Step
+from bench.yaml_source import YamlSource, did_you_mean
+
+DENSE = "dense"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One point of the matrix. ``device`` is empty until the backend's default is known.
+
+    ``threads`` is None where the matrix says ``auto``. ``python`` is the interpreter of the worker,
+    None for this one.
+    """
+
+    model: str
+    variant: str
+    precision: str
+    backend: str
+    device: str
+    imgsz: int
+    batch: int
+    threads: int | None
+    steps: tuple[Step, ...] = ()
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    runtime_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    measure: Measure = Measure()
+    limits: Limits = Limits()
+    python: str | None = None
+
+    @property
+    def id(self) -> str:
+        """``yolo11n-l1_50-int8-openvino-cpu-320``; batch and threads only where not 1 and auto."""
+        parts = [self.model, self.variant, self.precision, self.backend, self.device or "cpu"]
+        parts.append(str(self.imgsz))
+        if self.batch != 1:
+            parts.append(f"b{self.batch}")
+        if self.threads is not None:
+            parts.append(f"t{self.threads}")
+        return "-".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """A cell that the axes give and the matrix takes away, with the reason."""
+
+    cell: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Expansion:
+    """The cells of a matrix and those it excludes."""
+
+    cells: tuple[Cell, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def expand(
+    matrix: Matrix, source: YamlSource | None = None, *, default_devices: Mapping[str, str] | None = None
+) -> Expansion:
+    """All cells of a matrix, in the order of the file.
+
+    ``default_devices`` gives each backend's device where the matrix names none ("cpu" otherwise).
+    Raises BadInputError for duplicates, for an override or exclude that matches nothing, and
+    NothingToRunError if no cell is left.
+    """
+    where = source or YamlSource(file="the matrix", document=None)
+    _unique_names(matrix, where)
+    devices = default_devices or {}
+    cells = [
+        _cell(matrix, model_name(model), _variant(variant), entry, precision, device, *sizes)
+        for model, variant, entry in itertools.product(
+            matrix.models, matrix.variants, matrix.backend_entries()
+        )
+        for device in entry.devices or (devices.get(entry.name, "cpu"),)
+        for precision in entry.precisions or matrix.precisions
+        for sizes in itertools.product(matrix.imgsz, matrix.batch, matrix.threads)
+    ]
+    _no_duplicates(cells, where)
+    kept, left_out = _exclude(matrix, cells, where)
+    known = {cell.id for cell in kept}
+    for index, item in enumerate(matrix.include):
+        cell = _included(matrix, item, index, devices, where)
+        if cell.id in known:
+            raise where.error(("include", index), f"duplicate cell {cell.id}")
+        known.add(cell.id)
+        kept.append(cell)
+    if not kept:
+        raise NothingToRunError(
+            f"{where.file}: the matrix has no cell left", remedy="Loosen its `exclude` section."
+        )
+    return Expansion(cells=tuple(_override(matrix, kept, where)), left_out=tuple(left_out))
+
+
+def _unique_names(matrix: Matrix, where: YamlSource) -> None:
+    for key, names in (
+        ("models", [model_name(model) for model in matrix.models]),
+        ("variants", [_variant(variant)[0] for variant in matrix.variants]),
+    ):
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise where.error((key, index), f"a second one of {key} is named {name!r}")
+
+
+def _no_duplicates(cells: Sequence[Cell], where: YamlSource) -> None:
+    twice = [name for name, count in Counter(cell.id for cell in cells).items() if count > 1]
+    if not twice:
+        return
+    document = where.document if isinstance(where.document, dict) else {}
+    for key in ("backends", "precisions", "imgsz", "batch", "threads"):
+        values = list(document.get(key, ()))
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                raise where.error((key, index), f"duplicate cell {twice[0]}: {value!r} is given twice")
+    raise where.error(("backends",), f"duplicate cell {twice[0]}")
+
+
+def _variant(variant: Any) -> tuple[str, tuple[Step, ...]]:
+    return (DENSE, ()) if variant == DENSE else (variant.name, variant.steps)
+
+
+def _cell(  # noqa: PLR0913 - one argument an axis
+    matrix: Matrix,
+    model: str,
+    variant: tuple[str, tuple[Step, ...]],
+    entry: BackendEntry,
+    precision: str,
+    device: str,
+    imgsz: int,
+    batch: int,
+    threads: int | str,
+) -> Cell:
+    return Cell(
+        model=model,
+        variant=variant[0],
+        steps=variant[1],
+        precision=precision,
+        backend=entry.name,
+        device=device,
+        imgsz=imgsz,
+        batch=batch,
+        threads=threads if isinstance(threads, int) else None,
+        options=entry.options,
+        runtime_options=entry.runtime_options,
+        measure=matrix.measure,
+        limits=matrix.limits,
+        python=entry.python,
+    )
+
+
+def pattern_matches(pattern: CellPattern, cell: Cell) -> bool:
+    """Whether every key that the pattern gives has the cell's value, or one of a list."""
+    for name in CellPattern.model_fields:
+        wanted = getattr(pattern, name)
+        value = getattr(cell, name)
+        if name == "threads" and value is None:
+            value = "auto"
+        if wanted is not None and value not in (wanted if isinstance(wanted, tuple) else (wanted,)):
+            return False
+    return True
+
+
+def _exclude(
+    matrix: Matrix, cells: Sequence[Cell], where: YamlSource
+) -> tuple[list[Cell], list[LeftOut]]:
+    kept, left_out = [], []
+    used: set[int] = set()
+    for cell in cells:
+        hits = [i for i, pattern in enumerate(matrix.exclude) if pattern_matches(pattern, cell)]
+        used.update(hits)
+        if hits:
+            left_out.append(LeftOut(cell=cell.id, reason=matrix.exclude[hits[0]].reason))
+        else:
+            kept.append(cell)
+    _all_used("exclude", len(matrix.exclude), used, where)
+    return kept, left_out
+
+
+def _all_used(key: str, count: int, used: set[int], where: YamlSource) -> None:
+    for index in range(count):
+        if index not in used:
+            raise where.error((key, index), "matches no cell of this matrix")
+
+
+def _included(
+    matrix: Matrix, item: Include, index: int, devices: Mapping[str, str], where: YamlSource
+) -> Cell:
+    models = [model_name(model) for model in matrix.models]
+    variants = dict(_variant(variant) for variant in matrix.variants)
+    for key, value, known in (
+        ("model", item.model, models),
+        ("variant", item.variant, list(variants)),
+    ):
+        if value is not None and value not in known:
+            hint = did_you_mean(value, known)
+            raise where.error(("include", index, key), f"no {key} of this matrix (got {value!r}){hint}")
+    entries = {entry.name: entry for entry in matrix.backend_entries()}
+    entry = entries.get(item.backend) or BackendEntry(name=item.backend)
+    variant = item.variant or next(iter(variants))
+    return _cell(
+        matrix,
+        item.model or models[0],
+        (variant, variants[variant]),
+        entry,
+        item.precision,
+        item.device or next(iter(entry.devices or ()), devices.get(entry.name, "cpu")),
+        item.imgsz or matrix.imgsz[0],
+        item.batch or matrix.batch[0],
+        item.threads or matrix.threads[0],
+    )
+
+
+def _override(matrix: Matrix, cells: Sequence[Cell], where: YamlSource) -> list[Cell]:
+    result = list(cells)
+    used: set[int] = set()
+    for index, override in enumerate(matrix.overrides):
+        for place, cell in enumerate(result):
+            if pattern_matches(override.when, cell):
+                used.add(index)
+                result[place] = _changed(cell, override.set, index, where)
+    _all_used("overrides", len(matrix.overrides), used, where)
+    return result
+
+
+def _changed(cell: Cell, settings: Settings, index: int, where: YamlSource) -> Cell:
+    changes: dict[str, Any] = {}
+    for key in ("options", "runtime_options"):
+        if (value := getattr(settings, key)) is not None:
+            changes[key] = {**getattr(cell, key), **value}
+    for key in ("measure", "limits"):
+        if (value := getattr(settings, key)) is None:
+            continue
+        current = getattr(cell, key)
+        try:
+            changes[key] = type(current).model_validate({**current.model_dump(), **value})
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            path = ("overrides", index, "set", key, *first["loc"])
+            hint = did_you_mean(first["loc"][-1], list(type(current).model_fields))
+            unknown = first["type"] == "extra_forbidden"
+            what = f"unknown key{hint}" if unknown else f"{first['msg']} (got {first['input']!r})"
+            raise where.error(path, what) from error
+    return dataclasses.replace(cell, **changes)
+
+
+def select(expansion: Expansion, expression: str) -> tuple[Cell, ...]:
+    """The cells that ``-k`` chooses. Raises NothingToRunError if there is none."""
+
+
+    chosen = tuple(cell for cell in expansion.cells if matches(expression, cell.id))
+    if not chosen:
+        raise NothingToRunError(
+            f"-k {expression!r} selects none of the {len(expansion.cells)} cells",
+            remedy="See their ids with: deploymark list",
+        )
+    return chosen

@@ -1,0 +1,127 @@
+"""What this machine can measure, what not, and the command that mends it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from backends import registry
+from backends.base import PRECISIONS
+from bench.machine import default_threads, fingerprint
+from bench.measure.energy import no_sensor_reason
+from bench.probing import Found, probe_backends
+from bench.store import CACHE_VARIABLE, cache_root
+
+_LOW_DISK_BYTES = 2 << 30
+_BUSY_PERCENT = 20.0
+_BUSY_WINDOW_S = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing looked at. ``state`` is ``ok``, ``note`` or ``problem``."""
+
+    state: str
+    what: str
+    text: str
+    remedy: str = ""
+
+
+def backend_findings(found: Sequence[tuple[str, Found]]) -> list[Finding]:
+    """What each backend serves here."""
+    return [_backend(name, item) for name, item in found]
+
+
+def _backend(name: str, found: Found) -> Finding:
+    probe = found.probe
+    if not probe.installed:
+        return Finding("problem", name, probe.reason or "not installed", probe.remedy)
+    served = []
+    for device in probe.devices:
+        words = []
+        for precision in PRECISIONS:
+            service = probe.service(device, precision)
+            if service.served:
+                words.append(precision if service.native else f"{precision} (emulated)")
+        served.append(f"{device}: {', '.join(words)}")
+    text = f"{probe.version or ''} {'; '.join(served)}".strip()
+    if not probe.can_export:
+        return Finding("note", name, f"{text}; cannot export: {probe.reason}", probe.remedy)
+    return Finding("ok", name, text)
+
+
+def machine_findings(machine: dict[str, Any]) -> list[Finding]:
+    """Processor, memory, settings that move figures."""
+    gib = machine["memory_bytes"] / (1 << 30)
+    findings = [
+        Finding(
+            "ok",
+            "machine",
+            f"{machine['cpu']}, {machine['cores_usable']} of {machine['cores_logical']} cores usable, "
+            f"{default_threads()} threads by default, {gib:.0f} GiB",
+        )
+    ]
+    if machine["gpus"]:
+        findings.append(Finding("ok", "gpu", "; ".join(machine["gpus"])))
+    governor = machine["governor"]
+    if governor is None:
+        findings.append(Finding("note", "frequency", "the frequency governor cannot be read here"))
+    elif governor != "performance":
+        findings.append(
+            Finding(
+                "problem",
+                "frequency",
+                f"the governor is {governor!r}: the clock follows the load",
+                "sudo cpupower frequency-set -g performance",
+            )
+        )
+    else:
+        findings.append(Finding("ok", "frequency", "the governor is 'performance'"))
+    if machine["virtualization"]:
+        text = f"{machine['virtualization']}: other guests may take time from this one"
+        findings.append(Finding("note", "isolation", text))
+    return findings
+
+
+def _load() -> Finding:
+    busy = psutil.cpu_percent(interval=_BUSY_WINDOW_S)
+    if busy <= _BUSY_PERCENT:
+        return Finding("ok", "load", f"{busy:.0f} % of the processor is busy")
+    return Finding(
+        "problem", "load", f"{busy:.0f} % of the processor is busy", "End what else runs: see top"
+    )
+
+
+def _energy() -> Finding:
+    return Finding("note", "energy", f"not measured: {no_sensor_reason()}")
+
+
+def _cache() -> Finding:
+    root = cache_root()
+    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{root}, {free / (1 << 30):.0f} GiB free"
+    if free < _LOW_DISK_BYTES:
+        return Finding(
+            "problem", "cache", text, f"deploymark cache clear, or set {CACHE_VARIABLE} to another disk"
+        )
+    return Finding("ok", "cache", text)
+
+
+def examine() -> list[Finding]:
+    """Everything, in the order of the report."""
+    with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+        answers = probe_backends(registry.specs(), log=Path(folder) / "probe.log")
+    return [
+        *machine_findings(fingerprint()),
+        _load(),
+        _cache(),
+        _energy(),
+        *backend_findings(list(answers.backends.items())),
+    ]

@@ -1,0 +1,87 @@
+"""One launch: a fresh worker for one artifact, and the record it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from backends import registry
+from bench.cells import Cell
+from bench.results import Outcome
+from bench.schedule import LaunchSlot
+from bench.spawn import run_child, thread_environment
+from bench.store import StoredArtifact
+
+
+@dataclasses.dataclass(frozen=True)
+class LaunchTask:
+    """What a worker needs to know. ``images`` is the ``.npy`` of the scored images, letterboxed.
+
+    ``score`` asks for predictions on all of them; ``inspect`` for the precision that really ran.
+    Both are the same in every launch of a cell, so one launch does them.
+    """
+
+    slot: LaunchSlot
+    cell: Cell
+    threads: int
+    artifact: StoredArtifact
+    images: Path
+    e2e_images: Sequence[Path]
+    predictions: Path | None
+    inspect: bool
+
+
+def now() -> str:
+    """The time, ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def launch(
+    task: LaunchTask, log: Path, on_message: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Measure once. The record is one line of ``launches.jsonl``; it never raises for the worker."""
+    cell = task.cell
+    job = {
+        "kind": "measure",
+        "spec": registry.specs()[cell.backend],
+        "artifact": str(task.artifact.folder),
+        "entry": task.artifact.entry,
+        "layout": task.artifact.detector["layout"],
+        "device": cell.device,
+        "precision": cell.precision,
+        "threads": task.threads,
+        "imgsz": cell.imgsz,
+        "batch": cell.batch,
+        "runtime_options": dict(cell.runtime_options),
+        "images": str(task.images),
+        "e2e_images": [str(path) for path in task.e2e_images],
+        "predictions": None if task.predictions is None else str(task.predictions),
+        "inspect": task.inspect,
+        "measure": cell.measure.model_dump(),
+        "memory_mb": cell.limits.memory_mb,
+    }
+    started = now()
+    end = run_child(
+        "bench.worker",
+        job,
+        timeout_s=cell.limits.launch_timeout_s,
+        log=log,
+        python=cell.python,
+        env=thread_environment(task.threads),
+        on_message=on_message,
+    )
+    return {
+        **record(task.slot, end.outcome),
+        "started": started,
+        "duration_s": round(end.duration_s, 3),
+        "predictions": None if task.predictions is None or not end.outcome.ok else task.predictions.name,
+        **(end.result or {}),
+    }
+
+
+def record(slot: LaunchSlot, outcome: Outcome) -> dict[str, Any]:
+    """The head of a launch's record."""
+    return {"cell": slot.cell, "launch": slot.launch, **dataclasses.asdict(outcome)}

@@ -1,0 +1,59 @@
+"""The cells of a matrix and what would happen to each, before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from bench.plan import ResolvedMatrix, probe_matrix
+from bench.probing import probe_backends
+
+_STYLES = {"measured": "", "left out": "dim", "unavailable": "yellow", "unsupported": "yellow"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One cell. ``state`` is ``measured``, ``left out``, ``unavailable`` or ``unsupported``."""
+
+    cell: str
+    state: str
+    reason: str = ""
+
+    @property
+    def style(self) -> str:
+        """How a terminal shows the row."""
+        return _STYLES[self.state]
+
+
+def listing(resolved: ResolvedMatrix) -> list[Row]:
+    """A row a cell, with what the backends say of it on this machine."""
+    with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+        here, by_python = probe_matrix(resolved.cells, Path(folder) / "probe.log")
+    rows = []
+    for cell, options in zip(resolved.cells, here.options, strict=True):
+        probe = by_python[cell.python].backends[cell.backend].probe
+        service = probe.service(cell.device, cell.precision)
+        if not probe.installed:
+            row = Row(cell.id, "unavailable", f"{probe.reason} {probe.remedy}".strip())
+        elif cell.precision in resolved.matrix.native_only and not (
+            service.served and service.native
+        ):
+            row = Row(cell.id, "left out", service.reason)
+        elif not service.served:
+            row = Row(cell.id, "unavailable" if service.exists else "unsupported", service.reason)
+        elif options.error:
+            row = Row(cell.id, "unsupported", options.error)
+        else:
+            row = Row(cell.id, "measured", "" if service.native else service.reason)
+        rows.append(row)
+    rows += [Row(item.cell, "left out", item.reason) for item in resolved.expansion.left_out]
+    return rows
+
+
+def required_extras(resolved: ResolvedMatrix) -> list[str]:
+    """The extras of the distribution that the cells' backends need."""
+    names = sorted({cell.backend for cell in resolved.cells})
+    with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+        answers = probe_backends(names, log=Path(folder) / "probe.log")
+    return [found.extra for found in answers.backends.values() if found.extra]

@@ -1,0 +1,333 @@
+"""Matrix files: their models, and reading them with errors that say file, line and column."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from backends import registry
+from backends.base import PRECISIONS
+from bench.errors import BadInputError
+from bench.variants.steps import Step
+from bench.yaml_source import YamlSource, did_you_mean, load_yaml, validate
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+"""Names of models and variants: they become parts of cell ids and of file names."""
+
+BUILTIN = "builtin:"
+"""Prefix of the models and data sets that ship with the package."""
+
+PrecisionName = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int8-qat"]
+
+
+DEVICE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,31}$"
+
+
+_MAX_THREADS = 1024
+
+
+def _known_backend(name: str) -> str:
+    if name not in registry.specs():
+        known = sorted(registry.specs())
+        raise ValueError(
+            f"unknown backend, expected one of {', '.join(known)}{did_you_mean(name, known)}"
+        )
+    return name
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+BackendName = Annotated[str, Field(pattern=NAME_PATTERN), AfterValidator(_known_backend)]
+DeviceName = Annotated[str, Field(pattern=DEVICE_PATTERN)]
+
+
+def _threads(value: object) -> object:
+    if value == "auto" or (type(value) is int and 1 <= value <= _MAX_THREADS):
+        return value
+    raise ValueError(f"expected 'auto' or a whole number from 1 to {_MAX_THREADS}")
+
+
+Threads = Annotated[Literal["auto"] | int, BeforeValidator(_threads)]
+ImageSize = Annotated[int, Field(ge=32, le=4096)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataEntry(_Strict):
+    """A data set given piece by piece, instead of by one ``data.yaml`` or COCO JSON."""
+
+    annotations: str = Field(description="COCO JSON with the boxes of the images to score on.")
+    images: str | None = Field(None, description="Folder of those images; guessed where not given.")
+    calibration: str | None = Field(
+        None, description="Folder, or text file of paths, of the images to calibrate on."
+    )
+
+
+class ModelEntry(_Strict):
+    """A trained detector and the data set it is scored on."""
+
+    path: str = Field(description="A .pt checkpoint, relative to this file; or builtin:digits.")
+    data: str | DataEntry = Field(
+        description="Ultralytics data.yaml or COCO JSON, relative to this file; or builtin:digits."
+    )
+    name: Name | None = Field(None, description="Its word in cell ids; the file's stem by default.")
+
+
+class VariantEntry(_Strict):
+    """A recipe: what is done to the model before it is exported."""
+
+    name: Name
+    steps: tuple[Step, ...] = Field(min_length=1)
+
+
+class BackendEntry(_Strict):
+    """A backend with its own axes and options."""
+
+    name: BackendName
+    precisions: tuple[PrecisionName, ...] | None = Field(
+        None, min_length=1, description="Instead of the matrix's precisions."
+    )
+    devices: tuple[DeviceName, ...] | None = Field(
+        None, min_length=1, description="Devices to run on; the backend's first one by default."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Export options.")
+    runtime_options: dict[str, Any] = Field(default_factory=dict, description="Options of load().")
+    python: str | None = Field(
+        None, description="Interpreter that has the runtime, where it is not this one."
+    )
+
+
+class Calibration(_Strict):
+    """How static quantization is calibrated."""
+
+    images: int = Field(64, ge=1, le=4096, description="Number of images, chosen by the seed.")
+
+
+class Scoring(_Strict):
+    """How mAP is measured."""
+
+    max_images: int | None = Field(None, ge=1, description="Score on the first N images only.")
+
+
+class Measure(_Strict):
+    """How long to measure. Defaults suit a run of a few minutes."""
+
+    launches: int = Field(5, ge=1, le=1000, description="Fresh processes a cell.")
+    warmup_max_s: float = Field(3.0, gt=0, description="Give up waiting for a steady state then.")
+    latency_s: float = Field(1.0, gt=0, description="Seconds of timed inferences a launch.")
+    min_iterations: int = Field(20, ge=2, description="Timed inferences a launch, at least.")
+    max_iterations: int = Field(200, ge=2, description="Timed inferences a launch, at most.")
+    e2e_iterations: int = Field(10, ge=0, description="End-to-end inferences a launch.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Measure:
+        if self.min_iterations > self.max_iterations:
+            raise ValueError("min_iterations is above max_iterations")
+        return self
+
+
+class Limits(_Strict):
+    """What a child process may use before it is stopped."""
+
+    build_timeout_s: float = Field(1200, gt=0)
+    launch_timeout_s: float = Field(300, gt=0)
+    memory_mb: int | None = Field(
+        None, ge=64, description="Private memory of a child (Linux); no limit by default."
+    )
+
+
+class CellPattern(_Strict):
+    """A partial match of cells: every key given must match; a list matches any of its values."""
+
+    model: str | tuple[str, ...] | None = None
+    variant: str | tuple[str, ...] | None = None
+    precision: PrecisionName | tuple[PrecisionName, ...] | None = None
+    backend: BackendName | tuple[BackendName, ...] | None = None
+    device: str | tuple[str, ...] | None = None
+    imgsz: int | tuple[int, ...] | None = None
+    batch: int | tuple[int, ...] | None = None
+    threads: Threads | tuple[Threads, ...] | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> CellPattern:
+        if not any(getattr(self, name) is not None for name in CellPattern.model_fields):
+            raise ValueError("gives nothing to match")
+        return self
+
+
+class Exclude(CellPattern):
+    """Cells to leave out, and why."""
+
+    reason: Annotated[str, Field(min_length=1)]
+
+
+class Include(_Strict):
+    """One more cell. What is not given is the first value of its axis."""
+
+    backend: BackendName
+    precision: PrecisionName
+    model: str | None = None
+    variant: str | None = None
+    device: DeviceName | None = None
+    imgsz: ImageSize | None = None
+    batch: int | None = Field(None, ge=1)
+    threads: Threads | None = None
+
+
+class Settings(_Strict):
+    """Options that an override changes; a cell's id never depends on them."""
+
+    options: dict[str, Any] | None = None
+    runtime_options: dict[str, Any] | None = None
+    measure: dict[str, Any] | None = Field(None, description="Keys of `measure` to change.")
+    limits: dict[str, Any] | None = Field(None, description="Keys of `limits` to change.")
+
+
+class Override(_Strict):
+    """Change options of the cells that match."""
+
+    when: CellPattern
+    set: Settings
+
+
+class Matrix(_Strict):
+    """A matrix file. Axes multiply; ``exclude`` takes cells away and ``include`` adds some."""
+
+    schema_version: Literal[1] = Field(1, description="Version of this format.")
+    name: Name | None = Field(None, description="The file's stem by default.")
+    seed: int = Field(0, ge=0, description="Order of launches, choice of calibration images.")
+    models: tuple[ModelEntry, ...] = Field(min_length=1)
+    variants: tuple[Literal["dense"] | VariantEntry, ...] = Field(("dense",), min_length=1)
+    backends: tuple[BackendName | BackendEntry, ...] = Field(min_length=1)
+    precisions: tuple[PrecisionName, ...] = Field(("fp32",), min_length=1)
+    imgsz: tuple[ImageSize, ...] = Field((640,), min_length=1)
+    batch: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((1,), min_length=1)
+    threads: tuple[Threads, ...] = Field(
+        ("auto",), min_length=1, description="`auto`: as many as there are physical cores."
+    )
+    native_only: tuple[PrecisionName, ...] = Field(
+        (),
+        description="Precisions to leave out, with a note, where the hardware would emulate them.",
+    )
+    calibration: Calibration = Calibration()
+    scoring: Scoring = Scoring()
+    measure: Measure = Measure()
+    limits: Limits = Limits()
+    exclude: tuple[Exclude, ...] = ()
+    include: tuple[Include, ...] = ()
+    overrides: tuple[Override, ...] = ()
+
+    def backend_entries(self) -> tuple[BackendEntry, ...]:
+        """Every backend as an entry."""
+        return tuple(
+            BackendEntry(name=item) if isinstance(item, str) else item for item in self.backends
+        )
+
+
+def json_schema() -> str:
+    """The JSON Schema of matrix files, as committed for editors."""
+    schema = Matrix.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Deploymark matrix"
+    names = sorted(registry.BUILTIN)
+    schema["description"] = f"Shipped backends: {', '.join(names)}."
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def packaged_matrices() -> dict[str, Path]:
+    """The matrices that ship with the package, by name."""
+    folder = Path(__file__).parent.parent / "matrices"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_matrix(reference: str) -> Path:
+    """A matrix by path, or by the name of a shipped one. Raises BadInputError."""
+    path = Path(reference)
+    if path.is_file():
+        return path
+    packaged = packaged_matrices()
+    if reference in packaged:
+        return packaged[reference]
+    raise BadInputError(
+        f"{reference}: no such matrix file{did_you_mean(reference, list(packaged))}",
+        remedy=f"Name a YAML file, or a shipped matrix: {', '.join(packaged)}.",
+    )
+
+
+def read_matrix(path: Path) -> tuple[Matrix, YamlSource]:
+    """Read and validate a matrix file. Raises BadInputError with file, line and column."""
+    source = load_yaml(path)
+    if source.document is None:
+        raise BadInputError(f"{source.file}:1:1: the matrix is empty")
+    return validate(source, Matrix), source
+
+
+def model_name(entry: ModelEntry) -> str:
+    """The name of a model in cell ids."""
+    if entry.name is not None:
+        return entry.name
+    stem = Path(entry.path.removeprefix(BUILTIN)).stem
+    cleaned = re.sub(r"[^A-Za-z0-9_.-]", "_", stem).lstrip("_.-")[:64]
+    return cleaned or "model"
+
+
+def precision_order(precision: str) -> int:
+    """Place of a precision in tables."""
+    return PRECISIONS.index(precision)
+
+
+def with_overrides(
+    matrix: Matrix,
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    imgsz: Sequence[int] = (),
+    backends: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+) -> Matrix:
+    """The matrix with what the command line gives in place of what the file says.
+
+    ``backends`` keeps the file's entry of a backend where it has one; ``precisions`` replaces those
+    of every backend. Raises BadInputError naming the option.
+    """
+    values = matrix.model_dump()
+    if model is not None or data is not None:
+        if model is None or data is None:
+            raise BadInputError(
+                "--model and --data belong together",
+                remedy="Write: --model my.pt --data my.yaml [--imgsz 640]",
+            )
+        values["models"] = [{"path": model, "data": data}]
+    if imgsz:
+        values["imgsz"] = list(imgsz)
+    if backends:
+        entries = {entry.name: entry.model_dump() for entry in matrix.backend_entries()}
+        for name in backends:
+            try:
+                _known_backend(name)
+            except ValueError as error:
+                raise BadInputError(f"--backends {name}: {error}") from error
+        values["backends"] = [entries.get(name, {"name": name}) for name in backends]
+    if precisions:
+        for precision in precisions:
+            if precision not in PRECISIONS:
+                raise BadInputError(
+                    f"--precisions {precision}: unknown precision, expected one of "
+                    f"{', '.join(PRECISIONS)}{did_you_mean(precision, PRECISIONS)}"
+                )
+        values["precisions"] = list(precisions)
+        values["native_only"] = []
+        values["backends"] = [
+            {**(item if isinstance(item, dict) else {"name": item}), "precisions": None}
+            for item in values["backends"]
+        ]
+    try:
+        return Matrix.model_validate(values)
+    except ValueError as error:
+        raise BadInputError(f"the command line gives an impossible matrix: {error}") from error

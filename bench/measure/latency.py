@@ -1,0 +1,113 @@
+"""The latency pass: cold first inference, warm-up until steady, timed inferences.
+
+Python 3.10 and numpy alone: the worker's side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Images = Sequence[npt.NDArray[np.float32]]
+    Infer = Callable[[npt.NDArray[np.float32]], object]
+
+WINDOW = 5
+"""Inferences of one warm-up window."""
+
+STEADY_WINDOWS = 3
+"""Windows in a row whose medians must agree for a steady state."""
+
+STEADY_TOLERANCE = 0.05
+"""Greatest spread of those medians, (max - min) / min. Launches of one cell differ by 1 to 9 %, and
+neighbouring windows of a settled one by less: a trend above this is still warming up."""
+
+Clock = Callable[[], int]
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmUp:
+    """How the warm-up went. ``steady`` is False where it was given up at its time limit."""
+
+    iterations: int
+    seconds: float
+    steady: bool
+
+
+def time_once_ns(work: Callable[[], object], clock: Clock = time.perf_counter_ns) -> int:
+    """Nanoseconds of one call."""
+    started = clock()
+    work()
+    return clock() - started
+
+
+def is_steady(times_ns: Sequence[int]) -> bool:
+    """Whether the last windows' medians lie within the tolerance of one another."""
+    if len(times_ns) < WINDOW * STEADY_WINDOWS:
+        return False
+    recent = times_ns[-WINDOW * STEADY_WINDOWS :]
+    medians = [
+        statistics.median(recent[start : start + WINDOW])
+        for start in range(0, len(recent), WINDOW)
+    ]
+    return (max(medians) - min(medians)) <= STEADY_TOLERANCE * min(medians)
+
+
+def warm_up(
+    infer: Infer, images: Images, *, max_s: float, clock: Clock = time.perf_counter_ns
+) -> WarmUp:
+    """Infer until the times are steady, or ``max_s`` seconds are over."""
+    times: list[int] = []
+    started = clock()
+    while True:
+        for _ in range(WINDOW):
+            image = images[len(times) % len(images)]
+            before = clock()
+            infer(image)
+            times.append(clock() - before)
+        elapsed_s = (clock() - started) / 1e9
+        if is_steady(times):
+            return WarmUp(iterations=len(times), seconds=elapsed_s, steady=True)
+        if elapsed_s >= max_s:
+            return WarmUp(iterations=len(times), seconds=elapsed_s, steady=False)
+
+
+def timed(  # noqa: PLR0913 - each bound is a setting of the matrix
+    work: Callable[[Any], object],
+    items: Sequence[Any],
+    *,
+    seconds: float,
+    min_iterations: int,
+    max_iterations: int,
+    clock: Clock = time.perf_counter_ns,
+) -> list[int]:
+    """Nanoseconds of each call of ``work`` on the items in turn.
+
+    Goes on until ``seconds`` have passed and ``min_iterations`` are done, at most
+    ``max_iterations``. Garbage collection is off meanwhile, as in timeit.
+    """
+    times: list[int] = []
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        end = clock() + int(seconds * 1e9)
+        while len(times) < max_iterations:
+            item = items[len(times) % len(items)]
+            before = clock()
+            work(item)
+            after = clock()
+            times.append(after - before)
+            if after >= end and len(times) >= min_iterations:
+                break
+    finally:
+        if enabled:
+            gc.enable()
+    return times

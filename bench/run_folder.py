@@ -1,0 +1,181 @@
+"""Making a run directory and opening one again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import bench
+from bench.errors import BadInputError
+from bench.launch import now
+from bench.machine import fingerprint, git_commit
+from bench.matrix import Matrix
+from bench.plan import Plan, PlannedModel
+from bench.results import (
+    LAUNCHES_FILE,
+    LOGS_FOLDER,
+    PREDICTIONS_FOLDER,
+    SAMPLES_FILE,
+    RunInfo,
+    read_run_info,
+    write_run_info,
+)
+
+LATEST = "latest"
+_COMMIT_LENGTH = 8
+
+
+def _model_facts(model: PlannedModel) -> dict[str, Any]:
+    detector = next(iter(model.detectors.values()))
+    return {
+        "name": model.name,
+        "path": str(model.path),
+        "sha256": model.sha256,
+        "family": detector.family,
+        "classes": len(detector.names),
+        "layout": detector.layout,
+        "params": detector.params,
+    }
+
+
+def _dataset_facts(model: PlannedModel) -> dict[str, Any]:
+    dataset = model.dataset
+    return {
+        "name": dataset.name,
+        "model": model.name,
+        "scored_images": len(dataset.scored),
+        "scored_hash": dataset.scored_hash,
+        "calibration_images": len(dataset.calibration),
+        "calibration_hash": dataset.calibration_hash,
+        "calibration_source": dataset.calibration_source,
+    }
+
+
+def _notes(plan: Plan) -> list[str]:
+    return [
+        f"{model.name}: the data set has no train split, so {len(model.dataset.calibration)} of its "
+        f"validation images were set aside to calibrate on; they are not scored."
+        for model in plan.models.values()
+        if model.dataset.calibration_source == "validation"
+    ]
+
+
+def describe(plan: Plan) -> RunInfo:
+    """The ``run.json`` of a run that is about to start."""
+    return RunInfo(
+        matrix=plan.matrix.model_dump(mode="json"),
+        matrix_file=plan.matrix_file,
+        machine=fingerprint(),
+        packages=dict(plan.packages),
+        seed=plan.matrix.seed,
+        started=now(),
+        deploymark_version=bench.__version__,
+        git_commit=git_commit(Path.cwd()),
+        selection=plan.selection,
+        models=[_model_facts(model) for model in plan.models.values()],
+        datasets=[_dataset_facts(model) for model in plan.models.values()],
+        left_out=[dataclasses.asdict(item) for item in plan.left_out],
+        notes=_notes(plan),
+    )
+
+
+def create(info: RunInfo, results: Path) -> Path:
+    """Make the run directory, with its ``run.json``. Raises BadInputError if it cannot be made."""
+    host = re.sub(r"[^A-Za-z0-9.]+", "_", str(info.machine["host"]))[:40] or "host"
+    commit = (info.git_commit or "nogit")[:_COMMIT_LENGTH]
+    stem = f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}-{host}-{commit}"
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        folder = _fresh_folder(results, stem)
+        (folder / LOGS_FOLDER).mkdir()
+        (folder / PREDICTIONS_FOLDER).mkdir()
+    except OSError as error:
+        raise BadInputError(
+            f"{results}: the run directory cannot be made: {error.strerror or error}",
+            remedy="Name another folder with --results DIR.",
+        ) from error
+    write_run_info(folder, info)
+    return folder
+
+
+def discard(folder: Path) -> None:
+    """Remove the directory of a run in which nothing was launched."""
+    if not (folder / LAUNCHES_FILE).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fresh_folder(results: Path, stem: str) -> Path:
+    folder, number = results / stem, 1
+    while True:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            folder = results / f"{stem}-{number}"
+        else:
+            return folder
+
+
+def point_latest(folder: Path) -> None:
+    """Let ``latest`` beside the run directory point to it, where the platform has such links."""
+    partial = folder.parent / f".{LATEST}.{os.getpid()}"
+    with contextlib.suppress(OSError, NotImplementedError):
+        partial.unlink(missing_ok=True)
+        partial.symlink_to(folder.name, target_is_directory=True)
+        partial.replace(folder.parent / LATEST)
+
+
+def reopen(folder: Path) -> tuple[RunInfo, Matrix]:
+    """The run to go on with. Raises BadInputError if it is none, or of another machine."""
+    info = read_run_info(folder)
+    here = fingerprint()
+    for key in ("host", "cpu"):
+        if info.machine.get(key) != here[key]:
+            raise BadInputError(
+                f"{folder} was begun on another machine ({key} {info.machine.get(key)!r}, "
+                f"here {here[key]!r})",
+                remedy="Go on with it there, or start a new run here.",
+            )
+    return info, Matrix.model_validate(info.matrix)
+
+
+def check_same_inputs(info: RunInfo, plan: Plan) -> None:
+    """Raises BadInputError where a model or a data set has changed since the run began."""
+    fresh = describe(plan)
+    for what, old, new, keys in (
+        ("model", info.models, fresh.models, ("name", "sha256")),
+        ("data set", info.datasets, fresh.datasets, ("name", "scored_hash", "calibration_hash")),
+    ):
+        before = [tuple(item.get(key) for key in keys) for item in old]
+        if before != [tuple(item.get(key) for key in keys) for item in new]:
+            raise BadInputError(
+                f"a {what} has changed since the run began", remedy="Start a new run instead."
+            )
+
+
+def write_samples(folder: Path, rows: list[tuple[str, int, list[int]]]) -> None:
+    """Write ``samples.parquet`` from (cell, launch, nanoseconds of each iteration)."""
+    cells = [cell for cell, _, times in rows for _ in times]
+    launches = [launch for _, launch, times in rows for _ in times]
+    iterations = [index for _, _, times in rows for index in range(len(times))]
+    nanoseconds = [time for _, _, times in rows for time in times]
+    table = pa.table(
+        {
+            "cell": pa.array(cells, pa.string()).dictionary_encode(),
+            "launch": pa.array(launches, pa.int32()),
+            "iteration": pa.array(iterations, pa.int32()),
+            "nanoseconds": pa.array(nanoseconds, pa.int64()),
+        }
+    )
+    partial = folder / f".{SAMPLES_FILE}.partial"
+    pq.write_table(table, partial, compression="zstd")
+    partial.replace(folder / SAMPLES_FILE)

@@ -1,0 +1,287 @@
+"""Carrying out a plan: build, launch in rounds, score, write; and going on after a stop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.aggregate import add_launches, samples_ns
+from bench.average_precision import Scores, score
+from bench.build import BuildTask, Built, build_all, parallel_jobs
+from bench.cells import DENSE
+from bench.detections import load_detections
+from bench.launch import LaunchTask, launch, now
+from bench.plan import Plan, PlannedCell
+from bench.progress import Progress, duration_text
+from bench.results import (
+    LAUNCHES_FILE,
+    LOGS_FOLDER,
+    NOT_FAILURES,
+    PREDICTIONS_FOLDER,
+    CellResult,
+    Outcome,
+    RunInfo,
+    append_launch,
+    drop_torn_line,
+    read_launches,
+    write_cells,
+    write_run_info,
+)
+from bench.run_folder import write_samples
+from bench.schedule import LaunchSlot, remaining, schedule
+from bench.store import Store
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+
+_E2E_IMAGES = 16
+"""Image files that the end-to-end pass reads in turn."""
+
+Launches = dict[str, list[dict[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """All that a run measured: results by cell, and each cell's samples in nanoseconds."""
+
+    results: Mapping[str, CellResult]
+    samples: Mapping[str, list[int]]
+    exit_status: int
+
+
+def execute(  # noqa: PLR0913 - the pieces of a run
+    plan: Plan,
+    info: RunInfo,
+    folder: Path,
+    store: Store,
+    progress: Progress,
+    only: Collection[str] | None = None,
+) -> Measured:
+    """Build, launch and score the cells of a plan (those in ``only``), and write the run directory.
+
+    Launches found in the folder are kept and not made again. Every finished launch is on disk
+    before the next starts.
+    """
+    cells = [cell for cell in plan.cells if only is None or cell.id in only]
+    built = _build(plan, cells, folder, store, progress)
+    info.artifacts_built = sum(item.artifact is not None and not item.reused for item in built.values())
+    info.artifacts_reused = sum(item.reused for item in built.values())
+    launches = _launch_all(plan, cells, built, folder, progress)
+    scores = _score_all(plan, cells, launches, folder, progress)
+    results = {
+        cell.id: _result(cell, built.get(cell.id), launches.get(cell.id, []), scores.get(cell.id))
+        for cell in cells
+    }
+    status = exit_status(results.values())
+    write_samples(
+        folder,
+        [
+            (cell, record["launch"], record["latency_ns"])
+            for cell, records in launches.items()
+            for record in records
+            if record["status"] == "ok"
+        ],
+    )
+    write_cells(folder, list(results.values()))
+    info.finished, info.exit_status = now(), status
+    write_run_info(folder, info)
+    return Measured(
+        results=results,
+        samples={cell: samples_ns(records) for cell, records in launches.items()},
+        exit_status=status,
+    )
+
+
+def exit_status(results: Collection[CellResult]) -> int:
+    """1 where a cell failed or none was measured, else 0."""
+    failed = any(result.status not in NOT_FAILURES for result in results)
+    measured = any(result.status == "ok" for result in results)
+    return EXIT_OK if measured and not failed else EXIT_FAILED
+
+
+def _build(
+    plan: Plan, cells: list[PlannedCell], folder: Path, store: Store, progress: Progress
+) -> dict[str, Built]:
+    tasks: dict[str, BuildTask] = {}
+    for cell in cells:
+        if cell.outcome is None and cell.key is not None:
+            tasks.setdefault(cell.key.recipe, _build_task(plan, cell))
+    progress.phase(f"build ({parallel_jobs()} at a time)", len(tasks))
+
+    def on_done(task: BuildTask, item: Built, seconds: float) -> None:
+        how = "in the store" if item.reused else f"{item.outcome.status} in {duration_text(seconds)}"
+        progress.done(f"{task.label}: {how}")
+
+    by_key = build_all(list(tasks.values()), store, folder / LOGS_FOLDER, on_done=on_done)
+    return {cell.id: by_key[cell.key] for cell in cells if cell.key is not None}
+
+
+def _build_task(plan: Plan, planned: PlannedCell) -> BuildTask:
+    cell, model = planned.cell, plan.models[planned.cell.model]
+    assert planned.key is not None  # noqa: S101 - for the type checker: the caller asked
+    calibration = model.calibration.get(cell.imgsz) if planned.recipe["calibration"] else None
+    return BuildTask(
+        key=planned.key,
+        recipe=planned.recipe,
+        versions=planned.versions,
+        model=model.path,
+        calibration=None if calibration is None else calibration.path,
+        timeout_s=cell.limits.build_timeout_s,
+        memory_mb=cell.limits.memory_mb,
+        label=planned.id,
+        can_export=planned.can_export,
+        missing=planned.export_reason,
+        remedy=planned.export_remedy,
+    )
+
+
+def _read_done(folder: Path) -> Launches:
+    drop_torn_line(folder)
+    done: Launches = {}
+    for record in read_launches(folder):
+        done.setdefault(record["cell"], []).append(record)
+    return done
+
+
+def _launch_all(
+    plan: Plan,
+    cells: list[PlannedCell],
+    built: Mapping[str, Built],
+    folder: Path,
+    progress: Progress,
+) -> Launches:
+    by_id = {cell.id: cell for cell in cells if cell.id in built and built[cell.id].outcome.ok}
+    slots = schedule({name: cell.cell.measure.launches for name, cell in by_id.items()}, plan.matrix.seed)
+    launches = {name: records for name, records in _read_done(folder).items() if name in by_id}
+    done = {(name, record["launch"]) for name, records in launches.items() for record in records}
+    failed = {
+        name
+        for name, records in launches.items()
+        if any(record["status"] != "ok" for record in records)
+    }
+    waiting = remaining(slots, done, failed)
+    progress.phase("measure", len(waiting))
+    with (folder / LAUNCHES_FILE).open("a", encoding="utf-8") as stream:
+        for slot in waiting:
+            if slot.cell in failed:
+                progress.done(f"{slot.cell}: left, an earlier launch failed")
+                continue
+            planned = by_id[slot.cell]
+            record = _launch_one(plan, planned, built[slot.cell], slot, folder, progress)
+            append_launch(stream, record)
+            launches.setdefault(slot.cell, []).append(record)
+            if record["status"] != "ok":
+                failed.add(slot.cell)
+    for records in launches.values():
+        records.sort(key=lambda record: record["launch"])
+    return launches
+
+
+def _launch_one(  # noqa: PLR0913 - what a launch is made of
+    plan: Plan,
+    planned: PlannedCell,
+    built: Built,
+    slot: LaunchSlot,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    cell, model = planned.cell, plan.models[planned.cell.model]
+    assert built.artifact is not None  # noqa: S101 - for the type checker: its outcome was ok
+    first = slot.launch == 0
+    task = LaunchTask(
+        slot=slot,
+        cell=cell,
+        threads=planned.threads,
+        artifact=built.artifact,
+        images=model.scored[cell.imgsz].path,
+        e2e_images=[image.path for image in model.dataset.scored[:_E2E_IMAGES]],
+        predictions=(folder / PREDICTIONS_FOLDER).resolve() / f"{cell.id}.npz" if first else None,
+        inspect=first,
+    )
+    where = f"{cell.id} launch {slot.launch + 1}/{cell.measure.launches}"
+    progress.now(where)
+    record = launch(
+        task,
+        folder / LOGS_FOLDER / f"{cell.id}.log",
+        on_message=lambda message: progress.now(f"{where} {message.get('phase', '')}"),
+    )
+    progress.done(f"{where}: {_said(record)}")
+    return record
+
+
+def _said(record: Mapping[str, Any]) -> str:
+    if record["status"] != "ok":
+        return f"{record['status']}: {record['reason']}"
+    times = sorted(record["latency_ns"])
+    return f"p50 {times[len(times) // 2] / 1e6:.2f} ms ({duration_text(record['duration_s'])})"
+
+
+def _score_all(
+    plan: Plan, cells: list[PlannedCell], launches: Launches, folder: Path, progress: Progress
+) -> dict[str, Scores]:
+    files = {
+        cell.id: folder / PREDICTIONS_FOLDER / record["predictions"]
+        for cell in cells
+        for record in launches.get(cell.id, [])
+        if record["status"] == "ok" and record["predictions"]
+    }
+    progress.phase("score", len(files))
+    scores: dict[str, Scores] = {}
+    for cell in cells:
+        if cell.id not in files:
+            continue
+        model = plan.models[cell.cell.model]
+        scores[cell.id] = score(
+            model.dataset.scored,
+            load_detections(files[cell.id]),
+            model.scored[cell.cell.imgsz].geometries,
+            model.class_map,
+        )
+        progress.done(f"{cell.id}: mAP50-95 {scores[cell.id].map50_95:.4f}")
+    return scores
+
+
+def _sparsity(planned: PlannedCell) -> float | None:
+    """The share of weights that the recipe asks to be zero; None where it asks for none."""
+    amounts = [step.amount for step in planned.cell.steps]
+    return max(amounts, default=None)
+
+
+def _result(
+    planned: PlannedCell,
+    built: Built | None,
+    launches: list[dict[str, Any]],
+    scores: Scores | None,
+) -> CellResult:
+    cell = planned.cell
+    outcome = planned.outcome or (built.outcome if built else Outcome("ok"))
+    result = CellResult(
+        cell=cell.id,
+        status=outcome.status,
+        reason=outcome.reason or None,
+        remedy=outcome.remedy or None,
+        model=cell.model,
+        variant=cell.variant,
+        sparsity=0.0 if cell.variant == DENSE else _sparsity(planned),
+        precision=cell.precision,
+        backend=cell.backend,
+        device=cell.device,
+        imgsz=cell.imgsz,
+        batch=cell.batch,
+        threads=planned.threads,
+        warnings=list(planned.warnings),
+    )
+    if built is not None and built.artifact is not None:
+        artifact = built.artifact
+        result.artifact_sha256 = artifact.sha256
+        result.artifact_bytes = artifact.bytes
+        result.artifact_gzip_bytes = artifact.gzip_bytes
+        for name in ("params", "macs", "nonzero_fraction"):
+            setattr(result, name, artifact.detector[name])
+        add_launches(result, launches)
+    if scores is not None:
+        result.map50_95, result.map50 = scores.map50_95, scores.map50
+        result.map_images = scores.images
+    return result

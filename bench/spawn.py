@@ -1,0 +1,242 @@
+"""The parent's end of a job: start a child, wait without spinning, type how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from bench.errors import BadInputError
+from bench.results import STATUSES, Outcome, Status
+
+PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+"""The folder that holds the packages ``bench`` and ``backends``."""
+
+_WORKER_SOURCE = (
+    "bench/__init__.py",
+    "bench/child.py",
+    "bench/worker.py",
+    "bench/letterbox.py",
+    "bench/detections.py",
+    "bench/measure/*.py",
+    "backends/*.py",
+)
+"""What a worker needs, as source, under an interpreter that Deploymark is not installed in."""
+
+_EXIT_GRACE_S = 10.0
+_LOG_TAIL_BYTES = 4000
+
+
+@dataclasses.dataclass(frozen=True)
+class ChildEnd:
+    """How a child ended. ``result`` is there where ``outcome`` is ok."""
+
+    outcome: Outcome
+    result: dict[str, Any] | None
+    duration_s: float
+
+
+@functools.cache
+def _staged_source() -> Path:
+    """A copy of the worker's source, alone on its path: no package of this interpreter with it."""
+    folder = Path(tempfile.mkdtemp(prefix="deploymark-worker-"))
+    import atexit  # noqa: PLC0415 - needed where a foreign interpreter is, only
+
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for pattern in _WORKER_SOURCE:
+        for path in PACKAGE_ROOT.glob(pattern):
+            target = folder / path.relative_to(PACKAGE_ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    return folder
+
+
+def _command(module: str, python: str | None) -> tuple[list[str], str]:
+    """The command line of a child and the entry it needs on the module path."""
+    if python is None:
+        # -P: the working directory is the user's and may hold a folder named like a package.
+        return [sys.executable, "-P", "-m", module], str(PACKAGE_ROOT)
+    found = shutil.which(python)
+    if found is None:
+        raise BadInputError(
+            f"python: {python}: no such interpreter", remedy="Give the path of a Python 3.10 or newer."
+        )
+    return [found, "-m", module], str(_staged_source())
+
+
+def _environment(path_entry: str, python: str | None, extra: Mapping[str, str]) -> dict[str, str]:
+    env = {**os.environ, **extra}
+    inherited = env.get("PYTHONPATH", "") if python is None else ""
+    env["PYTHONPATH"] = os.pathsep.join(part for part in (path_entry, inherited) if part)
+    env.setdefault("PYTHONUNBUFFERED", "1")
+    return env
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Variables that hold every OpenMP-like pool of a child to ``threads``, waiting passively.
+
+    Active waiting made two threads many times slower under contention.
+    """
+    count = str(threads)
+    return {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "KMP_BLOCKTIME": "0",
+    }
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the child and what it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+
+
+def _reader(stream: BinaryIO, lines: queue.Queue[bytes | None]) -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+def _messages(
+    process: subprocess.Popen[bytes], deadline: float
+) -> Iterator[dict[str, Any]]:
+    """The child's messages until its end closes. Raises TimeoutError past the deadline."""
+    lines: queue.Queue[bytes | None] = queue.Queue()
+    stream = cast("BinaryIO", process.stdout)
+    threading.Thread(target=_reader, args=(stream, lines), daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise TimeoutError from None
+        if line is None:
+            return
+        with contextlib.suppress(ValueError):
+            message = json.loads(line)
+            if isinstance(message, dict):
+                yield message
+
+
+def _tail(log: Path) -> str:
+    """The last line of the log that says something, for a crash that left no other word."""
+    with contextlib.suppress(OSError):
+        text = log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return lines[-1] if lines else ""
+    return ""
+
+
+def _outcome_of_death(code: int, log: Path) -> Outcome:
+    """What a child's exit code means where it sent neither a result nor a failure."""
+    tail = _tail(log)
+    said = f"; its last words: {tail}" if tail else ""
+    if code == -signal.SIGKILL:
+        return Outcome(
+            "out_of_memory",
+            f"the process was killed (SIGKILL), as the kernel does when memory runs out{said}",
+            "Free memory, choose a smaller imgsz or batch, or set limits.memory_mb.",
+        )
+    if any(words in tail.lower() for words in ("bad_alloc", "cannot allocate memory")):
+        return Outcome(
+            "out_of_memory",
+            f"the process ended for want of memory{said}",
+            "Raise limits.memory_mb, or choose a smaller imgsz or batch.",
+        )
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return Outcome("crashed", f"the process died of {signal.Signals(-code).name}{said}")
+    return Outcome("crashed", f"the process ended with exit code {code} and no result{said}")
+
+
+def run_child(  # noqa: PLR0913 - a process has many settings
+    module: str,
+    job: Mapping[str, Any],
+    *,
+    timeout_s: float,
+    log: Path,
+    python: str | None = None,
+    env: Mapping[str, str] | None = None,
+    on_message: Callable[[dict[str, Any]], None] | None = None,
+) -> ChildEnd:
+    """Run ``python -m module`` with a job and wait for its end, asleep on its pipe.
+
+    ``job`` is sent as JSON; ``log`` gets the child's standard output and error (appended);
+    ``on_message`` sees progress messages as they come. The child and its children are gone when
+    this returns or raises. Raises BadInputError if ``python`` is no interpreter, and for what the
+    child itself calls bad input.
+    """
+    command, path_entry = _command(module, python)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    result: dict[str, Any] | None = None
+    failed: dict[str, Any] | None = None
+    with log.open("ab") as log_stream:
+        process = subprocess.Popen(  # noqa: S603 - our own module under a chosen interpreter
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log_stream,
+            env=_environment(path_entry, python, env or {}),
+            start_new_session=True,
+        )
+    try:
+        stdin = cast("BinaryIO", process.stdin)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(json.dumps(job, allow_nan=False).encode() + b"\n")
+            stdin.flush()
+        for message in _messages(process, started + timeout_s):
+            event = message.pop("event", "")
+            if event == "result":
+                result = message
+            elif event == "failed":
+                failed = message
+            elif on_message is not None:
+                on_message(message)
+        code = process.wait(timeout=_EXIT_GRACE_S)
+    except TimeoutError:
+        outcome = Outcome(
+            "timeout",
+            f"no end after {timeout_s:g} s",
+            "Raise limits.launch_timeout_s or limits.build_timeout_s if it is only slow.",
+        )
+        return ChildEnd(outcome, None, time.monotonic() - started)
+    except subprocess.TimeoutExpired:
+        code = 0
+    finally:
+        _kill(process)
+        for stream in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                cast("BinaryIO", stream).close()
+    duration_s = time.monotonic() - started
+    if result is not None:
+        return ChildEnd(Outcome("ok"), result, duration_s)
+    if failed is not None:
+        return ChildEnd(_outcome_of_failure(failed), None, duration_s)
+    return ChildEnd(_outcome_of_death(code, log), None, duration_s)
+
+
+def _outcome_of_failure(failed: Mapping[str, Any]) -> Outcome:
+    status, reason = str(failed["status"]), str(failed["reason"])
+    remedy = str(failed.get("remedy", ""))
+    if status not in STATUSES:
+        raise BadInputError(reason, remedy=remedy)
+    return Outcome(cast("Status", status), reason, remedy)

@@ -1,0 +1,230 @@
+"""The artifact store: exported files by what they were made from, shared between runs.
+
+An artifact lies under ``artifacts/<recipe key>/<version key>/``. The recipe key hashes what was
+asked (model bytes, steps, precision, options, calibration set, shape), the version key what made it
+(exporter packages, Deploymark's own exporter source). A machine that has no exporter takes the
+newest artifact of the recipe: what was built on a workstation is measured on a device so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from filelock import FileLock
+
+from bench.errors import BadInputError
+from bench.results import dump_json, write_text_atomically
+
+CACHE_VARIABLE = "DEPLOYMARK_CACHE"
+MANIFEST = "manifest.json"
+FILES = "files"
+GZIP_LEVEL = 6
+"""The level that ``gzip`` itself defaults to, so that the figure can be checked by hand."""
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class ArtifactKey:
+    """Where an artifact lies in the store. ``version`` is None where no exporter is installed."""
+
+    recipe: str
+    version: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredArtifact:
+    """An artifact in the store. ``bytes`` are the files' sizes added up, ``gzip_bytes`` theirs
+    compressed one by one; ``detector`` is the ``backends.base.Detector`` it was made of."""
+
+    folder: Path
+    entry: str
+    sha256: str
+    bytes: int
+    gzip_bytes: int
+    detector: dict[str, Any]
+    recipe: dict[str, Any]
+    versions: dict[str, str]
+    build_s: float
+
+
+def cache_root() -> Path:
+    """The folder that ``DEPLOYMARK_CACHE`` names, or the platform's cache folder."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("deploymark"))
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON, hexadecimal."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal. Raises BadInputError if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def folder_sha256(folder: Path) -> str:
+    """SHA-256 over the relative paths and bytes of all files in a folder, hexadecimal."""
+    total = hashlib.sha256()
+    for path in _files(folder):
+        total.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())
+    return total.hexdigest()
+
+
+def _gzip_bytes(path: Path) -> int:
+    """Size of a file after gzip, without writing it."""
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    size = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            size += len(compressor.compress(chunk))
+    return size + len(compressor.flush())
+
+
+class Store:
+    """Artifacts, inspections of checkpoints and prepared images below one root folder."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or cache_root()
+        try:
+            for name in ("artifacts", "inspections", "images", "tmp", "locks"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInputError(
+                f"{self.root}: the cache cannot be written: {error.strerror or error}",
+                remedy=f"Name another folder in the environment variable {CACHE_VARIABLE}.",
+            ) from error
+
+    def lock(self, name: str) -> FileLock:
+        """A lock between processes; ``name`` is a key of this store."""
+        return FileLock(self.root / "locks" / f"{name}.lock")
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """An empty folder on the store's file system, removed at the end unless moved away."""
+        folder = Path(tempfile.mkdtemp(dir=self.root / "tmp"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def find(self, key: ArtifactKey) -> StoredArtifact | None:
+        """The artifact of a key, its bytes checked against their hash; None if there is none."""
+        folder = self.root / "artifacts" / key.recipe
+        if key.version is not None:
+            return self._read(folder / key.version)
+        with contextlib.suppress(OSError):
+            made = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+            return next((found for path in made if (found := self._read(path))), None)
+        return None
+
+    def _read(self, folder: Path) -> StoredArtifact | None:
+        try:
+            values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            artifact = StoredArtifact(folder=folder / FILES, **values)
+        except (OSError, ValueError, TypeError):
+            return None
+        return artifact if folder_sha256(artifact.folder) == artifact.sha256 else None
+
+    def add(  # noqa: PLR0913 - the manifest has this many parts
+        self,
+        key: ArtifactKey,
+        workspace: Path,
+        *,
+        entry: str,
+        detector: Mapping[str, Any],
+        recipe: Mapping[str, Any],
+        versions: Mapping[str, str],
+        build_s: float,
+    ) -> StoredArtifact:
+        """Take ``workspace/files`` into the store in one rename. The caller holds the key's lock."""
+        files = _files(workspace / FILES)
+        values = {
+            "entry": entry,
+            "sha256": folder_sha256(workspace / FILES),
+            "bytes": sum(path.stat().st_size for path in files),
+            "gzip_bytes": sum(_gzip_bytes(path) for path in files),
+            "detector": dict(detector),
+            "recipe": dict(recipe),
+            "versions": dict(versions),
+            "build_s": round(build_s, 3),
+        }
+        (workspace / MANIFEST).write_text(dump_json(values) + "\n", encoding="utf-8")
+        target = self.root / "artifacts" / key.recipe / str(key.version)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():  # what lay there failed its check
+            shutil.rmtree(target)
+        workspace.rename(target)
+        return StoredArtifact(folder=target / FILES, **values)
+
+    def read_inspection(self, key: str) -> dict[str, Any] | None:
+        """What was found out about a checkpoint before; None if nothing was."""
+        try:
+            values: dict[str, Any] = json.loads(self._inspection(key).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return values
+
+    def write_inspection(self, key: str, values: Mapping[str, Any]) -> None:
+        """Keep what was found out about a checkpoint."""
+        write_text_atomically(self._inspection(key), dump_json(dict(values)) + "\n")
+
+    def _inspection(self, key: str) -> Path:
+        return self.root / "inspections" / f"{key}.json"
+
+    def images_path(self, dataset_hash: str, imgsz: int) -> Path:
+        """Where the letterboxed images of a list of images lie (a ``.npy`` file)."""
+        return self.root / "images" / f"{dataset_hash[:32]}-{imgsz}.npy"
+
+    def artifacts(self) -> list[StoredArtifact]:
+        """Every sound artifact."""
+        folders = sorted((self.root / "artifacts").glob("*/*"))
+        return [found for folder in folders if (found := self._read(folder))]
+
+    def size_bytes(self) -> int:
+        """Bytes of all files of the store."""
+        return sum(path.stat().st_size for path in _files(self.root))
+
+    def remove(self, *, older_than_days: float = 0.0) -> tuple[int, int]:
+        """Remove artifacts and prepared images not touched for so many days: (entries, bytes)."""
+        limit = time.time() - older_than_days * 86_400
+        entries, size = 0, 0
+        for path in [
+            *(self.root / "artifacts").glob("*/*"),
+            *(self.root / "images").iterdir(),
+            *(self.root / "inspections").iterdir(),
+        ]:
+            if path.stat().st_mtime > limit:
+                continue
+            entries += 1
+            inside = _files(path) if path.is_dir() else [path]
+            size += sum(item.stat().st_size for item in inside)
+            if path.is_dir():
+                shutil.rmtree(path)
+                with contextlib.suppress(OSError):
+                    path.parent.rmdir()
+            else:
+                path.unlink()
+        return entries, size

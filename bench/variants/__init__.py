@@ -1,0 +1,1 @@
+"""Recipes: what is done to a trained detector before it is exported."""

@@ -1,0 +1,251 @@
+"""The worker: one fresh process that loads one artifact and measures it.
+
+Python 3.10, numpy and one runtime; Pillow for the end-to-end pass where it is there. Jobs come from
+``bench.launch`` and, to ask what a backend can do, from ``bench.probing``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backends.base import Artifact, BackendError, LoadOptions, Session, UnavailableError
+from backends.registry import resolve
+from bench.child import Message, Send, phase, serve
+from bench.measure import energy, latency, memory
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+E2E_CONFIDENCE = 0.25
+"""Score threshold of the end-to-end pass: Ultralytics' default for prediction."""
+
+E2E_IOU = 0.7
+"""IoU threshold of its NMS: Ultralytics' default."""
+
+SCORING_CONFIDENCE = 0.001
+"""Score threshold where mAP is measured: Ultralytics' default for validation."""
+
+SCORING_IOU = 0.7
+MAX_DETECTIONS = 300
+
+TIMED_IMAGES = 8
+"""Images that the timed inferences take in turn: a few, so that they add little to the memory."""
+
+
+def _resolved_options(asked: list[Message]) -> list[Message]:
+    """Export options with their defaults, or why they cannot be."""
+    answers = []
+    for item in asked:
+        try:
+            backend = resolve(item["spec"])
+            options = dict(backend.resolve_options(item["precision"], item["options"]))
+            answers.append({"options": options})
+        except BackendError as error:
+            answers.append({"error": error.message, "remedy": error.remedy})
+    return answers
+
+
+def probe(job: Message) -> Message:
+    """What the named backends can do in this interpreter, and what their options come to."""
+    answers = []
+    for name, spec in job["backends"].items():
+        try:
+            backend = resolve(spec)
+        except UnavailableError as error:
+            answers.append(
+                {"name": name, "installed": False, "reason": error.message, "remedy": error.remedy}
+            )
+            continue
+        found = backend.probe()
+        services = [
+            {"device": device, "precision": precision, **dataclasses.asdict(service)}
+            for (device, precision), service in found.services.items()
+        ]
+        answers.append(
+            {
+                "name": name,
+                "installed": found.installed,
+                "version": found.version,
+                "can_export": found.can_export,
+                "reason": found.reason,
+                "remedy": found.remedy,
+                "services": services,
+                "export_packages": list(backend.export_packages),
+                "runtime_packages": list(backend.runtime_packages),
+                "extra": backend.extra,
+                "default_device": backend.default_device,
+            }
+        )
+    return {"probes": answers, "options": _resolved_options(job["options"])}
+
+
+def _import_runtime(modules: list[str]) -> float:
+    """Import the runtime; milliseconds."""
+    import importlib
+
+    started = time.perf_counter_ns()
+    for module in modules:
+        importlib.import_module(module)
+    return (time.perf_counter_ns() - started) / 1e6
+
+
+def _batch(
+    prepared: npt.NDArray[np.uint8], start: int, batch: int
+) -> npt.NDArray[np.float32]:
+    """``batch`` images from ``start`` on, going round at the end, as a session takes them."""
+    from bench.letterbox import to_input
+
+    count = len(prepared)
+    chosen = [(start + offset) % count for offset in range(batch)]
+    return to_input(prepared[chosen])
+
+
+def _timed_inputs(
+    prepared: npt.NDArray[np.uint8], batch: int
+) -> list[npt.NDArray[np.float32]]:
+    count = min(max(1, TIMED_IMAGES // batch), len(prepared))
+    return [_batch(prepared, index * batch, batch) for index in range(count)]
+
+
+def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
+    """Nanoseconds from image file to boxes, for each batch; and why there are none."""
+    settings = job["measure"]
+    if settings["e2e_iterations"] == 0:
+        return [], "the matrix asks for no end-to-end inferences"
+    try:
+        import PIL  # noqa: F401 - asked here so that a missing decoder is no failure
+    except ImportError:
+        return [], "Pillow is not installed in the worker's interpreter"
+    import numpy as np
+
+    from bench.detections import decode
+    from bench.letterbox import letterbox, read_rgb, to_input
+
+    batch, imgsz = job["batch"], job["imgsz"]
+    paths = [Path(path) for path in job["e2e_images"]]
+    starts = [index * batch for index in range(max(1, len(paths) // batch))]
+
+    def image_to_boxes(start: int) -> object:
+        chosen = [paths[(start + offset) % len(paths)] for offset in range(batch)]
+        pixels = np.stack([letterbox(read_rgb(path), imgsz) for path in chosen])
+        raw = session.infer(to_input(pixels))
+        return decode(
+            raw,
+            job["layout"],
+            conf=E2E_CONFIDENCE,
+            iou=E2E_IOU,
+            max_det=MAX_DETECTIONS,
+            multi_label=False,
+        )
+
+    image_to_boxes(starts[0])
+    times = latency.timed(
+        image_to_boxes,
+        starts,
+        seconds=0.0,
+        min_iterations=settings["e2e_iterations"],
+        max_iterations=settings["e2e_iterations"],
+    )
+    return times, ""
+
+
+def _detections(session: Session, job: Message, prepared: Any, send: Send) -> None:
+    """Infer on every scored image and save the boxes."""
+    from bench.detections import decode, save_detections
+
+    batch, count = job["batch"], len(prepared)
+    found: list[Any] = []
+    for start in range(0, count, batch):
+        raw = session.infer(_batch(prepared, start, batch))
+        found += decode(
+            raw,
+            job["layout"],
+            conf=SCORING_CONFIDENCE,
+            iou=SCORING_IOU,
+            max_det=MAX_DETECTIONS,
+            multi_label=True,
+        )
+        if start % (batch * 16) == 0:
+            send({"event": "progress", "phase": "score", "done": start, "total": count})
+    save_detections(Path(job["predictions"]), found[:count])
+
+
+def measure(job: Message, send: Send) -> Message:
+    """One launch: every pass, one after the other, each with its own figures."""
+    import numpy as np
+
+    backend = resolve(job["spec"])
+    settings = job["measure"]
+    batch, imgsz = job["batch"], job["imgsz"]
+    prepared = np.load(job["images"], mmap_mode="r")
+    inputs = _timed_inputs(prepared, batch)
+    with phase("load_failed", "importing the runtime failed"):
+        import_ms = _import_runtime(list(backend.runtime_modules))
+    rss_before = memory.rss_bytes()
+    options = LoadOptions(
+        device=job["device"],
+        precision=job["precision"],
+        threads=job["threads"],
+        input_shape=(batch, 3, imgsz, imgsz),
+        options=job["runtime_options"],
+    )
+    artifact = Artifact(folder=Path(job["artifact"]), entry=job["entry"])
+    send({"event": "progress", "phase": "load"})
+    with phase("load_failed", "loading failed"):
+        started = time.perf_counter_ns()
+        session = backend.load(artifact, options)
+        load_ms = (time.perf_counter_ns() - started) / 1e6
+
+    with phase("crashed", "inference failed"):
+        cold_ns = latency.time_once_ns(lambda: session.infer(inputs[0]))
+        send({"event": "progress", "phase": "warm-up"})
+        warmed = latency.warm_up(session.infer, inputs, max_s=settings["warmup_max_s"])
+        times = latency.timed(
+            session.infer,
+            inputs,
+            seconds=settings["latency_s"],
+            min_iterations=settings["min_iterations"],
+            max_iterations=settings["max_iterations"],
+        )
+        rss_after, peak = memory.rss_bytes(), memory.peak_rss_bytes()
+        device_memory = session.device_memory_bytes()
+        e2e, e2e_reason = _end_to_end(session, job)
+        power = energy.find_meter().measure(lambda: session.infer(inputs[0]), batch)
+        if job["predictions"]:
+            _detections(session, job, prepared, send)
+        executed = session.executed_precision() if job["inspect"] else None
+    return {
+        "import_ms": import_ms,
+        "load_ms": load_ms,
+        "cold_ms": cold_ns / 1e6,
+        "warmup": dataclasses.asdict(warmed),
+        "latency_ns": times,
+        "e2e_ns": e2e,
+        "e2e_reason": e2e_reason,
+        "peak_rss_bytes": peak,
+        "model_rss_bytes": _difference(rss_after, rss_before),
+        "device_memory_bytes": device_memory,
+        "energy": dataclasses.asdict(power),
+        "executed_precision": None
+        if executed is None
+        else {**dataclasses.asdict(executed), "layers": dict(executed.layers)},
+    }
+
+
+def _difference(after: int | None, before: int | None) -> int | None:
+    return None if after is None or before is None else max(0, after - before)
+
+
+def work(job: Message, send: Send) -> Message:
+    """Do what the job asks."""
+    if job["kind"] == "probe":
+        return probe(job)
+    return measure(job, send)
+
+
+if __name__ == "__main__":
+    serve(work)

@@ -1,0 +1,177 @@
+"""YAML files whose every value knows its line and column, and errors that say them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from bench.errors import BadInputError
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+
+_MAX_SHOWN = 60
+"""Longest rendering of an offending value in a message, characters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class YamlSource:
+    """A parsed YAML document. ``file`` is how messages name it."""
+
+    file: str
+    document: Any
+
+    def position(self, path: Sequence[str | int]) -> tuple[int, int]:
+        """Line and column (from 1) of the value at ``path``, or of its nearest known ancestor."""
+        node = self.document
+        line, column = 0, 0
+        for step in path:
+            if isinstance(node, CommentedMap) and step in node:
+                line, column = node.lc.key(step)
+            elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
+                line, column = node.lc.item(step)
+            else:
+                break
+            node = node[step]
+        return line + 1, column + 1
+
+    def error(self, path: Sequence[str | int], what: str, *, remedy: str = "") -> BadInputError:
+        """The error for the value at ``path``: ``file:line:column: path: what``."""
+        line, column = self.position(path)
+        where = f"{self.file}:{line}:{column}"
+        dotted = dotted_path(path)
+        return BadInputError(f"{where}: {dotted}: {what}" if dotted else f"{where}: {what}", remedy=remedy)
+
+
+def dotted_path(path: Sequence[str | int]) -> str:
+    """``("models", 0, "path")`` as ``models[0].path``."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def load_yaml(path: Path, *, shown_as: str | None = None) -> YamlSource:
+    """Read a YAML file. Raises BadInputError with file, line and column if it cannot be parsed."""
+    file = shown_as or str(path)
+    yaml = YAML(typ="rt")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInputError(f"{file}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{file}: cannot be read: {error}") from error
+    try:
+        document = yaml.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
+        raise BadInputError(f"{where}: {(error.problem or 'not valid YAML').strip()}") from error
+    except YAMLError as error:
+        raise BadInputError(f"{file}: not valid YAML: {error}") from error
+    return YamlSource(file=file, document=document)
+
+
+def did_you_mean(word: object, known: Sequence[str]) -> str:
+    """``, did you mean 'x'?`` for the nearest known word, or an empty string."""
+    near = difflib.get_close_matches(str(word), list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value if not isinstance(value, (CommentedMap, CommentedSeq)) else _plain(value))
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _path_in_document(document: object, loc: Sequence[str | int]) -> list[str | int]:
+    """The part of pydantic's location that the document has: drops the names of union members."""
+    path: list[str | int] = []
+    node = document
+    for step in loc:
+        if (isinstance(node, dict) and step in node) or (
+            isinstance(node, list) and isinstance(step, int) and step < len(node)
+        ):
+            path.append(step)
+            node = node[step]  # type: ignore[index, call-overload]
+    return path
+
+
+def _known_keys(model: type[pydantic.BaseModel], loc: Sequence[str | int]) -> list[str]:
+    """Keys allowed where an unknown one was met: searched over all models below ``model``."""
+    schema = model.model_json_schema()
+    node: Any = schema
+    for step in loc[:-1]:
+        node = _descend(schema, node, step)
+        if node is None:
+            return []
+    options = [_deref(schema, option) for option in node.get("anyOf", [node])]
+    return [key for option in options for key in option.get("properties", {})]
+
+
+def _deref(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    reference = node.get("$ref", "")
+    return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
+
+
+def _descend(schema: dict[str, Any], node: dict[str, Any], step: str | int) -> dict[str, Any] | None:
+    for option in node.get("anyOf", [node]):
+        found = _deref(schema, option)
+        if isinstance(step, int) and "items" in found:
+            return _deref(schema, found["items"])
+        if step in found.get("properties", {}):
+            return _deref(schema, found["properties"][step])
+    return node  # the name of a union's member, which the schema does not nest
+
+
+def validate(source: YamlSource, model: type[Model]) -> Model:
+    """The document as ``model``.
+
+    Raises BadInputError for the first thing wrong with it: ``file:line:column: path: what is wrong
+    (got …), did you mean …``.
+    """
+    if not isinstance(source.document, dict):
+        raise source.error((), f"expected a mapping at the top (got {_shown(source.document)})")
+    try:
+        return model.model_validate(_plain(source.document))
+    except pydantic.ValidationError as error:
+        raise _first_error(source, model, error) from error
+
+
+def _first_error(
+    source: YamlSource, model: type[pydantic.BaseModel], error: pydantic.ValidationError
+) -> BadInputError:
+    # A union reports one error a member: the deepest location is the member that was meant.
+    details = max(error.errors(include_url=False), key=lambda item: len(item["loc"]))
+    path = _path_in_document(source.document, details["loc"])
+    got = _shown(details["input"])
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        key = str(details["loc"][-1])
+        hint = did_you_mean(key, _known_keys(model, details["loc"]))
+        return source.error(path, f"unknown key{hint or f' (got {got})'}")
+    if kind == "missing":
+        return source.error(path, f"missing key {details['loc'][-1]!r}")
+    if kind == "literal_error":
+        expected = str(details.get("ctx", {}).get("expected", ""))
+        words = [word.strip("' ") for word in expected.replace(" or ", ", ").split(",")]
+        hint = did_you_mean(details["input"], words)
+        return source.error(path, f"expected {expected} (got {got}){hint}")
+    if kind == "too_short":
+        return source.error(path, f"must not be empty (got {got})")
+    message = details["msg"].removeprefix("Value error, ")
+    return source.error(path, f"{message} (got {got})")

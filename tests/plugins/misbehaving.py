@@ -1,0 +1,75 @@
+"""A third-party backend, found by its entry point, that fails where and how its options say.
+
+Installed by putting this folder on the module path: its metadata lies beside it. Without options it
+behaves, and finds no object in any image.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from backends.base import (
+    Artifact,
+    Backend,
+    ExecutedPrecision,
+    ExportRequest,
+    LoadOptions,
+    Probe,
+    Service,
+    Session,
+)
+
+HANG_S = 3600.0
+
+
+def misbehave(options: Any, where: str) -> None:
+    if options.get("where") != where:
+        return
+    how = options["how"]
+    if how == "abort":
+        os.abort()
+    if how == "hang":
+        time.sleep(HANG_S)
+    if how == "memory":
+        pages = []
+        while True:
+            pages.append(np.ones(1 << 24, dtype=np.uint8))
+    raise RuntimeError(f"told to fail at {where}")
+
+
+class MisbehavingSession(Session):
+    def __init__(self, options: LoadOptions) -> None:
+        super().__init__(options.input_shape)
+        self.options = options.options
+
+    def infer_impl(self, images: Any) -> Any:
+        misbehave(self.options, "infer")
+        return np.zeros((images.shape[0], 14, 21), dtype=np.float32) + images.mean() * 0
+
+    def executed_precision(self) -> ExecutedPrecision:
+        return ExecutedPrecision(reason="it computes nothing")
+
+
+class MisbehavingBackend(Backend):
+    name = "misbehaving"
+    extra = ""
+
+    def probe(self) -> Probe:
+        services = {("cpu", "fp32"): Service(served=True)}
+        return Probe(self.name, installed=True, version="1.0", can_export=True, services=services)
+
+    def resolve_options(self, precision: str, options: Any) -> Any:
+        return dict(options)
+
+    def export(self, request: ExportRequest) -> Artifact:
+        misbehave(request.options, "export")
+        (request.folder / "weights.bin").write_bytes(b"\0" * 1024)
+        return Artifact(request.folder, "weights.bin")
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        misbehave(options.options, "load")
+        return MisbehavingSession(options)
