@@ -1,0 +1,257 @@
+"""The charts of the report, as Vega-Lite specifications made with Altair.
+
+Altair takes a second to import, so it is imported where a chart is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from backends.base import PRECISIONS
+from bench.results import CellResult
+from reports import figures
+from reports.chart_style import PLAIN_NUMBER, Row, finished, log_ticks
+from reports.pareto import pareto_front
+
+BACKEND_COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#8a4b8f",
+    "#999933",
+    "#aa3355",
+    "#5b7f95",
+)
+"""For backends in order of appearance: the Okabe-Ito palette without its black and yellow, which
+vanish on a dark or a light page, then four more in the manner of Paul Tol's muted scheme."""
+
+PRECISION_SHAPES = dict(
+    zip(
+        PRECISIONS,
+        ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right"),
+        strict=True,
+    )
+)
+
+LATENCY_COLOURS = ("#eaf1f6", "#b9d3e4", "#78a9cb", "#3d78a8", "#17456e")
+"""Light to dark with rising latency; one hue, so that lightness alone carries the order."""
+
+_DARK_FROM = 0.55
+"""Share of the colour scale from which white text reads better than black."""
+
+_WIDEST_ROW_LABEL_PX = 420
+_ROW_PX, _COLUMN_PX = 26, 112
+
+
+def scatter_rows(cells: Sequence[CellResult]) -> list[Row]:
+    """One row for each cell that has both a latency above zero and an mAP, on the front or not."""
+    plotted = [
+        cell
+        for cell in cells
+        if (figures.measured(cell.latency_p50_ms) or 0) > 0
+        and figures.measured(cell.map50_95) is not None
+    ]
+    points = [(float(c.latency_p50_ms or 0), float(c.map50_95 or 0)) for c in plotted]
+    front = set(pareto_front(points))
+    rows: list[Row] = []
+    for index, (cell, (latency, accuracy)) in enumerate(zip(plotted, points, strict=True)):
+        ends = figures.interval(cell.latency_ci_low_ms, cell.latency_ci_high_ms)
+        low = cell.latency_ci_low_ms if ends else None
+        rows.append(
+            {
+                "cell": cell.cell,
+                "backend": cell.backend,
+                "precision": cell.precision,
+                "variant": cell.variant,
+                "p50": latency,
+                # A logarithmic axis has no place for an end at or below zero.
+                "low": low if low is not None and low > 0 else None,
+                "high": cell.latency_ci_high_ms if ends else None,
+                "map": accuracy,
+                "latency": f"{figures.milliseconds(latency)} {ends or ''}".rstrip(),
+                "accuracy": figures.accuracy(accuracy),
+                "front": "yes" if index in front else "no",
+            }
+        )
+    return rows
+
+
+def latency_accuracy_chart(cells: Sequence[CellResult]) -> Row | None:
+    """Vega-Lite specification: latency (x, logarithmic) against mAP (y), with the Pareto front.
+
+    None where no cell has both. Rows are of ``scatter_rows``; whiskers are confidence intervals.
+    """
+    rows = scatter_rows(cells)
+    if not rows:
+        return None
+    import altair as alt
+
+    front = sorted((r for r in rows if r["front"] == "yes"), key=lambda r: (r["p50"], r["map"]))
+    low = min(r["low"] or r["p50"] for r in rows) / 1.06
+    high = max(r["high"] or r["p50"] for r in rows) * 1.06
+    # What a latency budget buys does not end with the slowest cell of the front.
+    steps = [{"p50": r["p50"], "map": r["map"]} for r in front]
+    steps.append({"p50": high, "map": front[-1]["map"]})
+
+    ticks = log_ticks(low, high)
+    x = alt.X("p50:Q").scale(type="log", domain=[low, high], nice=False)
+    x = x.axis(title="latency p50, ms (log scale)", values=ticks, labelExpr=PLAIN_NUMBER)
+    y = alt.Y("map:Q").scale(zero=False, nice=True, padding=12).title("mAP50-95")
+    backends = list(dict.fromkeys(r["backend"] for r in rows))
+    precisions = sorted({r["precision"] for r in rows}, key=_precision_order)
+    palette = [BACKEND_COLOURS[i % len(BACKEND_COLOURS)] for i in range(len(backends))]
+    shapes = [PRECISION_SHAPES.get(precision, "circle") for precision in precisions]
+    colour = alt.Color("backend:N").scale(domain=backends, range=palette).title("backend")
+    shape = alt.Shape("precision:N").scale(domain=precisions, range=shapes).title("precision")
+    by_backend = alt.selection_point(name="by_backend", fields=["backend"], bind="legend")
+    strength = alt.condition(by_backend, alt.value(0.95), alt.value(0.12))
+
+    line = (
+        alt.Chart(alt.NamedData(name="front"))
+        .mark_line(interpolate="step-after", strokeWidth=1.5, strokeDash=[5, 3], color="#7d8a94")
+        .encode(x=x, y=y)
+    )
+    named = alt.NamedData(name="cells")
+    whiskers = (
+        alt.Chart(named)
+        .mark_rule(strokeWidth=1.5)
+        .encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, color=colour, opacity=strength)
+        .transform_filter("isValid(datum.low) && isValid(datum.high)")
+    )
+    points = (
+        alt.Chart(named)
+        .mark_point(filled=True, size=95)
+        .encode(
+            x=x,
+            y=y,
+            color=colour,
+            shape=shape,
+            opacity=strength,
+            tooltip=[
+                alt.Tooltip("cell:N", title="cell"),
+                alt.Tooltip("latency:N", title="p50 [95 % CI]"),
+                alt.Tooltip("accuracy:N", title="mAP50-95"),
+                alt.Tooltip("backend:N", title="backend"),
+                alt.Tooltip("precision:N", title="precision"),
+                alt.Tooltip("variant:N", title="variant"),
+                alt.Tooltip("front:N", title="on the Pareto front"),
+            ],
+        )
+        .add_params(by_backend)
+    )
+    chart = alt.layer(line, whiskers, points).properties(width="container", height=400)
+    return finished(chart, {"cells": rows, "front": steps})
+
+
+def _precision_order(precision: str) -> tuple[int, str]:
+    known = PRECISIONS.index(precision) if precision in PRECISIONS else len(PRECISIONS)
+    return known, precision
+
+
+def matrix_rows(cells: Sequence[CellResult]) -> list[Row]:
+    """One row for each cell: where it stands in the matrix, its text, and its share of the scale.
+
+    The row's label is variant and precision, and each of model, device, image size, batch and
+    threads that is not the same for all cells. ``position`` is 0 for the lowest and 1 for the
+    highest latency on a logarithmic scale.
+    """
+    parts: list[tuple[str, str]] = [
+        (name, text)
+        for name, text in (
+            ("model", "{}"),
+            ("variant", "{}"),
+            ("precision", "{}"),
+            ("device", "{}"),
+            ("imgsz", "{} px"),
+            ("batch", "batch {}"),
+            ("threads", "{} thr."),
+        )
+        if name in {"variant", "precision"} or len({getattr(c, name) for c in cells}) > 1
+    ]
+    known = [c.latency_p50_ms for c in cells if (figures.measured(c.latency_p50_ms) or 0) > 0]
+    logs = [math.log(latency) for latency in known if latency is not None]
+    span = (max(logs) - min(logs)) if logs else 0.0
+    rows: list[Row] = []
+    for cell in cells:
+        latency = figures.measured(cell.latency_p50_ms) if cell.status == "ok" else None
+        drawn = latency is not None and latency > 0
+        position = (math.log(latency or 1) - min(logs)) / span if drawn and span else 0.0
+        rows.append(
+            {
+                "row": " · ".join(text.format(getattr(cell, name)) for name, text in parts),
+                "backend": cell.backend,
+                "cell": cell.cell,
+                "p50": latency if drawn else None,
+                "text": _square_text(cell, latency),
+                "dark": drawn and position >= _DARK_FROM,
+                "status": cell.status,
+                "reason": cell.reason or "",
+            }
+        )
+    return rows
+
+
+def _square_text(cell: CellResult, latency: float | None) -> str:
+    if cell.status != "ok":
+        return cell.status.replace("_", " ")
+    return figures.ABSENT if latency is None else figures.significant(latency)
+
+
+def matrix_chart(cells: Sequence[CellResult]) -> Row | None:
+    """Vega-Lite specification: a square a cell, coloured by its median latency.
+
+    None where there are no cells.
+    """
+    if not cells:
+        return None
+    import altair as alt
+
+    rows = matrix_rows(cells)
+    known = [row["p50"] for row in rows if row["p50"] is not None]
+    low, high = (min(known), max(known)) if known else (1.0, 1.0)
+    if low == high:
+        low, high = low / 1.1, high * 1.1
+    bare: Row = {"title": None, "domain": False, "ticks": False}
+    x = alt.X("backend:N").sort(list(dict.fromkeys(row["backend"] for row in rows)))
+    x = x.axis(orient="top", labelAngle=0, labelFontWeight=600, **bare)
+    y = alt.Y("row:N").sort(list(dict.fromkeys(row["row"] for row in rows)))
+    y = y.axis(labelLimit=_WIDEST_ROW_LABEL_PX, labelPadding=8, **bare)
+    ticks = log_ticks(low, high)
+    colour = (
+        alt.Color("p50:Q")
+        .scale(type="log", domain=[low, high], range=list(LATENCY_COLOURS), nice=False)
+        .legend(
+            title="latency p50, ms",
+            orient="bottom",
+            gradientLength=260,
+            values=ticks,
+            labelExpr=PLAIN_NUMBER,
+        )
+    )
+    tooltip = [
+        alt.Tooltip("cell:N", title="cell"),
+        alt.Tooltip("status:N", title="status"),
+        alt.Tooltip("text:N", title="p50, ms"),
+    ]
+    why = [*tooltip[:2], alt.Tooltip("reason:N", title="reason")]
+    base = alt.Chart(alt.NamedData(name="cells")).encode(x=x, y=y)
+    fine = base.transform_filter("isValid(datum.p50)")
+    other = base.transform_filter("!isValid(datum.p50)")
+    square: Row = {"xOffset": 1, "x2Offset": -1, "yOffset": 1, "y2Offset": -1}
+    ink = alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#14212b"))
+    layers = [
+        fine.mark_rect(**square).encode(color=colour, tooltip=tooltip),
+        other.mark_rect(fill="#8b969e", fillOpacity=0.16, **square).encode(tooltip=why),
+        fine.mark_text(fontSize=12).encode(text="text:N", color=ink, tooltip=tooltip),
+        other.mark_text(fontSize=11, fontStyle="italic", fill="#77848d").encode(
+            text="text:N", tooltip=why
+        ),
+    ]
+    chart = alt.layer(*(layers if known else layers[1::2])).properties(
+        width=alt.Step(_COLUMN_PX), height=alt.Step(_ROW_PX)
+    )
+    return finished(chart, {"cells": rows})

@@ -1,0 +1,108 @@
+"""``report.html``: everything about a run on one page that loads nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from bench.results import REPORT_FILE, CellResult, Run, load_run, write_text_atomically
+from reports import facts, figures, outcomes, tables
+from reports.charts import latency_accuracy_chart, matrix_chart
+from reports.vega import VegaBundle
+
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Of the |tojson filter, which also escapes <, > and &: no text ends a script element.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.filters["plural"] = figures.plural
+    environment.globals["asset"] = lambda name: Markup(  # noqa: S704 - our own files
+        (_TEMPLATES / name).read_text(encoding="utf-8")
+    )
+    return environment
+
+
+def _choices(cells: tuple[CellResult, ...]) -> list[tuple[str, list[str]]]:
+    """(column, its values in order of appearance) for each select of the table."""
+    keys = ("backend", "precision", "variant", "status")
+    return [(key, list(dict.fromkeys(str(getattr(c, key)) for c in cells))) for key in keys]
+
+
+def _cell_table(cells: tuple[CellResult, ...], environment: Environment) -> str:
+    shown = tables.shown_columns(cells)
+    classes = [
+        "n" * column.numeric + " more" * (not shown[column.key]) for column in tables.COLUMNS
+    ]
+    return environment.get_template("cells.html").render(
+        cells=cells,
+        rows=zip(cells, tables.field_rows(cells), strict=True),
+        columns=list(zip(tables.COLUMNS, classes, strict=True)),
+        classes=classes,
+        hidden_count=sum(not visible for visible in shown.values()),
+        common_axes=tables.common_axes(cells),
+        choices=_choices(cells),
+    )
+
+
+def _context(run: Run, environment: Environment) -> dict[str, Any]:
+    cells, info = run.cells, run.info
+    return {
+        "run_id": run.folder.resolve().name,
+        "state": facts.state(run),
+        "headline": facts.headline(run),
+        "machine_line": facts.machine_line(info.machine),
+        "statuses": outcomes.count_statuses(cells),
+        "table": Markup(_cell_table(cells, environment)),  # noqa: S704 - of a template of ours
+        "several_batches": len({cell.batch for cell in cells}) > 1,
+        "failures": outcomes.failures(cells),
+        "not_served": outcomes.not_served(cells),
+        "left_out": outcomes.left_out(info.left_out),
+        "warnings": outcomes.warnings(cells),
+        "held_out": facts.held_out(info.datasets),
+        "datasets": [facts.nested_facts(dataset) for dataset in info.datasets],
+        "notes": info.notes,
+        "machine": facts.nested_facts(info.machine),
+        "packages": sorted(info.packages.items()),
+        "matrix_json": json.dumps(info.matrix, indent=2, ensure_ascii=False, default=str),
+    }
+
+
+def render_report(run: Run) -> str:
+    """The whole page as HTML: facts of the run, a table of all cells, charts, causes of failure.
+
+    Scripts, styles and data are inside, and the page's own policy forbids it to load anything.
+    Raises DeploymarkError where vl-convert cannot bundle the charts' libraries.
+    """
+    environment = _environment()
+    page = environment.get_template("report.html")
+    if not run.cells:
+        return page.render(
+            _context(run, environment), charts={"scatter": None, "matrix": None}, library=""
+        )
+    with VegaBundle() as bundle:
+        charts = {"scatter": latency_accuracy_chart(run.cells), "matrix": matrix_chart(run.cells)}
+        context = _context(run, environment)
+        library = Markup(bundle.script())  # noqa: S704 - made safe for a script element there
+    return page.render(context, charts=charts, library=library)
+
+
+def write_report(folder: Path) -> Path:
+    """Read the run in ``folder`` and write its ``report.html``; returns the file's path.
+
+    Raises BadInputError where ``folder`` is no run directory.
+    """
+    path = folder / REPORT_FILE
+    write_text_atomically(path, render_report(load_run(folder)))
+    return path

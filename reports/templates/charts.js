@@ -1,0 +1,17 @@
+// Draws the Vega-Lite specifications of the page. Vega-Embed's tooltips escape what they show.
+(() => {
+  "use strict";
+  const options = {
+    renderer: "svg",
+    actions: { export: true, source: false, compiled: false, editor: false },
+    downloadFileName: document.title,
+  };
+  for (const figure of document.querySelectorAll("figure[data-spec]")) {
+    const box = figure.querySelector(".chart");
+    const spec = JSON.parse(document.getElementById(figure.dataset.spec).textContent);
+    vegaEmbed(box, spec, options).catch((error) => {
+      box.textContent = `This chart could not be drawn: ${error.message}`;
+      console.error(error);
+    });
+  }
+})();
