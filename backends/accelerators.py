@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import platform
 from pathlib import Path
 
 NVIDIA_DEVICE_FILES = ("/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/dxg")
@@ -14,7 +14,7 @@ INTEL_VENDOR_ID = "0x8086"
 
 def has_nvidia_gpu(root: Path = Path("/")) -> bool:
     """True where an NVIDIA driver is loaded. ``root`` is the file system's root."""
-    if sys.platform == "win32":
+    if platform.system() == "Windows":
         return (root / "Windows/System32/nvcuda.dll").exists()
     return any((root / file.lstrip("/")).exists() for file in NVIDIA_DEVICE_FILES)
 

@@ -28,8 +28,8 @@ CALIBRATED_PRECISIONS = frozenset({"int8"})
 
 OutputLayout = Literal["anchors", "detections"]
 """How a detector's output reads. ``anchors``: (batch, 4 + classes, anchors), boxes as centre-x,
-centre-y, width, height in pixels of the letterboxed input and scores in [0, 1], to be reduced by NMS
-(YOLOv8, YOLO11). ``detections``: (batch, n, 6), x1, y1, x2, y2, score, class, already reduced (the
+centre-y, width, height in pixels of the letterboxed input and scores in [0, 1], to be reduced by
+NMS (YOLOv8, YOLO11). ``detections``: (batch, n, 6), x1, y1, x2, y2, score, class, already reduced (the
 one-to-one head of YOLOv10 and YOLO26)."""
 
 
@@ -118,7 +118,7 @@ class Probe:
         if device not in self.devices and self.devices:
             return Service(
                 served=False,
-                reason=f"{self.backend} has no device {device!r} here (it has {', '.join(self.devices)})",
+                reason=f"{self.backend} has no device {device!r} here, only {', '.join(self.devices)}",
             )
         return Service(
             served=False, exists=False, reason=f"{self.backend} has no {precision} on {device}"
@@ -217,7 +217,7 @@ class Session(abc.ABC):
     def infer(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Raw predictions of one batch.
 
-        ``images``: float32 (batch, 3, imgsz, imgsz), RGB in [0, 1], C-contiguous. Returns float32 in
+        ``images``: float32 (batch, 3, imgsz, imgsz), RGB in [0, 1], contiguous. Returns float32 in
         the detector's layout (see ``OutputLayout``); the array may be reused by the next call.
         Raises InputError if shape or dtype is another.
         """

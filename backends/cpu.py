@@ -1,7 +1,7 @@
 """The CPU's model and the instructions that decide which precisions are native on it.
 
-Feature names are those of Linux (``/proc/cpuinfo``), on every system: ``avx512_vnni``, ``amx_bf16``,
-``asimddp`` (Arm's dot product), ``asimdhp`` (Arm's half precision arithmetic) and so on.
+Feature names are those of Linux (``/proc/cpuinfo``) on every system: ``avx512_vnni``,
+``amx_bf16``, ``asimddp`` (Arm's dot product), ``asimdhp`` (Arm's half precision) and so on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import platform
 import subprocess
-import sys
 from pathlib import Path
 
 APPLE_FEATURES = {
@@ -78,7 +77,7 @@ class Cpu:
 
 
 def architecture(machine: str) -> str:
-    """One name for each instruction set: ``x86_64`` and ``arm64``, else ``machine`` in lower case."""
+    """One name for each instruction set: ``x86_64``, ``arm64``, else ``machine`` in lower case."""
     name = machine.lower()
     return {"amd64": "x86_64", "aarch64": "arm64"}.get(name, name)
 
@@ -106,7 +105,7 @@ def parse_cpuinfo(text: str, machine: str) -> Cpu:
     if not model:
         parts = [(core.get("cpu implementer", ""), core.get("cpu part", "")) for core in cores]
         known = list(dict.fromkeys(ARM_PARTS[part] for part in parts if part in ARM_PARTS))
-        model = " + ".join(known) or board or next((" ".join(p).strip() for p in parts if any(p)), "")
+        model = " + ".join(known) or board
     return Cpu(model=model or machine, architecture=architecture(machine), features=features)
 
 
@@ -124,9 +123,9 @@ def detect() -> Cpu:
     machine = platform.machine()
     fallback = Cpu(model=platform.processor() or machine, architecture=architecture(machine))
     try:
-        if sys.platform == "linux":
+        if platform.system() == "Linux":
             return parse_cpuinfo(Path("/proc/cpuinfo").read_text(encoding="utf-8"), machine)
-        if sys.platform == "darwin":
+        if platform.system() == "Darwin":
             command = ["/usr/sbin/sysctl", "machdep.cpu.brand_string", "hw.optional"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
             return parse_sysctl(done.stdout, machine)

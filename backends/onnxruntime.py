@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+# Here, as whoever resolves this backend may import the runtime before it calls ``load``.
+telemetry.silence()
+
 DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime")
 """Builds of the runtime that this module knows the providers of; they exclude each other."""
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-LOAD_OPTIONS: dict[str, type] = {"spinning": bool, "avx2_exact": bool}
-"""Options of a session, see ``session_settings``."""
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -55,20 +55,17 @@ def session_settings(options: LoadOptions) -> dict[str, bool]:
     ``spinning``: idle threads of the pool wait busily for the next operator. That is ONNX Runtime's
     own default and the fastest while each thread has a CPU of its own; default on in that case and
     off where there are more threads than CPUs, where spinning starves the thread that works.
-    ``avx2_exact``: u8 x u8 products in place of saturating u8 x s8 ones, slower, on x86 without VNNI
-    (``session.x64quantprecision``); default off, as ``reduce_range`` avoids saturation there.
+    ``avx2_exact``: u8 x u8 products in place of saturating u8 x s8 ones, slower, on x86 without
+    VNNI (``session.x64quantprecision``); default off, as ``reduce_range`` avoids saturation there.
     Raises UnsupportedError for an unknown option or a value that is no truth value.
     """
-    known = {**LOAD_OPTIONS, **ort_quantize.OPTION_TYPES}
-    unknown = sorted(set(options.options) - set(known))
-    if unknown:
-        raise UnsupportedError(
-            f"onnxruntime has no option {', '.join(unknown)}",
-            remedy=f"Its options are {', '.join(known)}.",
-        )
     settings = {"spinning": 1 < options.threads <= usable_cpus(), "avx2_exact": False}
-    for name in LOAD_OPTIONS:
-        value = options.options.get(name, settings[name])
+    for name, value in options.options.items():
+        if name not in settings:
+            raise UnsupportedError(
+                f"onnxruntime has no runtime option {name}",
+                remedy=f"Its options are {', '.join(settings)}.",
+            )
         if not isinstance(value, bool):
             raise UnsupportedError(f"onnxruntime's option {name} is true or false, got {value!r}")
         settings[name] = value
@@ -81,6 +78,7 @@ class OnnxRuntimeBackend(Backend):
     name = "onnxruntime"
     export_packages = ("torch", "ultralytics", "onnx", "onnxruntime", "onnxconverter-common")
     runtime_packages = DISTRIBUTIONS
+    runtime_modules = ("onnxruntime",)
     extra = "onnxruntime"
 
     def probe(self) -> Probe:
@@ -97,7 +95,7 @@ class OnnxRuntimeBackend(Backend):
             can_export=not missing,
             services=self._services(),
             reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy="pip install 'deploymark[onnxruntime,export]'" if missing else "",
+            remedy="pip install 'deploymark[onnxruntime]'" if missing else "",
         )
 
     def _services(self) -> dict[tuple[str, str], Service]:
@@ -136,17 +134,15 @@ class OnnxRuntimeBackend(Backend):
 
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """INT8 has options (``ort_quantize.resolve``), other precisions have none."""
-        mine = {name: value for name, value in options.items() if name not in LOAD_OPTIONS}
         if precision == "int8":
-            return ort_quantize.resolve(mine, cpu.detect())
-        return super().resolve_options(precision, mine)
+            return ort_quantize.resolve(options)
+        return super().resolve_options(precision, options)
 
     def export(self, request: ExportRequest) -> Artifact:
         """Write ``model.onnx``; the same request gives the same bytes."""
         if request.precision not in PRECISIONS:
             raise UnsupportedError(f"onnxruntime has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
-        telemetry.silence()
         artifact = Artifact(request.folder, "model.onnx")
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             source = Path(folder, "fp32.onnx")
@@ -178,7 +174,6 @@ class OnnxRuntimeBackend(Backend):
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Open the file on one provider; no other one is tried if it fails."""
         settings = session_settings(options)
-        telemetry.silence()
         if not artifact.path.is_file():
             raise LoadError(f"there is no file {artifact.path}")
         try:
@@ -189,7 +184,7 @@ class OnnxRuntimeBackend(Backend):
                 remedy="pip install 'deploymark[onnxruntime]'",
             ) from error
         provider = PROVIDERS.get(options.device)
-        if provider not in ort.get_available_providers():
+        if provider is None or provider not in ort.get_available_providers():
             raise UnavailableError(f"this build of onnxruntime has no device {options.device!r}")
         if options.device == "cuda":
             ort.preload_dlls()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,17 +33,24 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+# Here, as whoever resolves this backend may import the runtime before it calls ``load``.
+telemetry.silence()
+
 PLUGINS = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
 PRECISION_HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 """What ``INFERENCE_PRECISION_HINT`` says for the float part. Left alone the CPU plugin takes bf16
 or f16 where the CPU has it, also for an FP32 model; INT8 models' float layers run in f32."""
 
-PRESETS = ("mixed", "performance")
+INT8_OPTIONS = {
+    "preset": ("mixed", "performance"),
+    "overflow_fix": ("first_layer_only", "enable", "disable"),
+}
+"""Options of an INT8 export and their values, the default first (``nncf.QuantizationPreset`` and
+``nncf.OverflowFix``). ``overflow_fix`` is where weights get 7 bits against saturating products."""
 
-LOAD_OPTIONS: dict[str, type] = {"pinning": bool}
-"""Options of a session: ``pinning`` binds threads to cores. Off by default: no other runtime here
-does it, and on a shared machine a bound thread cannot move away from a busy core."""
+NOT_EXECUTED = frozenset({"Const", "Input", "Output"})
+"""Layer types of a runtime model that stand for data, not for work."""
 
 
 class OpenVinoBackend(Backend):
@@ -49,6 +59,7 @@ class OpenVinoBackend(Backend):
     name = "openvino"
     export_packages = ("torch", "ultralytics", "onnx", "openvino", "nncf")
     runtime_packages = ("openvino",)
+    runtime_modules = ("openvino",)
     extra = "openvino"
 
     def probe(self) -> Probe:
@@ -69,7 +80,7 @@ class OpenVinoBackend(Backend):
             can_export=not missing,
             services=self._services(),
             reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy="pip install 'deploymark[openvino,export]'" if missing else "",
+            remedy="pip install 'deploymark[openvino]'" if missing else "",
         )
 
     def _services(self) -> dict[tuple[str, str], Service]:
@@ -94,22 +105,22 @@ class OpenVinoBackend(Backend):
         return services
 
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """INT8 takes ``preset``: mixed (asymmetric activations) or performance (symmetric)."""
-        mine = {name: value for name, value in options.items() if name not in LOAD_OPTIONS}
+        """INT8 takes ``INT8_OPTIONS``; other precisions have no options."""
         if precision != "int8":
-            return super().resolve_options(precision, mine)
-        resolved = {"preset": "mixed"} | mine
-        unknown = sorted(set(resolved) - {"preset"})
+            return super().resolve_options(precision, options)
+        unknown = sorted(set(options) - set(INT8_OPTIONS))
         if unknown:
             raise UnsupportedError(
                 f"openvino's int8 export has no option {', '.join(unknown)}",
-                remedy="Its option is preset.",
+                remedy=f"Its options are {', '.join(INT8_OPTIONS)}.",
             )
-        if resolved["preset"] not in PRESETS:
-            raise UnsupportedError(
-                f"openvino's option preset is one of {', '.join(PRESETS)}, "
-                f"got {resolved['preset']!r}"
-            )
+        resolved = {name: values[0] for name, values in INT8_OPTIONS.items()} | dict(options)
+        for name, values in INT8_OPTIONS.items():
+            if resolved[name] not in values:
+                raise UnsupportedError(
+                    f"openvino's option {name} is one of {', '.join(values)}, "
+                    f"got {resolved[name]!r}"
+                )
         return resolved
 
     def export(self, request: ExportRequest) -> Artifact:
@@ -121,7 +132,6 @@ class OpenVinoBackend(Backend):
         if request.precision not in PRECISION_HINTS:
             raise UnsupportedError(f"openvino has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
-        telemetry.silence()
         artifact = Artifact(request.folder, "model.xml")
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             source = Path(folder, "fp32.onnx")
@@ -132,7 +142,7 @@ class OpenVinoBackend(Backend):
                 with quiet("nncf", "openvino"):
                     model = ov.convert_model(source)
                     if request.precision == "int8":
-                        model = _quantize(model, request, options["preset"])
+                        model = _quantize(model, request, options)
                     ov.save_model(
                         model, artifact.path, compress_to_fp16=request.precision == "fp16"
                     )
@@ -147,8 +157,7 @@ class OpenVinoBackend(Backend):
 
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Compile the model for one device, one stream, ``options.threads`` threads."""
-        pinning = _pinning(options)
-        telemetry.silence()
+        pinning = session_pinning(options)
         weights = artifact.path.with_suffix(".bin")
         for path in (artifact.path, weights):
             if not path.is_file():
@@ -177,7 +186,9 @@ class OpenVinoBackend(Backend):
                 f"(it finds {', '.join(core.available_devices)})"
             )
         try:
-            compiled = core.compile_model(model, plugin, _properties(options, plugin, pinning))
+            compiled = core.compile_model(
+                model, plugin, _properties(options, plugin, pinning=pinning)
+            )
         except Exception as error:
             message = f"OpenVINO cannot compile {artifact.path} for {plugin}: {_first_line(error)}"
             if plugin == "CPU":
@@ -208,21 +219,39 @@ class OpenVinoSession(Session):
             info = node.get_rt_info()
             if "layerType" not in info or "runtimePrecision" not in info:
                 continue
-            key = f"{info['layerType'].astype(str)}:{info['runtimePrecision'].astype(str)}"
+            layer = info["layerType"].astype(str)
+            if layer in NOT_EXECUTED:
+                continue
+            kernel = info["primitiveType"].astype(str) if "primitiveType" in info else ""
+            key = f"{layer}:{executed_type(info['runtimePrecision'].astype(str), kernel)}"
             counts[key] = counts.get(key, 0) + 1
         if not counts:
             return ExecutedPrecision(reason="this OpenVINO plugin does not report its layers")
         return ExecutedPrecision(dict(sorted(counts.items())), source="runtime model")
 
 
-def _pinning(options: LoadOptions) -> bool:
-    """The session's only option. Raises UnsupportedError for another, or for a bad value."""
-    known = (*LOAD_OPTIONS, "preset")
-    unknown = sorted(set(options.options) - set(known))
+def executed_type(runtime_precision: str, kernel: str) -> str:
+    """The type a layer computes in: ``f32``, ``u8`` and so on.
+
+    ``runtime_precision`` is what the runtime model says; for a convolution whose weights are stored
+    in f16 that is f16, also where the kernel computes in f32. The name of the ``kernel``
+    (``brgconv_avx2_f32``) tells, so a floating type in it wins over another one.
+    """
+    suffix = kernel.rpartition("_")[2].lower()
+    floating = ("f32", "f16", "bf16")
+    return suffix if suffix in floating and runtime_precision in floating else runtime_precision
+
+
+def session_pinning(options: LoadOptions) -> bool:
+    """Whether threads are bound to cores: the option ``pinning``, off by default.
+
+    No other runtime here binds its threads, and on a shared machine a bound thread cannot leave a
+    busy core. Raises UnsupportedError for another option, or a value that is no truth value.
+    """
+    unknown = sorted(set(options.options) - {"pinning"})
     if unknown:
         raise UnsupportedError(
-            f"openvino has no option {', '.join(unknown)}",
-            remedy=f"Its options are {', '.join(known)}.",
+            f"openvino has no runtime option {', '.join(unknown)}", remedy="Its option is pinning."
         )
     pinning = options.options.get("pinning", False)
     if not isinstance(pinning, bool):
@@ -230,7 +259,7 @@ def _pinning(options: LoadOptions) -> bool:
     return pinning
 
 
-def _properties(options: LoadOptions, plugin: str, pinning: bool) -> dict[str, Any]:
+def _properties(options: LoadOptions, plugin: str, *, pinning: bool) -> dict[str, Any]:
     """Everything that decides speed, spelled out."""
     properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": ""}
     if plugin != "NPU":
@@ -245,19 +274,24 @@ def _properties(options: LoadOptions, plugin: str, pinning: bool) -> dict[str, A
     return properties
 
 
-def _quantize(model: Any, request: ExportRequest, preset: str) -> Any:
+def _quantize(model: Any, request: ExportRequest, options: Mapping[str, Any]) -> Any:
     """Quantize an OpenVINO model with NNCF, all but the nodes of ``request.float_nodes``."""
     import nncf
 
+    nncf.set_log_level(logging.ERROR)
     images = request.calibration() if request.calibration is not None else ()
     arrays = batches(images, request.batch)
-    return nncf.quantize(
-        model,
-        nncf.Dataset(arrays),
-        preset=nncf.QuantizationPreset(preset),
-        subset_size=len(arrays),
-        ignored_scope=nncf.IgnoredScope(patterns=list(request.float_nodes), validate=False),
-    )
+    with io.StringIO() as sink, contextlib.redirect_stdout(sink):
+        return nncf.quantize(
+            model,
+            nncf.Dataset(arrays),
+            preset=nncf.QuantizationPreset(options["preset"]),
+            subset_size=len(arrays),
+            ignored_scope=nncf.IgnoredScope(patterns=list(request.float_nodes), validate=False),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix(options["overflow_fix"])
+            ),
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -28,16 +28,20 @@ def _first_type(shapes: list[dict[str, Any]]) -> str:
 
 
 def layers(profile: str) -> dict[str, int]:
-    """Counts of executed operators by type and data type of their first input.
+    """Counts of executed operators by type and data type.
 
-    ``profile`` is the JSON text that ``InferenceSession.end_profiling`` leaves, of one inference.
+    The data type is the first input's; that of ``QLinear…`` operators, whose first input may be a
+    scale, is the output's. ``profile`` is the JSON text that ``InferenceSession.end_profiling``
+    leaves, of one inference.
     """
     counts: collections.Counter[str] = collections.Counter()
     for event in json.loads(profile):
         arguments = event.get("args", {})
         if event.get("cat") != "Node" or not event.get("name", "").endswith("_kernel_time"):
             continue
-        data_type = _first_type(arguments.get("input_type_shape", []))
-        data_type = data_type or _first_type(arguments.get("output_type_shape", []))
-        counts[f"{arguments.get('op_name', 'unknown')}:{data_type or 'unknown'}"] += 1
+        operator = arguments.get("op_name", "unknown")
+        took = _first_type(arguments.get("input_type_shape", []))
+        gave = _first_type(arguments.get("output_type_shape", []))
+        data_type = (gave or took) if operator.startswith("QLinear") else (took or gave)
+        counts[f"{operator}:{data_type or 'unknown'}"] += 1
     return dict(sorted(counts.items()))

@@ -42,7 +42,7 @@ def resolve(spec: str) -> Backend:
     except Exception as error:
         raise UnavailableError(
             f"backend {spec!r} cannot be imported: {type(error).__name__}: {error}",
-            remedy="Reinstall the package that provides it, or leave the backend out of the matrix.",
+            remedy="Reinstall the package that provides it, or take it out of the matrix.",
         ) from error
     if not isinstance(found, Backend):
         raise UnavailableError(f"backend {spec!r} is not a backends.base.Backend")

@@ -54,6 +54,8 @@ class TorchBackend(Backend):
     name = "torch"
     export_packages = ("torch", "ultralytics")
     runtime_packages = ("torch",)
+    # The second is what torch.export.load imports first: large, and no part of a model.
+    runtime_modules = ("torch", "torch.export.pt2_archive")
     extra = "torch"
 
     def probe(self) -> Probe:
@@ -135,7 +137,8 @@ class TorchBackend(Backend):
         ones made two threads many times slower as soon as the machine had other work.
         """
         if options.options:
-            raise UnsupportedError(f"torch has no option {', '.join(sorted(options.options))}")
+            unknown = ", ".join(sorted(options.options))
+            raise UnsupportedError(f"torch has no runtime option {unknown}")
         if not artifact.path.is_file():
             raise LoadError(f"there is no file {artifact.path}")
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

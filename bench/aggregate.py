@@ -15,7 +15,7 @@ from bench.results import CellResult
 CONFIDENCE = 0.95
 
 TAIL_SAMPLES = 10
-"""Samples wanted beyond a percentile before it is given: with fewer, one slow inference moves it."""
+"""Samples wanted beyond a percentile before it is given: with fewer, one slow one moves it."""
 
 PERCENTILES = {"latency_p90_ms": 0.90, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 
@@ -55,7 +55,9 @@ def _whole(value: float | None) -> int | None:
 
 def samples_ns(launches: Sequence[Mapping[str, Any]]) -> list[int]:
     """The timed inferences of all finished launches, in order, nanoseconds."""
-    return [time for record in launches if record["status"] == "ok" for time in record["latency_ns"]]
+    return [
+        time for record in launches if record["status"] == "ok" for time in record["latency_ns"]
+    ]
 
 
 def executed_text(executed: Mapping[str, Any] | None) -> str | None:

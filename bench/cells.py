@@ -80,7 +80,10 @@ class Expansion:
 
 
 def expand(
-    matrix: Matrix, source: YamlSource | None = None, *, default_devices: Mapping[str, str] | None = None
+    matrix: Matrix,
+    source: YamlSource | None = None,
+    *,
+    default_devices: Mapping[str, str] | None = None,
 ) -> Expansion:
     """All cells of a matrix, in the order of the file.
 
@@ -135,7 +138,9 @@ def _no_duplicates(cells: Sequence[Cell], where: YamlSource) -> None:
         values = list(document.get(key, ()))
         for index, value in enumerate(values):
             if value in values[:index]:
-                raise where.error((key, index), f"duplicate cell {twice[0]}: {value!r} is given twice")
+                raise where.error(
+                    (key, index), f"duplicate cell {twice[0]}: {value!r} is given twice"
+                )
     raise where.error(("backends",), f"duplicate cell {twice[0]}")
 
 
@@ -143,7 +148,7 @@ def _variant(variant: Any) -> tuple[str, tuple[Step, ...]]:
     return (DENSE, ()) if variant == DENSE else (variant.name, variant.steps)
 
 
-def _cell(  # noqa: PLR0913 - one argument an axis
+def _cell(
     matrix: Matrix,
     model: str,
     variant: tuple[str, tuple[Step, ...]],
@@ -217,7 +222,9 @@ def _included(
     ):
         if value is not None and value not in known:
             hint = did_you_mean(value, known)
-            raise where.error(("include", index, key), f"no {key} of this matrix (got {value!r}){hint}")
+            raise where.error(
+                ("include", index, key), f"no {key} of this matrix (got {value!r}){hint}"
+            )
     entries = {entry.name: entry for entry in matrix.backend_entries()}
     entry = entries.get(item.backend) or BackendEntry(name=item.backend)
     variant = item.variant or next(iter(variants))
@@ -269,8 +276,6 @@ def _changed(cell: Cell, settings: Settings, index: int, where: YamlSource) -> C
 
 def select(expansion: Expansion, expression: str) -> tuple[Cell, ...]:
     """The cells that ``-k`` chooses. Raises NothingToRunError if there is none."""
-
-
     chosen = tuple(cell for cell in expansion.cells if matches(expression, cell.id))
     if not chosen:
         raise NothingToRunError(

@@ -19,13 +19,11 @@ from typing import TYPE_CHECKING, Any
 from backends.base import Detector, OutputLayout
 from bench.detections import BOX_CHANNELS, DETECTION_COLUMNS, MAX_DETECTIONS
 from bench.errors import BadInputError
+from bench.model_counts import INPUT_CHANNELS, count_macs, nonzero_fraction
 from bench.variants.steps import Step, apply_steps
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
-
-INPUT_CHANNELS = 3
 
 _TASKS = {
     "ClassificationModel": "classify",
@@ -73,7 +71,7 @@ def describe(module: nn.Module, imgsz: int) -> Detector:
     convolutions and linear layers for one image, ``nonzero_fraction`` is the share of their learned
     weights that are not 0. Raises BadInputError if its output is no list of boxes.
     """
-    macs, output = _count_macs(module, imgsz)
+    macs, output = count_macs(module, imgsz)
     return Detector(
         names=_names(module),
         stride=_stride(module),
@@ -81,7 +79,7 @@ def describe(module: nn.Module, imgsz: int) -> Detector:
         family=_family(module),
         params=sum(parameter.numel() for parameter in module.parameters()),
         macs=macs,
-        nonzero_fraction=_nonzero_fraction(module),
+        nonzero_fraction=nonzero_fraction(module),
     )
 
 
@@ -97,13 +95,13 @@ def model_factory(path: Path, steps: Sequence[Step], imgsz: int) -> Callable[[],
     return lambda: copy.deepcopy(module)
 
 
-def float_nodes(module: nn.Module) -> tuple[str, ...]:
+def float_nodes(module: Any) -> tuple[str, ...]:
     """Patterns of the exported node names that decode boxes and scores, for quantizers to skip.
 
     Boxes (hundreds of pixels) and scores (below 1) share the output tensor, and one 8-bit scale for
     both leaves no score: everything of the head but its convolutions stays in float.
     """
-    head = len(_layers(module)) - 1
+    head = len(module.model) - 1
     return (rf"^/model\.{head}/(?!(one2one_)?cv[23])",)
 
 
@@ -167,13 +165,19 @@ def _check_file(path: Path) -> None:
 
 
 def _check_detector(path: Path, module: Any) -> None:
+    from torch import nn
+    from ultralytics.nn.modules.head import Detect
+
+    if not isinstance(getattr(module, "model", None), nn.Sequential):
+        raise BadInputError(
+            f"{path} holds a {type(module).__name__}, no model of Ultralytics",
+            remedy=_GIVE_DETECTOR,
+        )
     task = _task(module)
     if task != "detect":
         raise BadInputError(
             f"{path} is a {task!r} model, Deploymark measures detectors", remedy=_GIVE_DETECTOR
         )
-    from ultralytics.nn.modules.head import Detect
-
     head = _head(module)
     if not isinstance(head, Detect):
         raise BadInputError(
@@ -206,12 +210,8 @@ def _check_stride(path: Path, imgsz: int, stride: int) -> None:
     )
 
 
-def _layers(module: Any) -> Any:
-    return module.model
-
-
 def _head(module: Any) -> Any:
-    return _layers(module)[-1]
+    return module.model[-1]
 
 
 def _stride(module: Any) -> int:
@@ -246,51 +246,6 @@ def _layout(module: Any, output: Any) -> OutputLayout:
         f"the model's output of shape {shape} is no list of boxes of {classes} classes",
         remedy=_GIVE_DETECTOR,
     )
-
-
-def _weighted(module: Any) -> list[Any]:
-    """Convolutions and linear layers with weights that were learned."""
-    from torch import nn
-
-    from bench.variants.prune import learned_convolutions
-
-    linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    return [*learned_convolutions(module), *linear]
-
-
-def _nonzero_fraction(module: Any) -> float:
-    weights = [layer.weight for layer in _weighted(module)]
-    nonzero = sum(int(weight.count_nonzero()) for weight in weights)
-    return nonzero / int(sum(weight.numel() for weight in weights))
-
-
-def _count_macs(module: Any, imgsz: int) -> tuple[int, torch.Tensor]:
-    """Multiply-accumulates of one image, zeros included, and the output.
-
-    An output value of a convolution costs one weight each of its filter. Products of activations
-    with activations (attention) are not counted.
-    """
-    import torch
-    from torch import nn
-
-    total = 0
-
-    def count(layer: Any, _inputs: Any, output: Any) -> None:
-        nonlocal total
-        total += output.numel() * (layer.weight.numel() // layer.weight.shape[0])
-
-    hooks = [
-        layer.register_forward_hook(count)
-        for layer in module.modules()
-        if isinstance(layer, (nn.Conv2d, nn.Linear))
-    ]
-    try:
-        with torch.inference_mode():
-            output = module(torch.zeros(1, INPUT_CHANNELS, imgsz, imgsz))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return total, output
 
 
 def _first_line(error: Exception, alias: Path, path: Path) -> str:

@@ -14,7 +14,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from backends.base import (
@@ -65,8 +66,8 @@ class PhaseError(Exception):
 
 
 @contextlib.contextmanager
-def phase(status: str, doing: str) -> Any:
-    """Give ``status`` to whatever unforeseen error leaves the block; ``doing`` says what was done."""
+def phase(status: str, doing: str) -> Iterator[None]:
+    """Give ``status`` to an unforeseen error that leaves the block; ``doing`` says what failed."""
     try:
         yield
     except (DeploymarkError, MemoryError, PhaseError):
@@ -98,8 +99,7 @@ def _limit_memory(memory_mb: int | None) -> None:
     if sys.platform != "linux":
         return
     with contextlib.suppress(OSError):
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
-            stream.write("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     if memory_mb is not None:
         import resource
 
@@ -162,7 +162,7 @@ def serve(work: Callable[[Message, Send], Message]) -> None:
 
     try:
         result = work(job, send)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is sent as a typed failure
         import traceback
 
         traceback.print_exc()

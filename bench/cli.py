@@ -48,10 +48,13 @@ ModelOption = Annotated[
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option("--data", metavar="FILE", help="Ultralytics data.yaml or COCO JSON to score it on."),
+    typer.Option(
+        "--data", metavar="FILE", help="Ultralytics data.yaml or COCO JSON to score it on."
+    ),
 ]
 ImgszOption = Annotated[
-    str, typer.Option("--imgsz", metavar="N[,N]", help="Input size in pixels, instead of the matrix's.")
+    str,
+    typer.Option("--imgsz", metavar="N[,N]", help="Input size in pixels, instead of the matrix's."),
 ]
 BackendsOption = Annotated[
     str, typer.Option("--backends", metavar="A,B", help="Backends, instead of the matrix's.")
@@ -61,7 +64,9 @@ PrecisionsOption = Annotated[
 ]
 SelectOption = Annotated[
     str,
-    typer.Option("-k", metavar="EXPR", help='Cells by words of their ids: "openvino and not int8".'),
+    typer.Option(
+        "-k", metavar="EXPR", help='Cells by words of their ids: "openvino and not int8".'
+    ),
 ]
 ResultsOption = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Folder that gets the run directory.")
@@ -97,7 +102,7 @@ def _sizes(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def _request(  # noqa: PLR0913 - one argument an option
+def _request(
     matrix: str | None,
     option: str | None,
     model: str | None,
@@ -108,7 +113,7 @@ def _request(  # noqa: PLR0913 - one argument an option
     select: str,
 ) -> Any:
     from bench.errors import BadInputError
-    from bench.plan import RunRequest
+    from bench.request import RunRequest
 
     if matrix is not None and option is not None and matrix != option:
         raise BadInputError(f"two matrices are named: {matrix} and {option}")
@@ -130,7 +135,7 @@ def _request(  # noqa: PLR0913 - one argument an option
     "[bold]deploymark run --resume results/latest[/bold]"
 )
 @_mends_errors
-def run(  # noqa: PLR0913 - one argument an option
+def run(
     matrix: MatrixArgument = None,
     matrix_option: MatrixOption = None,
     model: ModelOption = None,
@@ -146,7 +151,9 @@ def run(  # noqa: PLR0913 - one argument an option
     ] = None,
     pytest_options: Annotated[
         str,
-        typer.Option("--pytest", metavar="ARGS", help='More options of pytest: "-x --junitxml=j.xml".'),
+        typer.Option(
+            "--pytest", metavar="ARGS", help='More options of pytest: "-x --junitxml=j.xml".'
+        ),
     ] = "",
 ) -> None:
     """Build, measure and report every cell of a matrix (the embedded detector by default)."""
@@ -156,7 +163,7 @@ def run(  # noqa: PLR0913 - one argument an option
 
     request = _request(matrix, matrix_option, model, data, imgsz, backends, precisions, select)
     if resume is not None:
-        from bench.plan import RunRequest
+        from bench.request import RunRequest
 
         if request != RunRequest():
             raise BadInputError(
@@ -196,13 +203,15 @@ def _under_pytest(session: Any, options: str) -> int:
     os.environ.pop("PYTEST_ADDOPTS", None)
     code = pytest.main(arguments, plugins=[_Handover(plugin)])
     if code == pytest.ExitCode.INTERRUPTED:
-        sys.stderr.write(
-            f"stopped; go on with: deploymark run --resume {session.folder}\n"
-        )
+        sys.stderr.write(f"stopped; go on with: deploymark run --resume {session.folder}\n")
         return EXIT_INTERRUPTED
     if session.measured is None:
         return EXIT_BAD_INPUT if code == pytest.ExitCode.USAGE_ERROR else EXIT_FAILED
-    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
+    if code not in (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.TESTS_FAILED,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+    ):
         return EXIT_FAILED
     return int(session.measured.exit_status)
 
@@ -224,7 +233,7 @@ class _Handover:
     "[bold]deploymark list yolo11 --model my.pt --data my.yaml[/bold]",
 )
 @_mends_errors
-def list_cells(  # noqa: PLR0913 - one argument an option
+def list_cells(
     matrix: MatrixArgument = None,
     matrix_option: MatrixOption = None,
     model: ModelOption = None,
@@ -246,7 +255,7 @@ def list_cells(  # noqa: PLR0913 - one argument an option
 ) -> None:
     """Show the cells of a matrix before anything runs."""
     from bench.listing import listing, required_extras
-    from bench.plan import expand_resolved, resolve_matrix
+    from bench.request import expand_resolved, resolve_matrix
     from bench.run_folder import reopen
     from bench.yaml_source import YamlSource
 
@@ -319,7 +328,9 @@ def cache_list() -> None:
     from bench.store import Store
 
     store = Store()
-    table = Table("backend", "precision", "imgsz", "batch", "steps", "MB", "build s", "sha256", box=None)
+    table = Table(
+        "backend", "precision", "imgsz", "batch", "steps", "MB", "build s", "sha256", box=None
+    )
     for item in store.artifacts():
         recipe = item.recipe
         steps = " ".join(str(step.get("kind", "")) for step in recipe["steps"]) or "dense"

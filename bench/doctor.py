@@ -63,8 +63,8 @@ def machine_findings(machine: dict[str, Any]) -> list[Finding]:
         Finding(
             "ok",
             "machine",
-            f"{machine['cpu']}, {machine['cores_usable']} of {machine['cores_logical']} cores usable, "
-            f"{default_threads()} threads by default, {gib:.0f} GiB",
+            f"{machine['cpu']}, {machine['cores_usable']} of {machine['cores_logical']} cores "
+            f"usable, {default_threads()} threads by default, {gib:.0f} GiB",
         )
     ]
     if machine["gpus"]:
@@ -109,7 +109,10 @@ def _cache() -> Finding:
     text = f"{root}, {free / (1 << 30):.0f} GiB free"
     if free < _LOW_DISK_BYTES:
         return Finding(
-            "problem", "cache", text, f"deploymark cache clear, or set {CACHE_VARIABLE} to another disk"
+            "problem",
+            "cache",
+            text,
+            f"deploymark cache clear, or set {CACHE_VARIABLE} to another disk",
         )
     return Finding("ok", "cache", text)
 

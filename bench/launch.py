@@ -42,7 +42,7 @@ def now() -> str:
 def launch(
     task: LaunchTask, log: Path, on_message: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
-    """Measure once. The record is one line of ``launches.jsonl``; it never raises for the worker."""
+    """Measure once: the record is one line of ``launches.jsonl``, whatever the worker does."""
     cell = task.cell
     job = {
         "kind": "measure",
@@ -77,7 +77,9 @@ def launch(
         **record(task.slot, end.outcome),
         "started": started,
         "duration_s": round(end.duration_s, 3),
-        "predictions": None if task.predictions is None or not end.outcome.ok else task.predictions.name,
+        "predictions": None
+        if task.predictions is None or not end.outcome.ok
+        else task.predictions.name,
         **(end.result or {}),
     }
 

@@ -6,8 +6,8 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from bench.plan import ResolvedMatrix, probe_matrix
 from bench.probing import probe_backends
+from bench.request import ResolvedMatrix, probe_matrix
 
 _STYLES = {"measured": "", "left out": "dim", "unavailable": "yellow", "unsupported": "yellow"}
 

@@ -40,7 +40,7 @@ def default_threads() -> int:
 
 
 def virtualization() -> str | None:
-    """``vm``, ``container``, both with a plus sign between, or None on bare metal as far as seen."""
+    """``vm``, ``container``, ``vm+container``, or None on bare metal as far as can be seen."""
     kinds = []
     cpuinfo = _read(Path("/proc/cpuinfo")) or ""
     if " hypervisor" in cpuinfo:
@@ -58,7 +58,7 @@ def _gpus() -> list[str]:
         return []
     query = "--query-gpu=name,driver_version,memory.total"
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        answer = subprocess.run(  # noqa: S603 - a fixed query of the driver's own tool
+        answer = subprocess.run(
             [tool, query, "--format=csv,noheader"],
             capture_output=True,
             text=True,
@@ -113,7 +113,7 @@ def git_commit(folder: Path) -> str | None:
     if tool is None:
         return None
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        answer = subprocess.run(  # noqa: S603 - a fixed query
+        answer = subprocess.run(
             [tool, "-C", str(folder), "rev-parse", "HEAD"],
             capture_output=True,
             text=True,

@@ -298,30 +298,14 @@ def with_overrides(
     """
     values = matrix.model_dump()
     if model is not None or data is not None:
-        if model is None or data is None:
-            raise BadInputError(
-                "--model and --data belong together",
-                remedy="Write: --model my.pt --data my.yaml [--imgsz 640]",
-            )
-        values["models"] = [{"path": model, "data": data}]
+        values["models"] = [_given_model(model, data)]
     if imgsz:
         values["imgsz"] = list(imgsz)
     if backends:
         entries = {entry.name: entry.model_dump() for entry in matrix.backend_entries()}
-        for name in backends:
-            try:
-                _known_backend(name)
-            except ValueError as error:
-                raise BadInputError(f"--backends {name}: {error}") from error
-        values["backends"] = [entries.get(name, {"name": name}) for name in backends]
+        values["backends"] = [entries.get(name, {"name": name}) for name in _checked(backends)]
     if precisions:
-        for precision in precisions:
-            if precision not in PRECISIONS:
-                raise BadInputError(
-                    f"--precisions {precision}: unknown precision, expected one of "
-                    f"{', '.join(PRECISIONS)}{did_you_mean(precision, PRECISIONS)}"
-                )
-        values["precisions"] = list(precisions)
+        values["precisions"] = list(_known_precisions(precisions))
         values["native_only"] = []
         values["backends"] = [
             {**(item if isinstance(item, dict) else {"name": item}), "precisions": None}
@@ -331,3 +315,31 @@ def with_overrides(
         return Matrix.model_validate(values)
     except ValueError as error:
         raise BadInputError(f"the command line gives an impossible matrix: {error}") from error
+
+
+def _given_model(model: str | None, data: str | None) -> dict[str, str]:
+    if model is None or data is None:
+        raise BadInputError(
+            "--model and --data belong together",
+            remedy="Write: --model my.pt --data my.yaml [--imgsz 640]",
+        )
+    return {"path": model, "data": data}
+
+
+def _checked(backends: Sequence[str]) -> Sequence[str]:
+    for name in backends:
+        try:
+            _known_backend(name)
+        except ValueError as error:
+            raise BadInputError(f"--backends {name}: {error}") from error
+    return backends
+
+
+def _known_precisions(precisions: Sequence[str]) -> Sequence[str]:
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise BadInputError(
+                f"--precisions {precision}: unknown precision, expected one of "
+                f"{', '.join(PRECISIONS)}{did_you_mean(precision, PRECISIONS)}"
+            )
+    return precisions

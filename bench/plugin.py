@@ -7,13 +7,11 @@ given or a session is handed over.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bench.runner import Measured
     from bench.session import RunSession
 
@@ -65,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _start(config: pytest.Config) -> None:
     from bench.errors import BadInputError
-    from bench.plan import RunRequest
+    from bench.request import RunRequest
     from bench.session import start
 
     try:
@@ -98,12 +96,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def deploymark_measured(request: pytest.FixtureRequest) -> Iterator[Measured]:
+def deploymark_measured(request: pytest.FixtureRequest) -> Measured:
     """The whole run, carried out before the first cell's test and for the selected cells only."""
     session = _session(request.config)
-    assert session is not None, "a cell's test has a session"
+    if session is None:
+        pytest.fail("no run: give --matrix FILE")
     chosen = [
-        item.callspec.params[CELL_FIXTURE][0]
+        _cell_of(item)
         for item in request.session.items
         if isinstance(item, pytest.Function)
         and hasattr(item, "callspec")
@@ -111,8 +110,12 @@ def deploymark_measured(request: pytest.FixtureRequest) -> Iterator[Measured]:
     ]
     capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        measured = session.run(chosen)
-    yield measured
+        return session.run(chosen)
+
+
+def _cell_of(item: pytest.Function) -> str:
+    cell, _clock = cast("tuple[str, Any]", item.callspec.params[CELL_FIXTURE])
+    return cell
 
 
 @pytest.hookimpl(trylast=True)
@@ -128,7 +131,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     report = write_report(session.folder)
     info = session.info
     terminalreporter.section("Deploymark")
-    terminalreporter.line(f"{info.artifacts_built} artifacts built, {info.artifacts_reused} from the store")
+    terminalreporter.line(
+        f"{info.artifacts_built} artifacts built, {info.artifacts_reused} from the store"
+    )
     terminalreporter.line(f"report: {report}")
 
 

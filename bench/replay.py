@@ -33,7 +33,7 @@ class ReplayClock:
 
 
 def replay(benchmark: Any, clock: ReplayClock, samples_ns: Sequence[int]) -> None:
-    """Give pytest-benchmark's fixture one round a sample. ``clock`` is the timer it was made with."""
+    """Give pytest-benchmark's fixture one round a sample; ``clock`` is the timer it has."""
     clock.load(samples_ns)
     benchmark.pedantic(_measured_elsewhere, rounds=len(samples_ns), iterations=1, warmup_rounds=0)
 

@@ -129,8 +129,8 @@ class RunInfo:
     """``run.json``: what was run, on what, when, and how it ended.
 
     ``started`` and ``finished`` are ISO 8601 in UTC; ``exit_status`` is the exit code, None while
-    the run is under way or was cut off. ``matrix`` is the resolved matrix. ``models`` has one mapping a
-    model (name, path, sha256, classes, …), ``datasets`` one
+    the run is under way or was cut off. ``matrix`` is the resolved matrix. ``models`` has one
+    mapping a model (name, path, sha256, classes, …), ``datasets`` one
     mapping a data set (name, scored_images, calibration_images, calibration_source, …), and
     ``left_out`` one a cell that was not planned (cell, reason). ``notes`` are sentences for the
     reader of the report.

@@ -62,8 +62,8 @@ def _dataset_facts(model: PlannedModel) -> dict[str, Any]:
 
 def _notes(plan: Plan) -> list[str]:
     return [
-        f"{model.name}: the data set has no train split, so {len(model.dataset.calibration)} of its "
-        f"validation images were set aside to calibrate on; they are not scored."
+        f"{model.name}: the data set has no train split, so {len(model.dataset.calibration)} of "
+        f"its validation images were set aside to calibrate on; they are not scored."
         for model in plan.models.values()
         if model.dataset.calibration_source == "validation"
     ]

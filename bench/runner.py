@@ -51,7 +51,7 @@ class Measured:
     exit_status: int
 
 
-def execute(  # noqa: PLR0913 - the pieces of a run
+def execute(
     plan: Plan,
     info: RunInfo,
     folder: Path,
@@ -66,7 +66,9 @@ def execute(  # noqa: PLR0913 - the pieces of a run
     """
     cells = [cell for cell in plan.cells if only is None or cell.id in only]
     built = _build(plan, cells, folder, store, progress)
-    info.artifacts_built = sum(item.artifact is not None and not item.reused for item in built.values())
+    info.artifacts_built = sum(
+        item.artifact is not None and not item.reused for item in built.values()
+    )
     info.artifacts_reused = sum(item.reused for item in built.values())
     launches = _launch_all(plan, cells, built, folder, progress)
     scores = _score_all(plan, cells, launches, folder, progress)
@@ -111,7 +113,9 @@ def _build(
     progress.phase(f"build ({parallel_jobs()} at a time)", len(tasks))
 
     def on_done(task: BuildTask, item: Built, seconds: float) -> None:
-        how = "in the store" if item.reused else f"{item.outcome.status} in {duration_text(seconds)}"
+        how = (
+            "in the store" if item.reused else f"{item.outcome.status} in {duration_text(seconds)}"
+        )
         progress.done(f"{task.label}: {how}")
 
     by_key = build_all(list(tasks.values()), store, folder / LOGS_FOLDER, on_done=on_done)
@@ -153,7 +157,9 @@ def _launch_all(
     progress: Progress,
 ) -> Launches:
     by_id = {cell.id: cell for cell in cells if cell.id in built and built[cell.id].outcome.ok}
-    slots = schedule({name: cell.cell.measure.launches for name, cell in by_id.items()}, plan.matrix.seed)
+    slots = schedule(
+        {name: cell.cell.measure.launches for name, cell in by_id.items()}, plan.matrix.seed
+    )
     launches = {name: records for name, records in _read_done(folder).items() if name in by_id}
     done = {(name, record["launch"]) for name, records in launches.items() for record in records}
     failed = {
@@ -179,7 +185,7 @@ def _launch_all(
     return launches
 
 
-def _launch_one(  # noqa: PLR0913 - what a launch is made of
+def _launch_one(
     plan: Plan,
     planned: PlannedCell,
     built: Built,

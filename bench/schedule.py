@@ -39,7 +39,5 @@ def remaining(
 ) -> list[LaunchSlot]:
     """The launches still to be made: neither done before, nor of a cell that has failed."""
     return [
-        slot
-        for slot in slots
-        if (slot.cell, slot.launch) not in done and slot.cell not in failed
+        slot for slot in slots if (slot.cell, slot.launch) not in done and slot.cell not in failed
     ]

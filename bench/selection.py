@@ -6,24 +6,24 @@ import re
 
 from bench.errors import BadInputError
 
-_TOKEN = re.compile(r"\s*(?:(?P<bracket>[()])|(?P<word>[^\s()]+))")
+_WORD = re.compile(r"\s*(?:(?P<bracket>[()])|(?P<name>[^\s()]+))")
 
 
 class _Parser:
     """Recursive descent over: ``expr := term (or term)*``, ``term := factor (and factor)*``."""
 
     def __init__(self, expression: str, cell_id: str) -> None:
-        self.tokens = [match[0].strip() for match in _TOKEN.finditer(expression.strip())]
+        self.words = [match[0].strip() for match in _WORD.finditer(expression.strip())]
         self.cell_id = cell_id.lower()
         self.place = 0
 
     def peek(self) -> str:
-        return self.tokens[self.place] if self.place < len(self.tokens) else ""
+        return self.words[self.place] if self.place < len(self.words) else ""
 
     def take(self) -> str:
-        token = self.peek()
+        word = self.peek()
         self.place += 1
-        return token
+        return word
 
     def expression(self) -> bool:
         value = self.term()
@@ -42,21 +42,21 @@ class _Parser:
         return value
 
     def factor(self) -> bool:
-        token = self.take()
-        if token.lower() == "not":
+        word = self.take()
+        if word.lower() == "not":
             return not self.factor()
-        if token == "(":
+        if word == "(":
             value = self.expression()
             if self.take() != ")":
                 raise ValueError("a bracket is not closed")
             return value
-        if token in ("", ")") or token.lower() in ("and", "or"):
-            raise ValueError(f"a word is missing before {token!r}" if token else "it ends too early")
-        return token.lower() in self.cell_id
+        if word.lower() in {"", ")", "and", "or"}:
+            raise ValueError(f"a word is missing before {word!r}" if word else "it ends too early")
+        return word.lower() in self.cell_id
 
 
 def matches(expression: str, cell_id: str) -> bool:
-    """Whether a cell is selected, as pytest's ``-k`` does: words match as parts of the id, case aside.
+    """Whether a cell is selected, as by pytest's ``-k``: words are parts of the id, case aside.
 
     An empty expression selects every cell. Raises BadInputError for a malformed expression.
     """

@@ -9,8 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bench.errors import BadInputError
-from bench.plan import Plan, RunRequest, expand_resolved, prepare, resolve_matrix
+from bench.plan import Plan, prepare
 from bench.progress import Progress
+from bench.request import RunRequest, expand_resolved, resolve_matrix
 from bench.results import BENCHMARK_FILE, RunInfo
 from bench.run_folder import (
     check_same_inputs,

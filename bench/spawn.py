@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from bench.errors import BadInputError
-from bench.results import STATUSES, Outcome, Status
+from bench.results import STATUSES, Outcome
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds the packages ``bench`` and ``backends``."""
@@ -53,7 +53,7 @@ class ChildEnd:
 def _staged_source() -> Path:
     """A copy of the worker's source, alone on its path: no package of this interpreter with it."""
     folder = Path(tempfile.mkdtemp(prefix="deploymark-worker-"))
-    import atexit  # noqa: PLC0415 - needed where a foreign interpreter is, only
+    import atexit
 
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for pattern in _WORKER_SOURCE:
@@ -72,7 +72,8 @@ def _command(module: str, python: str | None) -> tuple[list[str], str]:
     found = shutil.which(python)
     if found is None:
         raise BadInputError(
-            f"python: {python}: no such interpreter", remedy="Give the path of a Python 3.10 or newer."
+            f"python: {python}: no such interpreter",
+            remedy="Give the path of a Python 3.10 or newer.",
         )
     return [found, "-m", module], str(_staged_source())
 
@@ -116,9 +117,7 @@ def _reader(stream: BinaryIO, lines: queue.Queue[bytes | None]) -> None:
     lines.put(None)
 
 
-def _messages(
-    process: subprocess.Popen[bytes], deadline: float
-) -> Iterator[dict[str, Any]]:
+def _messages(process: subprocess.Popen[bytes], deadline: float) -> Iterator[dict[str, Any]]:
     """The child's messages until its end closes. Raises TimeoutError past the deadline."""
     lines: queue.Queue[bytes | None] = queue.Queue()
     stream = cast("BinaryIO", process.stdout)
@@ -167,7 +166,7 @@ def _outcome_of_death(code: int, log: Path) -> Outcome:
     return Outcome("crashed", f"the process ended with exit code {code} and no result{said}")
 
 
-def run_child(  # noqa: PLR0913 - a process has many settings
+def run_child(
     module: str,
     job: Mapping[str, Any],
     *,
@@ -190,7 +189,7 @@ def run_child(  # noqa: PLR0913 - a process has many settings
     result: dict[str, Any] | None = None
     failed: dict[str, Any] | None = None
     with log.open("ab") as log_stream:
-        process = subprocess.Popen(  # noqa: S603 - our own module under a chosen interpreter
+        process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -239,4 +238,4 @@ def _outcome_of_failure(failed: Mapping[str, Any]) -> Outcome:
     remedy = str(failed.get("remedy", ""))
     if status not in STATUSES:
         raise BadInputError(reason, remedy=remedy)
-    return Outcome(cast("Status", status), reason, remedy)
+    return Outcome(status, reason, remedy)

@@ -46,8 +46,11 @@ class ArtifactKey:
 
 @dataclasses.dataclass(frozen=True)
 class StoredArtifact:
-    """An artifact in the store. ``bytes`` are the files' sizes added up, ``gzip_bytes`` theirs
-    compressed one by one; ``detector`` is the ``backends.base.Detector`` it was made of."""
+    """An artifact in the store.
+
+    ``bytes`` are the files' sizes added up, ``gzip_bytes`` theirs compressed one by one;
+    ``detector`` is the ``backends.base.Detector`` it was made of.
+    """
 
     folder: Path
     entry: str
@@ -148,7 +151,7 @@ class Store:
             return None
         return artifact if folder_sha256(artifact.folder) == artifact.sha256 else None
 
-    def add(  # noqa: PLR0913 - the manifest has this many parts
+    def add(
         self,
         key: ArtifactKey,
         workspace: Path,
@@ -159,9 +162,9 @@ class Store:
         versions: Mapping[str, str],
         build_s: float,
     ) -> StoredArtifact:
-        """Take ``workspace/files`` into the store in one rename. The caller holds the key's lock."""
+        """Take ``workspace/files`` into the store in one rename; the caller holds the lock."""
         files = _files(workspace / FILES)
-        values = {
+        values: dict[str, Any] = {
             "entry": entry,
             "sha256": folder_sha256(workspace / FILES),
             "bytes": sum(path.stat().st_size for path in files),

@@ -38,7 +38,7 @@ TIMED_IMAGES = 8
 
 def _resolved_options(asked: list[Message]) -> list[Message]:
     """Export options with their defaults, or why they cannot be."""
-    answers = []
+    answers: list[Message] = []
     for item in asked:
         try:
             backend = resolve(item["spec"])
@@ -51,7 +51,7 @@ def _resolved_options(asked: list[Message]) -> list[Message]:
 
 def probe(job: Message) -> Message:
     """What the named backends can do in this interpreter, and what their options come to."""
-    answers = []
+    answers: list[Message] = []
     for name, spec in job["backends"].items():
         try:
             backend = resolve(spec)
@@ -93,9 +93,7 @@ def _import_runtime(modules: list[str]) -> float:
     return (time.perf_counter_ns() - started) / 1e6
 
 
-def _batch(
-    prepared: npt.NDArray[np.uint8], start: int, batch: int
-) -> npt.NDArray[np.float32]:
+def _batch(prepared: npt.NDArray[np.uint8], start: int, batch: int) -> npt.NDArray[np.float32]:
     """``batch`` images from ``start`` on, going round at the end, as a session takes them."""
     from bench.letterbox import to_input
 
@@ -104,9 +102,7 @@ def _batch(
     return to_input(prepared[chosen])
 
 
-def _timed_inputs(
-    prepared: npt.NDArray[np.uint8], batch: int
-) -> list[npt.NDArray[np.float32]]:
+def _timed_inputs(prepared: npt.NDArray[np.uint8], batch: int) -> list[npt.NDArray[np.float32]]:
     count = min(max(1, TIMED_IMAGES // batch), len(prepared))
     return [_batch(prepared, index * batch, batch) for index in range(count)]
 

@@ -47,7 +47,9 @@ class YamlSource:
         line, column = self.position(path)
         where = f"{self.file}:{line}:{column}"
         dotted = dotted_path(path)
-        return BadInputError(f"{where}: {dotted}: {what}" if dotted else f"{where}: {what}", remedy=remedy)
+        return BadInputError(
+            f"{where}: {dotted}: {what}" if dotted else f"{where}: {what}", remedy=remedy
+        )
 
 
 def dotted_path(path: Sequence[str | int]) -> str:
@@ -107,7 +109,7 @@ def _path_in_document(document: object, loc: Sequence[str | int]) -> list[str | 
             isinstance(node, list) and isinstance(step, int) and step < len(node)
         ):
             path.append(step)
-            node = node[step]  # type: ignore[index, call-overload]
+            node = node[step]  # type: ignore[index]
     return path
 
 
@@ -128,7 +130,9 @@ def _deref(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
 
 
-def _descend(schema: dict[str, Any], node: dict[str, Any], step: str | int) -> dict[str, Any] | None:
+def _descend(
+    schema: dict[str, Any], node: dict[str, Any], step: str | int
+) -> dict[str, Any] | None:
     for option in node.get("anyOf", [node]):
         found = _deref(schema, option)
         if isinstance(step, int) and "items" in found:

@@ -46,7 +46,12 @@ def _styled(chart: Any) -> Any:
             gridOpacity=0.25,
         )
         .configure_legend(
-            labelFontSize=12, titleFontSize=12, titleFontWeight=600, symbolStrokeWidth=1
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight=600,
+            rowPadding=4,
+            offset=24,
+            symbolStrokeWidth=1,
         )
     )
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from backends.base import PRECISIONS
-from bench.results import CellResult
+from bench.results import NOT_FAILURES, CellResult
 from reports import figures
 from reports.chart_style import PLAIN_NUMBER, Row, finished, log_ticks
 from reports.pareto import pareto_front
@@ -80,6 +80,13 @@ def scatter_rows(cells: Sequence[CellResult]) -> list[Row]:
     return rows
 
 
+def _accuracy_domain(rows: Sequence[Row]) -> list[float]:
+    """Ends of the accuracy axis: around the values, within [0, 1], and never of no length."""
+    low, high = min(row["map"] for row in rows), max(row["map"] for row in rows)
+    margin = max(0.06 * (high - low), 0.005)
+    return [max(0.0, low - margin), min(1.0, high + margin)]
+
+
 def latency_accuracy_chart(cells: Sequence[CellResult]) -> Row | None:
     """Vega-Lite specification: latency (x, logarithmic) against mAP (y), with the Pareto front.
 
@@ -100,13 +107,17 @@ def latency_accuracy_chart(cells: Sequence[CellResult]) -> Row | None:
     ticks = log_ticks(low, high)
     x = alt.X("p50:Q").scale(type="log", domain=[low, high], nice=False)
     x = x.axis(title="latency p50, ms (log scale)", values=ticks, labelExpr=PLAIN_NUMBER)
-    y = alt.Y("map:Q").scale(zero=False, nice=True, padding=12).title("mAP50-95")
+    y = alt.Y("map:Q").scale(domain=_accuracy_domain(rows), nice=True).title("mAP50-95")
     backends = list(dict.fromkeys(r["backend"] for r in rows))
     precisions = sorted({r["precision"] for r in rows}, key=_precision_order)
     palette = [BACKEND_COLOURS[i % len(BACKEND_COLOURS)] for i in range(len(backends))]
     shapes = [PRECISION_SHAPES.get(precision, "circle") for precision in precisions]
     colour = alt.Color("backend:N").scale(domain=backends, range=palette).title("backend")
-    shape = alt.Shape("precision:N").scale(domain=precisions, range=shapes).title("precision")
+    shape = (
+        alt.Shape("precision:N")
+        .scale(domain=precisions, range=shapes)
+        .legend(title="precision", symbolFillColor="#7d8a94")
+    )
     by_backend = alt.selection_point(name="by_backend", fields=["backend"], bind="legend")
     strength = alt.condition(by_backend, alt.value(0.95), alt.value(0.12))
 
@@ -152,59 +163,77 @@ def _precision_order(precision: str) -> tuple[int, str]:
     return known, precision
 
 
-def matrix_rows(cells: Sequence[CellResult]) -> list[Row]:
-    """One row for each cell: where it stands in the matrix, its text, and its share of the scale.
+_ROW_LABEL = {
+    "model": "{}",
+    "variant": "{}",
+    "precision": "{}",
+    "device": "{}",
+    "imgsz": "{} px",
+    "batch": "batch {}",
+    "threads": "{} thr.",
+}
+"""Parts of a row's label, in order. Variant and precision are always in it."""
 
-    The row's label is variant and precision, and each of model, device, image size, batch and
-    threads that is not the same for all cells. ``position`` is 0 for the lowest and 1 for the
-    highest latency on a logarithmic scale.
+
+def _row_labels(cells: Sequence[CellResult]) -> list[str]:
+    """The label of each cell's row: what tells it from the others besides the backend.
+
+    Cells that would still share a square (two interpreters of one backend) get rows of their own.
     """
-    parts: list[tuple[str, str]] = [
-        (name, text)
-        for name, text in (
-            ("model", "{}"),
-            ("variant", "{}"),
-            ("precision", "{}"),
-            ("device", "{}"),
-            ("imgsz", "{} px"),
-            ("batch", "batch {}"),
-            ("threads", "{} thr."),
-        )
-        if name in {"variant", "precision"} or len({getattr(c, name) for c in cells}) > 1
-    ]
-    known = [c.latency_p50_ms for c in cells if (figures.measured(c.latency_p50_ms) or 0) > 0]
-    logs = [math.log(latency) for latency in known if latency is not None]
-    span = (max(logs) - min(logs)) if logs else 0.0
-    rows: list[Row] = []
+    always = {"variant", "precision"}
+    parts = {
+        name: text
+        for name, text in _ROW_LABEL.items()
+        if name in always or len({getattr(cell, name) for cell in cells}) > 1
+    }
+    taken: dict[tuple[str, str], int] = {}
+    labels = []
     for cell in cells:
-        latency = figures.measured(cell.latency_p50_ms) if cell.status == "ok" else None
-        drawn = latency is not None and latency > 0
-        position = (math.log(latency or 1) - min(logs)) / span if drawn and span else 0.0
+        label = " · ".join(text.format(getattr(cell, name)) for name, text in parts.items())
+        times = taken[label, cell.backend] = taken.get((label, cell.backend), 0) + 1
+        labels.append(label if times == 1 else f"{label} ({times})")
+    return labels
+
+
+def matrix_rows(cells: Sequence[CellResult]) -> list[Row]:
+    """One row for each cell: its place in the matrix and the text and ink of its square.
+
+    ``p50`` is None where there is no latency to colour by; ``text`` is then the cell's status.
+    """
+    drawn = [_drawn_latency(cell) for cell in cells]
+    logs = [math.log(latency) for latency in drawn if latency is not None]
+    low, span = (min(logs), max(logs) - min(logs)) if logs else (0.0, 0.0)
+    rows: list[Row] = []
+    for cell, label, latency in zip(cells, _row_labels(cells), drawn, strict=True):
+        share = (math.log(latency) - low) / span if latency is not None and span else 0.0
+        status = figures.ABSENT if cell.status == "ok" else cell.status.replace("_", " ")
         rows.append(
             {
-                "row": " · ".join(text.format(getattr(cell, name)) for name, text in parts),
+                "row": label,
                 "backend": cell.backend,
                 "cell": cell.cell,
-                "p50": latency if drawn else None,
-                "text": _square_text(cell, latency),
-                "dark": drawn and position >= _DARK_FROM,
+                "p50": latency,
+                "text": status if latency is None else figures.significant(latency),
+                "dark": share >= _DARK_FROM,
                 "status": cell.status,
+                "failed": cell.status not in NOT_FAILURES,
                 "reason": cell.reason or "",
             }
         )
     return rows
 
 
-def _square_text(cell: CellResult, latency: float | None) -> str:
-    if cell.status != "ok":
-        return cell.status.replace("_", " ")
-    return figures.ABSENT if latency is None else figures.significant(latency)
+def _drawn_latency(cell: CellResult) -> float | None:
+    """The latency that a logarithmic scale can colour, None where there is none."""
+    latency = figures.measured(cell.latency_p50_ms) if cell.status == "ok" else None
+    return latency if latency is not None and latency > 0 else None
 
 
 def matrix_chart(cells: Sequence[CellResult]) -> Row | None:
-    """Vega-Lite specification: a square a cell, coloured by its median latency.
+    """Vega-Lite specification: a square for each cell, coloured by its median latency.
 
-    None where there are no cells.
+    None where there are no cells. The page's style sheet colours the texts of the layers
+    ``failed`` and ``absent``, so that they follow its scheme.
     """
     if not cells:
         return None
@@ -217,8 +246,9 @@ def matrix_chart(cells: Sequence[CellResult]) -> Row | None:
         low, high = low / 1.1, high * 1.1
     bare: Row = {"title": None, "domain": False, "ticks": False}
     x = alt.X("backend:N").sort(list(dict.fromkeys(row["backend"] for row in rows)))
-    x = x.axis(orient="top", labelAngle=0, labelFontWeight=600, **bare)
+    x = x.scale(paddingInner=0.02).axis(orient="top", labelAngle=0, labelFontWeight=600, **bare)
     y = alt.Y("row:N").sort(list(dict.fromkeys(row["row"] for row in rows)))
+    y = y.scale(paddingInner=0.08)
     y = y.axis(labelLimit=_WIDEST_ROW_LABEL_PX, labelPadding=8, **bare)
     ticks = log_ticks(low, high)
     colour = (
@@ -232,26 +262,23 @@ def matrix_chart(cells: Sequence[CellResult]) -> Row | None:
             labelExpr=PLAIN_NUMBER,
         )
     )
-    tooltip = [
-        alt.Tooltip("cell:N", title="cell"),
-        alt.Tooltip("status:N", title="status"),
-        alt.Tooltip("text:N", title="p50, ms"),
-    ]
-    why = [*tooltip[:2], alt.Tooltip("reason:N", title="reason")]
-    base = alt.Chart(alt.NamedData(name="cells")).encode(x=x, y=y)
-    fine = base.transform_filter("isValid(datum.p50)")
-    other = base.transform_filter("!isValid(datum.p50)")
-    square: Row = {"xOffset": 1, "x2Offset": -1, "yOffset": 1, "y2Offset": -1}
     ink = alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#14212b"))
-    layers = [
-        fine.mark_rect(**square).encode(color=colour, tooltip=tooltip),
-        other.mark_rect(fill="#8b969e", fillOpacity=0.16, **square).encode(tooltip=why),
-        fine.mark_text(fontSize=12).encode(text="text:N", color=ink, tooltip=tooltip),
-        other.mark_text(fontSize=11, fontStyle="italic", fill="#77848d").encode(
-            text="text:N", tooltip=why
-        ),
-    ]
-    chart = alt.layer(*(layers if known else layers[1::2])).properties(
-        width=alt.Step(_COLUMN_PX), height=alt.Step(_ROW_PX)
-    )
+    which = [alt.Tooltip("cell:N", title="cell"), alt.Tooltip("status:N", title="status")]
+    how_long = [*which, alt.Tooltip("text:N", title="p50, ms")]
+    why = [*which, alt.Tooltip("reason:N", title="reason")]
+
+    base = alt.Chart(alt.NamedData(name="cells")).encode(x=x, y=y)
+    measured = base.transform_filter("isValid(datum.p50)")
+    other = base.transform_filter("!isValid(datum.p50)")
+    text: Row = {"fontSize": 11, "fontStyle": "italic"}
+    layers = [other.mark_rect(fill="#8b969e", fillOpacity=0.16).encode(tooltip=why)]
+    for name, kept in (("failed", "datum.failed"), ("absent", "!datum.failed")):
+        words = other.mark_text(**text).encode(text="text:N", tooltip=why)
+        layers.append(words.transform_filter(kept).properties(name=name))
+    if known:
+        layers += [
+            measured.mark_rect().encode(color=colour, tooltip=how_long),
+            measured.mark_text(fontSize=12).encode(text="text:N", color=ink, tooltip=how_long),
+        ]
+    chart = alt.layer(*layers).properties(width=alt.Step(_COLUMN_PX), height=alt.Step(_ROW_PX))
     return finished(chart, {"cells": rows})

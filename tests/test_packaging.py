@@ -28,6 +28,9 @@ INDEX_ADDRESS = re.compile(
     rb"pypi\.|pythonhosted|download\.pytorch|--(extra-)?index(-url)?[ =]|--find-links[ =]|file://"
 )
 MACHINE_PATH = re.compile(rb"(?<![\w.$}])/(?:root|work|home|Users|mnt)/[A-Za-z]")
+TELLING = (b"pypi.", b"pythonhosted", b"download.pytorch", b"--", b"file:")
+FOLDERS = (b"/root/", b"/work/", b"/home/", b"/Users/", b"/mnt/")
+"""What the patterns hold for sure: looked for first, as weights are megabytes."""
 
 
 def files_of_git() -> list[Path]:
@@ -186,12 +189,42 @@ def test_constraints_are_versions_only() -> None:
 
 
 def test_no_file_names_an_index_or_a_folder_of_this_machine() -> None:
-    here = re.compile(rb"(?<![\w.$}])" + re.escape(str(ROOT).encode()) + rb"\b")
+    here = str(ROOT).encode()
     found = []
     for path in files_of_git():
         if path == Path(__file__).resolve():
             continue
         content = path.read_bytes()
-        for pattern in (INDEX_ADDRESS, MACHINE_PATH, here):
+        patterns = [re.compile(re.escape(here) + rb"\b")] if here in content else []
+        patterns += [MACHINE_PATH] if any(folder in content for folder in FOLDERS) else []
+        patterns += [INDEX_ADDRESS] if any(word in content for word in TELLING) else []
+        for pattern in patterns:
             found += [f"{path.relative_to(ROOT)}: {hit[0]!r}" for hit in pattern.finditer(content)]
     assert not found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"--index-url " + b"https://example.org",
+        b"--extra-index-url=" + b"x",
+        b"--find-links " + b"wheels",
+        b"https://" + b"pypi.org/simple",
+    ],
+)
+def test_an_index_address_would_be_seen(text: bytes) -> None:
+    assert any(word in text for word in TELLING)
+    assert INDEX_ADDRESS.search(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (b"open('/root/models/a.pt')", True),
+        (b"see /home/nvidia/a.engine", True),
+        (b"docs/work/notes.md", False),
+        (b"$HOME/work/notes.md", False),
+    ],
+)
+def test_a_folder_of_a_machine_would_be_seen(text: bytes, *, seen: bool) -> None:
+    assert bool(MACHINE_PATH.search(text)) is seen

@@ -54,8 +54,7 @@ def is_steady(times_ns: Sequence[int]) -> bool:
         return False
     recent = times_ns[-WINDOW * STEADY_WINDOWS :]
     medians = [
-        statistics.median(recent[start : start + WINDOW])
-        for start in range(0, len(recent), WINDOW)
+        statistics.median(recent[start : start + WINDOW]) for start in range(0, len(recent), WINDOW)
     ]
     return (max(medians) - min(medians)) <= STEADY_TOLERANCE * min(medians)
 
@@ -79,7 +78,7 @@ def warm_up(
             return WarmUp(iterations=len(times), seconds=elapsed_s, steady=False)
 
 
-def timed(  # noqa: PLR0913 - each bound is a setting of the matrix
+def timed(
     work: Callable[[Any], object],
     items: Sequence[Any],
     *,

@@ -6,17 +6,18 @@ Python 3.10 and the standard library alone: the worker's side.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 
 def _status_bytes(field: str) -> int | None:
     """A size of ``/proc/self/status`` (proc(5), in kB there) in bytes; None where there is none."""
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
-            for line in lines:
-                if line.startswith(field + ":"):
-                    return int(line.split()[1]) * 1024
+        text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
-        pass
+        return None
+    for line in text.splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
     return None
 
 

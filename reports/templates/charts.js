@@ -9,6 +9,10 @@
   for (const figure of document.querySelectorAll("figure[data-spec]")) {
     const box = figure.querySelector(".chart");
     const spec = JSON.parse(document.getElementById(figure.dataset.spec).textContent);
+    if (box.clientWidth < 600) {
+      const below = { orient: "bottom", columns: 2, layout: { bottom: { direction: "vertical" } } };
+      Object.assign(spec.config.legend, below);
+    }
     vegaEmbed(box, spec, options).catch((error) => {
       box.textContent = `This chart could not be drawn: ${error.message}`;
       console.error(error);

@@ -26,9 +26,15 @@ MODEL = "models:\n  - {path: builtin:digits, data: builtin:digits}\n"
 ORT = MODEL + "backends: [onnxruntime]\n"
 
 MISTAKES = {
-    "backends: [onnxruntme]\n": ("3:12: backends[0]: unknown backend", "did you mean 'onnxruntime'"),
+    "backends: [onnxruntme]\n": (
+        "3:12: backends[0]: unknown backend",
+        "did you mean 'onnxruntime'",
+    ),
     "backends: [torch]\nprecision: [fp32]\n": ("4:1: precision: unknown key", "'precisions'"),
-    "backends:\n  - name: torch\n    precison: [fp32]\n": ("5:5: backends[0].precison", "'precisions'"),
+    "backends:\n  - name: torch\n    precison: [fp32]\n": (
+        "5:5: backends[0].precison",
+        "'precisions'",
+    ),
     "backends: [torch]\nprecisions: [fp23]\n": ("4:14: precisions[0]", "did you mean 'fp32'"),
     "backends: [torch]\nprecisions: [fp32, fp32]\n": ("4:20: precisions[1]: duplicate cell",),
     "backends: []\n": ("3:1: backends: must not be empty",),

@@ -18,14 +18,49 @@ from bench.results import (
     write_run_info,
 )
 
-CONTRACT = (
-    "cell status reason model variant sparsity precision backend device imgsz batch threads "
-    "artifact_sha256 artifact_bytes artifact_gzip_bytes launches iterations latency_p50_ms "
-    "latency_p90_ms latency_p95_ms latency_p99_ms latency_mean_ms latency_ci_low_ms "
-    "latency_ci_high_ms cold_ms load_ms e2e_p50_ms throughput_ips peak_rss_bytes model_rss_bytes "
-    "device_memory_bytes energy_j_per_image energy_idle_w energy_source map50_95 map50 map_images "
-    "params macs nonzero_fraction executed_precision"
-).split()
+CONTRACT = [
+    "cell",
+    "status",
+    "reason",
+    "model",
+    "variant",
+    "sparsity",
+    "precision",
+    "backend",
+    "device",
+    "imgsz",
+    "batch",
+    "threads",
+    "artifact_sha256",
+    "artifact_bytes",
+    "artifact_gzip_bytes",
+    "launches",
+    "iterations",
+    "latency_p50_ms",
+    "latency_p90_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
+    "latency_mean_ms",
+    "latency_ci_low_ms",
+    "latency_ci_high_ms",
+    "cold_ms",
+    "load_ms",
+    "e2e_p50_ms",
+    "throughput_ips",
+    "peak_rss_bytes",
+    "model_rss_bytes",
+    "device_memory_bytes",
+    "energy_j_per_image",
+    "energy_idle_w",
+    "energy_source",
+    "map50_95",
+    "map50",
+    "map_images",
+    "params",
+    "macs",
+    "nonzero_fraction",
+    "executed_precision",
+]
 
 
 def info() -> RunInfo:
@@ -40,7 +75,10 @@ def info() -> RunInfo:
 
 
 def test_a_run_reads_back_as_written(tmp_path: Path) -> None:
-    cells = [CellResult(cell="a", status="ok", latency_p50_ms=1.5), CellResult("b", "timeout", "slow")]
+    cells = [
+        CellResult(cell="a", status="ok", latency_p50_ms=1.5),
+        CellResult("b", "timeout", "slow"),
+    ]
     write_run_info(tmp_path, info())
     write_cells(tmp_path, cells)
     run = load_run(tmp_path)

@@ -29,7 +29,9 @@ def test_expressions(expression: str, hit: bool) -> None:
     assert matches(expression, CELL) is hit
 
 
-@pytest.mark.parametrize("expression", ["and", "int8 and", "(int8", "int8)", "int8 torch", "not", "()"])
+@pytest.mark.parametrize(
+    "expression", ["and", "int8 and", "(int8", "int8)", "int8 torch", "not", "()"]
+)
 def test_malformed_expressions_are_bad_input(expression: str) -> None:
     with pytest.raises(BadInputError, match="-k"):
         matches(expression, CELL)

@@ -30,8 +30,6 @@ def test_memory_that_is_touched_is_resident() -> None:
 @linux
 def test_a_childs_peak_is_its_own() -> None:
     pages = np.ones(256 << 20, np.uint8)
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 200 << 20
     assert pages.all()

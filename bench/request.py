@@ -1,0 +1,162 @@
+"""What a command line or a stored run asks for, resolved: absolute paths, cells, the selection."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.assets import digits_dir
+from bench.cells import Cell, Expansion, expand, select
+from bench.datasets import DataSource
+from bench.matrix import (
+    BUILTIN,
+    DataEntry,
+    Matrix,
+    ModelEntry,
+    find_matrix,
+    model_name,
+    read_matrix,
+    with_overrides,
+)
+from bench.probing import Answers, OptionsQuestion, probe_backends
+from bench.yaml_source import YamlSource
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRequest:
+    """What is asked for. Without ``matrix``: ``default`` or, with ``model``, ``yolo11``."""
+
+    matrix: str | None = None
+    model: str | None = None
+    data: str | None = None
+    imgsz: tuple[int, ...] = ()
+    backends: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    select: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedMatrix:
+    """A matrix with absolute paths, where it came from and its cells."""
+
+    matrix: Matrix
+    file: str
+    selection: str
+    expansion: Expansion
+    cells: tuple[Cell, ...]
+
+
+def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
+    """Read, override and expand the matrix that a request names. Raises BadInputError."""
+    reference = request.matrix or ("yolo11" if request.model else "default")
+    path = find_matrix(reference)
+    matrix, source = read_matrix(path)
+    overridden = with_overrides(
+        matrix,
+        model=None if request.model is None else _absolute(request.model, Path.cwd()),
+        data=None if request.data is None else _absolute(request.data, Path.cwd()),
+        imgsz=request.imgsz,
+        backends=request.backends,
+        precisions=request.precisions,
+    )
+    where = source if overridden == matrix else YamlSource(file=str(path), document=None)
+    absolute = _with_absolute_paths(overridden, path.resolve().parent)
+    return expand_resolved(absolute, where, request.select)
+
+
+def expand_resolved(matrix: Matrix, where: YamlSource, selection: str) -> ResolvedMatrix:
+    """The cells of a matrix whose paths are absolute. Raises BadInputError."""
+    for index, entry in enumerate(matrix.models):
+        _check_model_file(entry, index, where)
+    with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+        names = [entry.name for entry in matrix.backend_entries()]
+        names += [item.backend for item in matrix.include]
+        answers = probe_backends(dict.fromkeys(names), log=Path(folder) / "probe.log")
+    devices = {name: found.default_device for name, found in answers.backends.items()}
+    expansion = expand(matrix, where, default_devices=devices)
+    return ResolvedMatrix(matrix, where.file, selection, expansion, select(expansion, selection))
+
+
+def _absolute(reference: str, folder: Path) -> str:
+    return reference if reference.startswith(BUILTIN) else str((folder / reference).resolve())
+
+
+def _with_absolute_paths(matrix: Matrix, folder: Path) -> Matrix:
+    models = []
+    for entry in matrix.models:
+        data: str | DataEntry
+        if isinstance(entry.data, str):
+            data = _absolute(entry.data, folder)
+        else:
+            given = entry.data.model_dump(exclude_none=True)
+            data = DataEntry(**{key: _absolute(value, folder) for key, value in given.items()})
+        models.append(
+            entry.model_copy(update={"path": _absolute(entry.path, folder), "data": data})
+        )
+    return matrix.model_copy(update={"models": tuple(models)})
+
+
+def _check_model_file(entry: ModelEntry, index: int, where: YamlSource) -> None:
+    if entry.path.startswith(BUILTIN):
+        _builtin(entry.path, ".pt", where, ("models", index, "path"))
+    elif not Path(entry.path).is_file():
+        raise where.error(
+            ("models", index, "path"),
+            f"no such file: {entry.path}",
+            remedy="Give a checkpoint: in the matrix, or with --model my.pt --data my.yaml",
+        )
+    if isinstance(entry.data, str) and entry.data.startswith(BUILTIN):
+        _builtin(entry.data, ".yaml", where, ("models", index, "data"))
+
+
+def _builtin(
+    reference: str, suffix: str, where: YamlSource, path: tuple[str | int, ...] = ()
+) -> Path:
+    """The packaged file that ``builtin:digits`` names."""
+    name = reference.removeprefix(BUILTIN)
+    if name != "digits":
+        raise where.error(
+            path, f"nothing is built in as {reference!r}, did you mean 'builtin:digits'?"
+        )
+    return digits_dir() / ("digits.pt" if suffix == ".pt" else "data.yaml")
+
+
+def model_path(entry: ModelEntry) -> Path:
+    """The checkpoint of an entry whose paths are absolute."""
+    if entry.path.startswith(BUILTIN):
+        return _builtin(entry.path, ".pt", YamlSource("the matrix", None))
+    return Path(entry.path)
+
+
+def data_source(entry: ModelEntry) -> DataSource:
+    """The data set of an entry whose paths are absolute."""
+    name = model_name(entry)
+    if isinstance(entry.data, DataEntry):
+        given = entry.data
+        return DataSource(
+            name=name,
+            annotations=Path(given.annotations),
+            images=None if given.images is None else Path(given.images),
+            calibration=None if given.calibration is None else Path(given.calibration),
+        )
+    if entry.data.startswith(BUILTIN):
+        return DataSource(name=name, yaml=_builtin(entry.data, ".yaml", YamlSource("", None)))
+    path = Path(entry.data)
+    if path.suffix.lower() == ".json":
+        return DataSource(name=name, annotations=path)
+    return DataSource(name=name, yaml=path)
+
+
+def probe_matrix(cells: Sequence[Cell], log: Path) -> tuple[Answers, dict[str | None, Answers]]:
+    """Ask every backend of the cells here, and again under each interpreter that a cell names."""
+    names = list(dict.fromkeys(cell.backend for cell in cells))
+    questions = [OptionsQuestion(cell.backend, cell.precision, cell.options) for cell in cells]
+    here = probe_backends(names, log=log, options=questions)
+    elsewhere: dict[str | None, Answers] = {None: here}
+    for python in dict.fromkeys(cell.python for cell in cells):
+        if python is not None:
+            wanted = {cell.backend for cell in cells if cell.python == python}
+            elsewhere[python] = probe_backends(sorted(wanted), log=log, python=python)
+    return here, elsewhere

@@ -1,0 +1,55 @@
+"""Running the command line as a user does, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = ROOT / "tests" / "plugins"
+
+
+class CommandLine:
+    """``deploymark`` in a folder of its own, with the test's artifact store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        env = {**os.environ, **(extra or {})}
+        env["PYTHONPATH"] = os.pathsep.join(
+            part for part in (env.get("PYTHONPATH", ""), str(ROOT)) if part
+        )
+        return env
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "bench.cli", *arguments]
+
+    def __call__(
+        self, *arguments: str, env: Mapping[str, str] | None = None, timeout_s: float = 600
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(env),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    @property
+    def latest(self) -> Path:
+        return self.folder / "results" / "latest"
+
+
+@pytest.fixture
+def deploymark(tmp_path: Path) -> CommandLine:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return CommandLine(folder)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import gzip
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BadInputError
+from bench.store import FILES, ArtifactKey, Store, StoredArtifact, cache_root, digest
+
+KEY = ArtifactKey("recipe", "version")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def add(store: Store, key: ArtifactKey = KEY, data: bytes = b"x" * 1000) -> StoredArtifact:
+    with store.workspace() as workspace:
+        (workspace / FILES).mkdir()
+        (workspace / FILES / "model.bin").write_bytes(data)
+        return store.add(
+            key,
+            workspace,
+            entry="model.bin",
+            detector={"layout": "anchors"},
+            recipe={"steps": []},
+            versions={"torch": "1"},
+            build_s=1.0,
+        )
+
+
+def test_what_is_added_is_found(store: Store) -> None:
+    assert store.find(KEY) is None
+    added = add(store)
+    assert store.find(KEY) == added
+    assert added.bytes == 1000
+    assert (added.folder / added.entry).read_bytes() == b"x" * 1000
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_the_gzip_size_is_that_of_gzip(store: Store) -> None:
+    data = bytes(range(256)) * 50
+    assert add(store, data=data).gzip_bytes == len(gzip.compress(data, 6, mtime=0))
+
+
+def test_a_damaged_artifact_is_not_found_and_can_be_replaced(store: Store) -> None:
+    added = add(store)
+    (added.folder / "model.bin").write_bytes(b"damaged")
+    assert store.find(KEY) is None
+    assert add(store).sha256 == added.sha256
+    assert store.find(KEY) is not None
+
+
+def test_without_an_exporter_the_newest_of_the_recipe_is_taken(store: Store) -> None:
+    old, new = ArtifactKey("recipe", "old"), ArtifactKey("recipe", "new")
+    add(store, old, b"old")
+    folder = store.root / "artifacts" / "recipe" / "old"
+    past = time.time() - 100
+    os.utime(folder, (past, past))
+    made = add(store, new, b"new")
+    assert store.find(ArtifactKey("recipe", None)) == made
+    assert store.find(ArtifactKey("another", None)) is None
+
+
+def test_digests_do_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_inspections_are_kept(store: Store) -> None:
+    assert store.read_inspection("k") is None
+    store.write_inspection("k", {"names": ["a"]})
+    assert store.read_inspection("k") == {"names": ["a"]}
+
+
+def test_clearing_spares_what_is_new(store: Store) -> None:
+    add(store)
+    assert store.remove(older_than_days=1) == (0, 0)
+    entries, size = store.remove()
+    assert entries == 1
+    assert size > 1000
+    assert store.find(KEY) is None
+
+
+def test_the_variable_names_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DEPLOYMARK_CACHE", str(tmp_path / "here"))
+    assert cache_root() == tmp_path / "here"
+
+
+def test_a_root_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInputError, match="DEPLOYMARK_CACHE"):
+        Store(tmp_path / "file" / "store")

@@ -1,0 +1,56 @@
+"""What a launch costs beyond its warm-up and its measured inferences, for ONNX Runtime.
+
+Run it after ``deploymark run default`` has filled the store::
+
+    python tests/benchmarks/overhead.py --launches 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+from fidelity import images_file, stored
+
+from bench.cells import Cell
+from bench.launch import LaunchTask, launch
+from bench.schedule import LaunchSlot
+
+
+def main() -> None:
+    """Launch, and print the seconds that were neither warm-up nor timed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--imgsz", type=int, default=320)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--launches", type=int, default=10)
+    options = parser.parse_args()
+    cell = Cell("m", "dense", "fp32", "onnxruntime", "cpu", options.imgsz, 1, options.threads)
+    overheads, peaks = [], []
+    for number in range(options.launches):
+        task = LaunchTask(
+            slot=LaunchSlot(cell.id, number),
+            cell=cell,
+            threads=options.threads,
+            artifact=stored("onnxruntime", options.imgsz),
+            images=images_file(options.imgsz),
+            e2e_images=[],
+            predictions=None,
+            inspect=False,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            record = launch(task, Path(folder) / "log")
+        if record["status"] != "ok":
+            raise SystemExit(record["reason"])
+        timed_s = record["warmup"]["seconds"] + sum(record["latency_ns"]) / 1e9
+        overheads.append(record["duration_s"] - timed_s)
+        peaks.append(record["peak_rss_bytes"] / 1e6)
+    print(
+        f"overhead a launch: median {statistics.median(overheads):.2f} s, max {max(overheads):.2f} s"
+    )
+    print(f"peak RSS: median {statistics.median(peaks):.0f} MB, max {max(peaks):.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
