@@ -43,8 +43,9 @@ def score(
 
     ``detections`` are in pixels of the letterboxed images that ``geometries`` describe;
     ``class_map`` gives the model's class for each class of the data set that it has, and other
-    classes are left out on both sides. XX
-    recall points, crowd regions neither found nor missed (Lin et al., Microsoft COCO, 2014).
+    classes are left out on both sides. The protocol is COCO's: the best 100 detections of an image
+    and class, 101 recall points, crowd regions neither found nor missed (Lin et al., Microsoft
+    COCO, 2014).
 
     Raises BadInputError if there is no box of any class of ``class_map``, ValueError if the lists
     differ in length.

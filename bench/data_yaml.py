@@ -26,15 +26,16 @@ class DataYaml:
     train: Split | None
 
 
-def read_data_yaml(path: Path) -> DataYaml:
+def read_data_yaml(path: Path, default_names: tuple[str, ...] | None = None) -> DataYaml:
     """Read a ``data.yaml`` and list the images of its splits.
 
     ``path:`` is relative to the file; splits are relative to ``path:``, each a folder (searched
-    through all its folders), a text file of images, one image, or a list of those. Raises
-    BadInputError with file and line.
+    through all its folders), a text file of images, one image, or a list of those.
+    ``default_names`` are the class names where the file has no ``names``. Raises BadInputError with
+    file and line.
     """
     source = load_yaml(path)
-    names = _names(source)
+    names = _names(source, default_names)
     root = _root(source, path)
     val = next((key for key in ("val", "validation") if _given(source, key)), None)
     if val is None:
@@ -100,11 +101,13 @@ def _given(source: YamlSource, key: str) -> bool:
     return bool(source.document.get(key))
 
 
-def _names(source: YamlSource) -> tuple[str, ...]:
+def _names(source: YamlSource, default: tuple[str, ...] | None) -> tuple[str, ...]:
     document = source.document
     if not isinstance(document, dict):
         raise source.error((), "is not a mapping of train, val and names")
     names: Any = document.get("names")
+    if names is None and default is not None:
+        return default
     if names is None:
         raise source.error(
             (), "has no `names`", remedy="Add `names:`, the class names in the order of the labels."

@@ -35,7 +35,8 @@ class DataSource:
 
     ``images`` is the folder of the images of ``annotations``, guessed where not given.
     ``calibration`` is a folder, a text file of paths, or a ``data.yaml`` whose ``train`` split is
-    meant; it goes before the train split of ``yaml``.
+    meant; it goes before the train split of ``yaml``. ``names`` are the class names where ``yaml``
+    has none.
     """
 
     name: str
@@ -43,6 +44,7 @@ class DataSource:
     annotations: Path | None = None
     images: Path | None = None
     calibration: Path | None = None
+    names: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _read(
     """Class names, labelled images, and images to calibrate on (None where there is no such)."""
     calibration = None if source.calibration is None else _calibration(source.calibration)
     if source.yaml is not None:
-        data = read_data_yaml(source.yaml)
+        data = read_data_yaml(source.yaml, source.names)
         labels = tuple(
             yolo_labels(path, *image_size(path), classes=len(data.names)) for path in data.val
         )

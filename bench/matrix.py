@@ -77,6 +77,9 @@ class ModelEntry(_Strict):
         description="Ultralytics data.yaml or COCO JSON, relative to this file; or builtin:digits."
     )
     name: Name | None = Field(None, description="Its word in cell ids; the file's stem by default.")
+    names: Literal["coco"] | tuple[str, ...] | None = Field(
+        None, description="Class names where data.yaml has no `names`: `coco`, or a list."
+    )
 
 
 class VariantEntry(_Strict):
@@ -298,7 +301,8 @@ def with_overrides(
     """
     values = matrix.model_dump()
     if model is not None or data is not None:
-        values["models"] = [_given_model(model, data)]
+        names = next(iter(matrix.models)).names
+        values["models"] = [{**_given_model(model, data), "names": names}]
     if imgsz:
         values["imgsz"] = list(imgsz)
     if backends:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.assets import digits_dir
 from bench.cells import Cell, Expansion, expand, select
+from bench.coco_names import COCO_NAMES
 from bench.datasets import DataSource
 from bench.matrix import (
     BUILTIN,
@@ -146,7 +147,8 @@ def data_source(entry: ModelEntry) -> DataSource:
     path = Path(entry.data)
     if path.suffix.lower() == ".json":
         return DataSource(name=name, annotations=path)
-    return DataSource(name=name, yaml=path)
+    names = COCO_NAMES if entry.names == "coco" else entry.names
+    return DataSource(name=name, yaml=path, names=names)
 
 
 def probe_matrix(cells: Sequence[Cell], log: Path) -> tuple[Answers, dict[str | None, Answers]]:

@@ -9,15 +9,15 @@ from typing import Any
 Row = dict[str, Any]
 
 
-PLAIN_NUMBER = "format(datum.value, '.3~r')"
+PLAIN_NUMBER = "format(datum.value, '.6~r')"
 """A Vega expression for tick labels: 0.05, 2, 1500, never 2k or 5e-2."""
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Tick values between ``low`` and ``high`` (both > 0) for a logarithmic axis.
+    """Tick values between ``low`` and ``high`` (0 < low < high) for a logarithmic axis.
 
     The coarsest of 1, 1-3, 1-2-5 and finer series of each decade that has four ticks; where none
-    has, five evenly spaced values of two significant digits.
+    has, as on a linear axis: steps of 1, 2 or 5.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for series in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
@@ -25,8 +25,11 @@ def log_ticks(low: float, high: float) -> list[float]:
         inside = [float(f"{tick:.3g}") for tick in ticks if low <= tick <= high]
         if len(inside) >= 4:  # noqa: PLR2004 - fewer do not show that the axis is logarithmic
             return inside
-    even = {float(f"{low + (high - low) * step / 4:.2g}") for step in range(5)}
-    return sorted(tick for tick in even if low <= tick <= high) or [low]
+    quarter = (high - low) / 4
+    base = 10.0 ** math.floor(math.log10(quarter))
+    step = max(factor * base for factor in (1, 2, 5) if factor * base <= quarter)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
 def _styled(chart: Any) -> Any:

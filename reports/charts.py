@@ -43,17 +43,20 @@ LATENCY_COLOURS = ("#eaf1f6", "#b9d3e4", "#78a9cb", "#3d78a8", "#17456e")
 _DARK_FROM = 0.55
 """Share of the colour scale from which white text reads better than black."""
 
+_MOST_LEGEND_TICKS = 6
 _WIDEST_ROW_LABEL_PX = 420
 _ROW_PX, _COLUMN_PX = 26, 112
 
 
 def scatter_rows(cells: Sequence[CellResult]) -> list[Row]:
-    """One row for each cell that has both a latency above zero and an mAP, on the front or not."""
+    """One row for each ok cell that has both a latency above zero and an mAP.
+
+    A cell whose later launch failed may hold figures, but it is nothing to choose from.
+    """
     plotted = [
         cell
         for cell in cells
-        if (figures.measured(cell.latency_p50_ms) or 0) > 0
-        and figures.measured(cell.map50_95) is not None
+        if _drawn_latency(cell) is not None and figures.measured(cell.map50_95) is not None
     ]
     points = [(float(c.latency_p50_ms or 0), float(c.map50_95 or 0)) for c in plotted]
     front = set(pareto_front(points))
@@ -258,7 +261,7 @@ def matrix_chart(cells: Sequence[CellResult]) -> Row | None:
             title="latency p50, ms",
             orient="bottom",
             gradientLength=260,
-            values=ticks,
+            values=ticks[:: math.ceil(len(ticks) / _MOST_LEGEND_TICKS)],
             labelExpr=PLAIN_NUMBER,
         )
     )

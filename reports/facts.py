@@ -101,14 +101,15 @@ def state(run: Run) -> str | None:
 
 def held_out(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each data set whose calibration images came from its validation images."""
-    sentences = []
+    sentences: dict[str, None] = {}  # in order, once: two models may share a data set
     for dataset in datasets:
         if dataset.get("calibration_source") != "validation":
             continue
         name, images = dataset.get("name") or "the data set", dataset.get("calibration_images")
         number = f"{images} images" if images is not None else "The images"
-        sentences.append(
+        sentence = (
             f"{number} for calibration were held out of the validation images of {name}: "
             "they are not among the images scored, and every mAP here is over the others alone."
         )
-    return sentences
+        sentences[sentence] = None
+    return list(sentences)

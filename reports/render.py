@@ -71,6 +71,7 @@ def _context(run: Run, environment: Environment) -> dict[str, Any]:
         "left_out": outcomes.left_out(info.left_out),
         "warnings": outcomes.warnings(cells),
         "held_out": facts.held_out(info.datasets),
+        "models": [facts.nested_facts(model) for model in info.models],
         "datasets": [facts.nested_facts(dataset) for dataset in info.datasets],
         "notes": info.notes,
         "machine": facts.nested_facts(info.machine),

@@ -29,7 +29,9 @@ def escape(text: str) -> str:
     """``text`` on one line, with nothing in it that Markdown or HTML would take for markup."""
     line = " ".join(text.split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#|~!$@])", r"\\\1", line)
+    line = re.sub(r"([\\`*\[\]#|~$])", r"\\\1", line)
+    # An underscore within a word is no markup, and names are full of them.
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
 
 
 def code(text: str) -> str:

@@ -81,18 +81,18 @@ COLUMNS: tuple[Column, ...] = (
     _latency("latency_p90_ms", "p90", "90th percentile of latency over all launches."),
     _latency("latency_p95_ms", "p95", "95th percentile of latency over all launches."),
     _latency("latency_p99_ms", "p99", "99th percentile of latency over all launches."),
-    _latency("cold_ms", "cold", "The first inference after loading."),
-    _latency("load_ms", "load", "Opening the artifact in the runtime."),
+    _latency("cold_ms", "cold", "The first inference after loading, median of launches."),
+    _latency("load_ms", "load", "Opening the artifact in the runtime, median of launches."),
     _latency("e2e_p50_ms", "end to end p50", "Median time of one batch, image files to boxes."),
     Column(
         "throughput_ips",
         "throughput",
         "figure",
-        "Images per second.",
+        "Images per second: the batch over the mean latency.",
         unit="images/s",
         high_first=True,
     ),
-    _size("peak_rss_bytes", "peak RSS", "Highest resident memory of the worker process."),
+    _size("peak_rss_bytes", "peak RSS", "Highest resident memory of a worker process."),
     _size(
         "model_rss_bytes", "model RSS", "Resident memory that the model and its inferences added."
     ),

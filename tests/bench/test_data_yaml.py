@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bench.coco_names import COCO_NAMES
 from bench.data_yaml import list_images, read_data_yaml, train_split
 from bench.errors import BadInputError
 
@@ -138,3 +139,13 @@ def test_lists_the_images_that_ultralytics_lists(coco_mini: Path) -> None:
     theirs = check_det_dataset(str(coco_mini / "data.yaml"), autodownload=False)
     assert tuple(theirs["names"].values()) == data.names
     assert {path.parent for path in data.val} == {Path(theirs["val"])}
+
+
+def test_names_may_have_a_default(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.jpg")
+    path = tmp_path / "data.yaml"
+    path.write_text("val: images\n")
+    assert read_data_yaml(path, COCO_NAMES).names[79] == "toothbrush"
+    path.write_text("val: images\nnames: [a]\n")
+    assert read_data_yaml(path, COCO_NAMES).names == ("a",)

@@ -46,9 +46,8 @@ def main() -> None:
         timed_s = record["warmup"]["seconds"] + sum(record["latency_ns"]) / 1e9
         overheads.append(record["duration_s"] - timed_s)
         peaks.append(record["peak_rss_bytes"] / 1e6)
-    print(
-        f"overhead a launch: median {statistics.median(overheads):.2f} s, max {max(overheads):.2f} s"
-    )
+    middle, worst = statistics.median(overheads), max(overheads)
+    print(f"overhead a launch: median {middle:.2f} s, max {worst:.2f} s")
     print(f"peak RSS: median {statistics.median(peaks):.0f} MB, max {max(peaks):.0f} MB")
 
 

@@ -21,7 +21,7 @@ def test_only_cells_with_latency_and_accuracy_are_plotted(
         make_cell("beaten", latency_p50_ms=21.0, map50_95=0.38),
         make_cell("unscored", map50_95=None),
         make_cell("untimed", latency_p50_ms=None),
-        make_failed("crashed"),
+        make_failed("crashed", latency_p50_ms=1.0, map50_95=0.5),
     ]
     rows = {row["cell"]: row["front"] for row in charts.scatter_rows(cells)}
     assert rows == {"slow": "yes", "fast": "yes", "beaten": "no"}
@@ -100,10 +100,11 @@ def test_one_figure_still_makes_axes_with_a_length(make_cell: MakeCell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0.004, 900.0), (1.9, 212.0), (3.1, 4.2), (12.0, 12.9), (99.0, 101.0)]
+    ("low", "high"),
+    [(0.004, 900.0), (1.9, 212.0), (3.1, 4.2), (12.0, 12.9), (99.0, 101.0), (7.0, 7.001)],
 )
 def test_ticks_lie_within_the_axis(low: float, high: float) -> None:
     ticks = log_ticks(low, high)
-    assert 2 <= len(ticks) <= 12
+    assert 4 <= len(ticks) <= 12
     assert ticks == sorted(set(ticks))
     assert all(low <= tick <= high for tick in ticks)

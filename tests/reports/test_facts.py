@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.results import CellResult, Run
-from reports import facts
+from reports import facts, figures
 
 MakeCell = Callable[..., CellResult]
 MakeRun = Callable[..., Run]
@@ -41,7 +41,7 @@ def test_nested_facts() -> None:
     assert found["memory"].text == "8.00 GiB"
     assert found["gpus"].text == "none"
     assert found["flags"].folded
-    assert found["governor"].text == "–"
+    assert found["governor"].text == figures.ABSENT
 
 
 def test_an_unfinished_run_says_so(make_run: MakeRun) -> None:
@@ -56,6 +56,6 @@ def test_calibration_from_the_validation_images_is_told() -> None:
         {"name": "one", "calibration_source": "train", "calibration_images": 64},
         {"name": "two", "calibration_source": "validation", "calibration_images": 32},
     ]
-    (sentence,) = facts.held_out(datasets)
+    (sentence,) = facts.held_out([*datasets, datasets[1]])
     assert sentence.startswith("32 images")
     assert "two" in sentence

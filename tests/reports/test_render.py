@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -19,7 +20,7 @@ MakeRun = Callable[..., Run]
 class QuickBundle:
     """Stands for the bundle, which takes seconds to make."""
 
-    def __enter__(self) -> QuickBundle:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

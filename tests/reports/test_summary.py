@@ -59,6 +59,7 @@ def test_escape_leaves_no_markup(hostile: str) -> None:
     assert "<" not in text
     assert "\n" not in text
     assert not re.search(r"(?<!\\)[`|*#]", text)
+    assert escape("_a_ b_c __init__") == "\\_a\\_ b_c \\_\\_init\\_\\_"
     assert code("a_b|c") == "`a_b\\|c`"
     assert code("a`b") == "a\\`b"
 

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from bench.progress import Progress, duration_text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.4, "59 s"), (61, "1 min 01 s"), (3600, "1 h 00 min"), (4000, "1 h 06 min")],
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+def test_without_a_terminal_there_are_plain_lines() -> None:
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.phase("measure", 2)
+        progress.now("not shown")
+        progress.done("[red]cell[/red]: p50 3 ms")
+        progress.done("another")
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "measure: 2"
+    assert lines[1].startswith("[1/2] [red]cell[/red]: p50 3 ms · ")
+    assert lines[2] == "[2/2] another"
+    assert "\x1b" not in stream.getvalue()
