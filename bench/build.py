@@ -28,6 +28,9 @@ _EXPORTER_SOURCE = (
     "backends/*.py",
     "bench/build_child.py",
     "bench/checkpoint.py",
+    "bench/detections.py",
+    "bench/letterbox.py",
+    "bench/model_counts.py",
     "bench/variants/*.py",
 )
 """Our own source that shapes an artifact: a change of it makes another version key."""

@@ -40,7 +40,7 @@ def _calibration_images(path: str) -> list[npt.NDArray[np.float32]]:
 def _export(job: Message, send: Send) -> Message:
     from pydantic import TypeAdapter
 
-    from bench.checkpoint import float_nodes, inspect_checkpoint, model_factory
+    from bench.checkpoint import describe, float_nodes, model_factory
     from bench.variants.steps import Step
 
     backend = resolve(job["spec"])
@@ -48,9 +48,10 @@ def _export(job: Message, send: Send) -> Message:
     send({"event": "progress", "phase": "open the checkpoint"})
     path = Path(job["model"])
     with phase("export_failed", "opening the checkpoint failed"):
-        detector = inspect_checkpoint(path, job["imgsz"], steps)
         factory = model_factory(path, steps, job["imgsz"])
-        nodes = float_nodes(factory())
+        module = factory()
+        detector, nodes = describe(module, job["imgsz"]), float_nodes(module)
+        del module
     images = job["calibration"]
     request = ExportRequest(
         model=factory,

@@ -20,18 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-E2E_CONFIDENCE = 0.25
-"""Score threshold of the end-to-end pass: Ultralytics' default for prediction."""
-
-E2E_IOU = 0.7
-"""IoU threshold of its NMS: Ultralytics' default."""
-
-SCORING_CONFIDENCE = 0.001
-"""Score threshold where mAP is measured: Ultralytics' default for validation."""
-
-SCORING_IOU = 0.7
-MAX_DETECTIONS = 300
-
 TIMED_IMAGES = 8
 """Images that the timed inferences take in turn: a few, so that they add little to the memory."""
 
@@ -118,7 +106,7 @@ def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
         return [], "Pillow is not installed in the worker's interpreter"
     import numpy as np
 
-    from bench.detections import decode
+    from bench.detections import DEPLOYMENT_CONFIDENCE, decode
     from bench.letterbox import letterbox, read_rgb, to_input
 
     batch, imgsz = job["batch"], job["imgsz"]
@@ -129,14 +117,7 @@ def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
         chosen = [paths[(start + offset) % len(paths)] for offset in range(batch)]
         pixels = np.stack([letterbox(read_rgb(path), imgsz) for path in chosen])
         raw = session.infer(to_input(pixels))
-        return decode(
-            raw,
-            job["layout"],
-            conf=E2E_CONFIDENCE,
-            iou=E2E_IOU,
-            max_det=MAX_DETECTIONS,
-            multi_label=False,
-        )
+        return decode(raw, job["layout"], conf=DEPLOYMENT_CONFIDENCE)
 
     image_to_boxes(starts[0])
     times = latency.timed(
@@ -151,20 +132,13 @@ def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
 
 def _detections(session: Session, job: Message, prepared: Any, send: Send) -> None:
     """Infer on every scored image and save the boxes."""
-    from bench.detections import decode, save_detections
+    from bench.detections import SCORING_CONFIDENCE, decode, save_detections
 
     batch, count = job["batch"], len(prepared)
     found: list[Any] = []
     for start in range(0, count, batch):
         raw = session.infer(_batch(prepared, start, batch))
-        found += decode(
-            raw,
-            job["layout"],
-            conf=SCORING_CONFIDENCE,
-            iou=SCORING_IOU,
-            max_det=MAX_DETECTIONS,
-            multi_label=True,
-        )
+        found += decode(raw, job["layout"], conf=SCORING_CONFIDENCE, multi_label=True)
         if start % (batch * 16) == 0:
             send({"event": "progress", "phase": "score", "done": start, "total": count})
     save_detections(Path(job["predictions"]), found[:count])

@@ -138,7 +138,7 @@ def _arguments(stage: Stage, data: Path, runs: Path, seed: int) -> dict[str, Any
         "fraction": stage.fraction,
         "cls": 1.0,
         "device": "cpu",
-        "workers": 1,
+        "workers": 0,
         "cache": "ram",
         "seed": seed,
         "deterministic": True,

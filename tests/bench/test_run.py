@@ -98,7 +98,7 @@ def test_a_matrix_from_file_to_report(
     assert ort["map50_95"] > 0.05
     assert ort["map50_95"] == pytest.approx(eager["map50_95"], abs=0.002)
     pruned = cells["digits-l1_50-fp32-onnxruntime-cpu-160"]
-    assert pruned["nonzero_fraction"] == pytest.approx(0.5, abs=0.02)
+    assert pruned["nonzero_fraction"] == pytest.approx(0.5, abs=0.03)
     assert pruned["artifact_gzip_bytes"] < ort["artifact_gzip_bytes"]
     int8 = cells["digits-dense-int8-onnxruntime-cpu-160"]
     assert int8["artifact_bytes"] < ort["artifact_bytes"] / 2

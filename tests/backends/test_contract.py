@@ -1,0 +1,387 @@
+"""What every backend must do, tried on each one that is installed, at each precision it serves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from backends import registry
+from backends.base import (
+    Artifact,
+    Backend,
+    ExportError,
+    LoadError,
+    LoadOptions,
+    UnsupportedError,
+)
+
+pytestmark = pytest.mark.heavy
+
+BACKENDS = {name: registry.resolve(spec) for name, spec in registry.BUILTIN.items()}
+PROBES = {name: backend.probe() for name, backend in BACKENDS.items()}
+EXPORTERS = [name for name, probe in PROBES.items() if probe.installed and probe.can_export]
+CELLS = [
+    (name, precision)
+    for name in EXPORTERS
+    for (device, precision), service in PROBES[name].services.items()
+    if device == "cpu" and service.served
+]
+
+TOLERANCES = {"fp32": (1e-3, 1e-4), "fp16": (0.2, 0.02), "bf16": (1.5, 0.1), "int8": (12.0, 0.5)}
+"""Largest error of a box (pixels of 64) and of a score, by precision."""
+
+MEAN_TOLERANCES = {"fp32": (1e-4, 1e-5), "fp16": (0.02, 2e-3), "bf16": (0.2, 2e-2), "int8": (1, 0.1)}
+"""Mean errors alike."""
+
+LAUNCH = """
+import json, os, sys
+import numpy as np
+from pathlib import Path
+from backends.base import Artifact, InputError, LoadOptions
+from backends.registry import BUILTIN, resolve
+
+job = json.loads(sys.argv[1])
+backend = resolve(BUILTIN[job["backend"]])
+images = np.load(job["images"])
+options = LoadOptions("cpu", job["precision"], job["threads"], images.shape)
+session = backend.load(Artifact(Path(job["folder"]), job["entry"]), options)
+first = session.infer(images).copy()
+again = session.infer(images[::-1].copy()).copy()
+tasks = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else None
+refused = []
+for wrong in (images[:, :, :-1], images.astype(np.float64), images[0]):
+    try:
+        session.infer(wrong)
+    except InputError as error:
+        refused.append(str(error))
+executed = session.executed_precision()
+after = session.infer(images)
+np.savez(job["output"], first=first, again=again, after=after)
+print(json.dumps({
+    "tasks": tasks, "refused": refused, "layers": dict(executed.layers),
+    "source": executed.source, "dtype": str(first.dtype),
+    "modules": [name for name, module in sys.modules.items() if module is not None],
+}))
+"""
+
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """What a fresh process saw: ``first``, ``again`` with the images reversed, ``after`` like first.
+
+    ``after`` was inferred when all questions about the session had been asked.
+    """
+
+    first: npt.NDArray[np.float32]
+    again: npt.NDArray[np.float32]
+    after: npt.NDArray[np.float32]
+    facts: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def exported(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
+    """Artifacts of the small detector, each exported once."""
+    done: dict[tuple[str, str, int], Artifact] = {}
+
+    def export(name: str, precision: str = "fp32", batch: int = 1) -> Artifact:
+        key = (name, precision, batch)
+        if key not in done:
+            folder = tmp_path_factory.mktemp("-".join(map(str, key)))
+            done[key] = BACKENDS[name].export(detector.request(folder, precision, batch))
+        return done[key]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def launched(
+    detector: Any,
+    exported: Callable[..., Artifact],
+    fresh_python: Callable[..., str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Launch]:
+    """Load and infer in a fresh process, as a worker does; each once."""
+    done: dict[tuple[str, str, int, int], Launch] = {}
+
+    def launch(name: str, precision: str = "fp32", batch: int = 1, threads: int = 1) -> Launch:
+        key = (name, precision, batch, threads)
+        if key in done:
+            return done[key]
+        scratch = tmp_path_factory.mktemp("launch")
+        temporary = scratch / "tmp"
+        temporary.mkdir()
+        np.save(scratch / "images.npy", detector.images[:batch])
+        artifact = exported(name, precision, batch)
+        job = {
+            "backend": name,
+            "precision": precision,
+            "threads": threads,
+            "folder": str(artifact.folder),
+            "entry": artifact.entry,
+            "images": str(scratch / "images.npy"),
+            "output": str(scratch / "output.npz"),
+        }
+        printed = fresh_python(LAUNCH, json.dumps(job), environment={"TMPDIR": str(temporary)})
+        arrays = np.load(scratch / "output.npz")
+        facts = json.loads(printed.splitlines()[-1])
+        facts["left_in_tmp"] = [path.name for path in temporary.iterdir()]
+        done[key] = Launch(arrays["first"], arrays["again"], arrays["after"], facts)
+        return done[key]
+
+    return launch
+
+
+def options(**changes: Any) -> LoadOptions:
+    plain = LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=(1, 3, 64, 64))
+    return dataclasses.replace(plain, **changes)
+
+
+def assert_close(
+    found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], precision: str
+) -> None:
+    assert found.shape == expected.shape
+    error = np.abs(found - expected)
+    for what, part, largest, mean in (
+        ("boxes", np.s_[:, :4], TOLERANCES[precision][0], MEAN_TOLERANCES[precision][0]),
+        ("scores", np.s_[:, 4:], TOLERANCES[precision][1], MEAN_TOLERANCES[precision][1]),
+    ):
+        assert error[part].max() <= largest, (what, error[part].max())
+        assert error[part].mean() <= mean, (what, error[part].mean())
+
+
+def test_the_detector_tells_anchors_apart(detector: Any) -> None:
+    # Otherwise closeness would prove nothing.
+    boxes, scores = detector.expected[:, :4], detector.expected[:, 4:]
+    assert scores.std() > 0.15
+    assert boxes[:, 2:].std() > 2
+    assert np.abs(detector.expected[0] - detector.expected[1]).mean() > 0.1
+
+
+def test_every_shipped_backend_resolves() -> None:
+    assert all(isinstance(backend, Backend) for backend in BACKENDS.values())
+    assert all(backend.name == name for name, backend in BACKENDS.items())
+
+
+def test_a_probe_imports_no_runtime(fresh_python: Callable[..., str]) -> None:
+    printed = fresh_python(
+        "import json, sys\n"
+        "from backends.registry import BUILTIN, resolve\n"
+        "probes = [resolve(spec).probe() for spec in BUILTIN.values()]\n"
+        "assert len(probes) == len(BUILTIN)\n"
+        "print(json.dumps([name for name, module in sys.modules.items() if module is not None]))"
+    )
+    heavy = {"torch", "openvino", "onnxruntime", "onnx", "nncf", "ultralytics", "numpy"}
+    assert heavy.isdisjoint(json.loads(printed))
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_a_probe_tells_version_devices_and_reasons(name: str) -> None:
+    probe = PROBES[name]
+    assert probe.version
+    assert probe.devices[0] == "cpu"
+    for service in probe.services.values():
+        assert service.reason or (service.served and service.native)
+    assert BACKENDS[name].runtime_modules
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("name", "precision"), CELLS)
+def test_predictions_are_those_of_the_model(
+    name: str, precision: str, batch: int, detector: Any, launched: Callable[..., Launch]
+) -> None:
+    launch = launched(name, precision, batch)
+    assert launch.facts["dtype"] == "float32"
+    assert_close(launch.first, detector.expected[:batch], precision)
+    assert_close(launch.again, detector.expected[:batch][::-1], precision)
+    np.testing.assert_array_equal(launch.first, launch.after)
+
+
+@pytest.mark.parametrize(("name", "precision"), CELLS)
+def test_infer_refuses_other_shapes_and_types(
+    name: str, precision: str, launched: Callable[..., Launch]
+) -> None:
+    assert len(launched(name, precision).facts["refused"]) == 3
+
+
+@pytest.mark.parametrize(("name", "precision"), CELLS)
+def test_a_session_leaves_no_file_behind(
+    name: str, precision: str, launched: Callable[..., Launch]
+) -> None:
+    assert launched(name, precision).facts["left_in_tmp"] == []
+
+
+@pytest.mark.parametrize("name", sorted({"onnxruntime", "openvino"} & set(EXPORTERS)))
+def test_a_worker_never_imports_torch(name: str, launched: Callable[..., Launch]) -> None:
+    modules = set(launched(name, "int8").facts["modules"])
+    assert modules.isdisjoint({"torch", "ultralytics", "onnx", "nncf", "openvino_telemetry"})
+    assert name in modules
+
+
+@pytest.mark.parametrize("name", sorted({"torch"} & set(EXPORTERS)))
+def test_a_torch_worker_never_imports_the_models_package(
+    name: str, launched: Callable[..., Launch]
+) -> None:
+    assert "ultralytics" not in launched(name).facts["modules"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_one_more_thread_is_one_more_thread(name: str, launched: Callable[..., Launch]) -> None:
+    one = launched(name, "fp32", threads=1).facts["tasks"]
+    assert launched(name, "fp32", threads=2).facts["tasks"] == one + 1
+
+
+CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv", "Convolution", "conv2d", "convolution")
+
+
+def convolutions(layers: dict[str, int]) -> dict[str, int]:
+    """Counts of convolutions by data type."""
+    counts: dict[str, int] = {}
+    for key, count in layers.items():
+        operator, _, data_type = key.partition(":")
+        if operator in CONVOLUTIONS:
+            counts[data_type] = counts.get(data_type, 0) + count
+    return counts
+
+
+@pytest.mark.parametrize(("name", "precision"), CELLS)
+def test_the_runtime_tells_what_it_ran(
+    name: str, precision: str, launched: Callable[..., Launch]
+) -> None:
+    facts = launched(name, precision).facts
+    found = convolutions(facts["layers"])
+    assert facts["source"]
+    assert sum(found.values()) == 88  # a fused YOLO11n's
+    native = PROBES[name].service("cpu", precision).native
+    if precision == "fp32":
+        assert set(found) == {"f32"}
+    elif precision == "int8":
+        assert found.get("u8", 0) + found.get("i8", 0) >= 80
+    elif name == "torch" or native:
+        assert found.get({"fp16": "f16", "bf16": "bf16"}[precision], 0) >= 80
+    else:
+        assert set(found) == {"f32"}
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_the_same_request_gives_the_same_bytes(
+    name: str, detector: Any, exported: Callable[..., Artifact], tmp_path: Path
+) -> None:
+    first = exported(name)
+    second = BACKENDS[name].export(detector.request(tmp_path))
+    names = sorted(path.name for path in first.folder.iterdir())
+    assert names == sorted(path.name for path in second.folder.iterdir())
+    for file in names:
+        assert (first.folder / file).read_bytes() == (second.folder / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_lower_precision_is_smaller(name: str, exported: Callable[..., Artifact]) -> None:
+    def size(precision: str) -> int:
+        return sum(path.stat().st_size for path in exported(name, precision).folder.iterdir())
+
+    expected = {"fp16": 0.6, "int8": 0.45, "bf16": 0.65 if name == "torch" else 1.0}
+    for precision in (precision for other, precision in CELLS if other == name):
+        assert size(precision) <= expected.get(precision, 1.0) * size("fp32"), precision
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
+def test_a_damaged_artifact_is_a_load_error(
+    name: str, damage: str, exported: Callable[..., Artifact], tmp_path: Path
+) -> None:
+    folder = tmp_path / "artifact"
+    whole = exported(name)
+    shutil.copytree(whole.folder, folder)
+    damaged = Artifact(folder, whole.entry)
+    data = damaged.path.read_bytes()
+    left = {"truncated": data[: len(data) // 2], "garbage": b"no model " * 999, "empty": b""}
+    damaged.path.write_bytes(left[damage])
+    with pytest.raises(LoadError, match=whole.entry):
+        BACKENDS[name].load(damaged, options())
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_cut_off_weights_are_a_load_error(
+    name: str, exported: Callable[..., Artifact], tmp_path: Path
+) -> None:
+    whole = exported(name)
+    weights = max(whole.folder.iterdir(), key=lambda path: path.stat().st_size)
+    folder = tmp_path / "artifact"
+    shutil.copytree(whole.folder, folder)
+    (folder / weights.name).write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(LoadError):
+        BACKENDS[name].load(Artifact(folder, whole.entry), options())
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_a_missing_artifact_is_a_load_error(name: str, tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="there is no file"):
+        BACKENDS[name].load(Artifact(tmp_path, "nothing.here"), options())
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_another_input_shape_is_a_load_error(
+    name: str, exported: Callable[..., Artifact]
+) -> None:
+    with pytest.raises(LoadError, match=r"\(1, 3, 64, 64\), not \(1, 3, 96, 96\)"):
+        BACKENDS[name].load(exported(name), options(input_shape=(1, 3, 96, 96)))
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_unknown_options_are_refused(name: str, exported: Callable[..., Artifact]) -> None:
+    with pytest.raises(UnsupportedError, match="wings"):
+        BACKENDS[name].load(exported(name), options(options={"wings": 2}))
+    with pytest.raises(UnsupportedError, match="wings"):
+        BACKENDS[name].resolve_options("fp32", {"wings": 2})
+    with pytest.raises(UnsupportedError, match="wings|torch"):
+        BACKENDS[name].resolve_options("int8", {"wings": 2})
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_an_unknown_precision_is_unsupported(name: str, detector: Any, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError):
+        BACKENDS[name].export(detector.request(tmp_path, "int8-qat"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", sorted({"onnxruntime", "openvino"} & set(EXPORTERS)))
+def test_int8_without_calibration_images_is_an_export_error(
+    name: str, detector: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match="calibration images"):
+        BACKENDS[name].export(detector.request(tmp_path, "int8", calibration=None))
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_a_model_that_fails_or_returns_no_tensor_is_an_export_error(
+    name: str, detector: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    class Fails(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            raise ValueError("no such layer")
+
+    class Pair(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x, x
+
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    for model, reason in ((Fails, "no such layer"), (Pair, "tuple")):
+        with pytest.raises(ExportError, match=reason):
+            BACKENDS[name].export(detector.request(tmp_path / "out", model=model))
+    assert list(temporary.iterdir()) == []
