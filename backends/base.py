@@ -150,8 +150,8 @@ class ExportRequest:
     float32 (batch, 3, imgsz, imgsz) in [0, 1] to one tensor of ``detector.layout``. It is a
     function because some exporters leave a module unfit for another export. ``calibration`` yields
     float32 arrays (1, 3, imgsz, imgsz), the same on every call; it is None unless the precision
-    needs it. ``float_nodes`` are the regular expressions of graph node names that must stay in
-    float when quantizing (the decode of boxes and scores). ``folder`` is empty and receives the
+    needs it. ``float_nodes`` are regular expressions, matched against whole node names, of
+    what must stay in float when quantizing (the decode of boxes and scores). ``folder`` is empty and receives the
     artifact's files.
     """
 

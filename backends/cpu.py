@@ -98,7 +98,8 @@ def parse_cpuinfo(text: str, machine: str) -> Cpu:
                 fields[key.strip().lower()] = value.strip()
         if "processor" in fields:
             cores.append(fields)
-        board = fields.get("model", board) if "hardware" in fields or not cores else board
+        else:  # boards describe themselves after the last core
+            board = fields.get("model", board)
     flags = [set((core.get("flags") or core.get("features") or "").split()) for core in cores]
     features = frozenset(set.intersection(*flags)) if flags else frozenset[str]()
     model = next((core["model name"] for core in cores if core.get("model name")), "")

@@ -72,6 +72,16 @@ def write_onnx(model: Any, path: Path, *, batch: int, imgsz: int) -> None:
 
 
 def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """The names that one of the regular expressions matches in full, as NNCF reads them."""
-    compiled = [re.compile(pattern) for pattern in patterns]
-    return [name for name in names if any(pattern.fullmatch(name) for pattern in compiled)]
+    """The names that one of the regular expressions matches in full.
+
+    Raises ExportError for an expression that matches none: quantizing would round the very nodes
+    that it was to spare.
+    """
+    found: list[str] = []
+    known = list(names)
+    for pattern in patterns:
+        hits = [name for name in known if re.fullmatch(pattern, name)]
+        if not hits:
+            raise ExportError(f"no node of the exported graph is named like {pattern!r}")
+        found += [name for name in hits if name not in found]
+    return found

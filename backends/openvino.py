@@ -26,7 +26,7 @@ from backends.base import (
     UnavailableError,
     UnsupportedError,
 )
-from backends.onnx_graph import quiet, write_onnx
+from backends.onnx_graph import matching, quiet, write_onnx
 from backends.ort_quantize import batches
 
 if TYPE_CHECKING:
@@ -281,13 +281,15 @@ def _quantize(model: Any, request: ExportRequest, options: Mapping[str, Any]) ->
     nncf.set_log_level(logging.ERROR)
     images = request.calibration() if request.calibration is not None else ()
     arrays = batches(images, request.batch)
+    names = [node.get_friendly_name() for node in model.get_ops()]
+    floats = matching(names, request.float_nodes)
     with io.StringIO() as sink, contextlib.redirect_stdout(sink):
         return nncf.quantize(
             model,
             nncf.Dataset(arrays),
             preset=nncf.QuantizationPreset(options["preset"]),
             subset_size=len(arrays),
-            ignored_scope=nncf.IgnoredScope(patterns=list(request.float_nodes), validate=False),
+            ignored_scope=nncf.IgnoredScope(names=floats, validate=False),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix(options["overflow_fix"])
             ),

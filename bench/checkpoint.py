@@ -102,7 +102,7 @@ def float_nodes(module: Any) -> tuple[str, ...]:
     both leaves no score: everything of the head but its convolutions stays in float.
     """
     head = len(module.model) - 1
-    return (rf"^/model\.{head}/(?!(one2one_)?cv[23])",)
+    return (rf"^/model\.{head}/(?!(one2one_)?cv[23]).*",)
 
 
 def _prepared(path: Path, steps: tuple[Step, ...], imgsz: int) -> Any:

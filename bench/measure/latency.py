@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 WINDOW = 5
 """Inferences of one warm-up window."""
 
-STEADY_WINDOWS = 3
-"""Windows in a row whose medians must agree for a steady state."""
+STEADY_WINDOWS = 2
+"""Windows in a row that must bring no further gain."""
 
-STEADY_TOLERANCE = 0.05
-"""Greatest spread of those medians, (max - min) / min. Launches of one cell differ by 1 to 9 %, and
-neighbouring windows of a settled one by less: a trend above this is still warming up."""
+STEADY_GAIN = 0.05
+"""What counts as a gain: a window's median below the best one so far by more than this share.
+Warming up makes inferences faster (caches, allocators, clocks), noise makes them slower now and
+then: a rule on gains ends on a noisy machine too, where one on the spread would not."""
 
 Clock = Callable[[], int]
 
@@ -49,14 +50,15 @@ def time_once_ns(work: Callable[[], object], clock: Clock = time.perf_counter_ns
 
 
 def is_steady(times_ns: Sequence[int]) -> bool:
-    """Whether the last windows' medians lie within the tolerance of one another."""
-    if len(times_ns) < WINDOW * STEADY_WINDOWS:
-        return False
-    recent = times_ns[-WINDOW * STEADY_WINDOWS :]
+    """Whether the last windows were no faster than the best before them, beyond the tolerance."""
     medians = [
-        statistics.median(recent[start : start + WINDOW]) for start in range(0, len(recent), WINDOW)
+        statistics.median(times_ns[start : start + WINDOW])
+        for start in range(0, len(times_ns) - WINDOW + 1, WINDOW)
     ]
-    return (max(medians) - min(medians)) <= STEADY_TOLERANCE * min(medians)
+    if len(medians) <= STEADY_WINDOWS:
+        return False
+    best = min(medians[:-STEADY_WINDOWS])
+    return min(medians[-STEADY_WINDOWS:]) >= (1 - STEADY_GAIN) * best
 
 
 def warm_up(

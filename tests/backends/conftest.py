@@ -66,15 +66,18 @@ def detector() -> SmallDetector:
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 0.3
-    images = torch.nn.functional.interpolate(torch.rand(12, 3, 8, 8), size=(IMGSZ, IMGSZ))
+    images = torch.nn.functional.interpolate(
+        torch.rand(12, 3, 8, 8), size=(IMGSZ, IMGSZ), mode="bilinear"
+    )
     with torch.no_grad():
         model.train()
         for start in (0, 4, 8) * 4:
             model(images[start : start + 4])
         head = model.model[-1]
-        for branch in (*head.cv2, *head.cv3):
-            branch[-1].weight.mul_(12)
-            branch[-1].bias.zero_()
+        for branches, spread in ((head.cv2, 2), (head.cv3, 8)):
+            for branch in branches:
+                branch[-1].weight.mul_(spread)
+                branch[-1].bias.zero_()
         model.eval().fuse(verbose=False)
         head.export, head.format = True, "onnx"
         expected = copy.deepcopy(model)(images[:2]).numpy()

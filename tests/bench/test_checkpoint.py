@@ -163,13 +163,13 @@ def test_float_nodes_are_the_decode_of_the_head(yolo11n: Path) -> None:
         "/model.22/cv1/conv/Conv": False,
         "/x/model.23/Concat": False,
     }
-    assert {name: bool(re.match(pattern, name)) for name in names} == names
+    assert {name: bool(re.fullmatch(pattern, name)) for name in names} == names
 
 
 @pytest.mark.heavy
 def test_float_nodes_follow_the_index_of_the_head(save_model: SaveModel) -> None:
     module = model_factory(save_model("yolov8n"), (), SIZE)()
-    assert re.match(float_nodes(module)[0], "/model.22/Concat")
+    assert re.fullmatch(float_nodes(module)[0], "/model.22/Concat")
 
 
 @pytest.mark.heavy
