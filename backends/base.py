@@ -29,8 +29,8 @@ CALIBRATED_PRECISIONS = frozenset({"int8"})
 OutputLayout = Literal["anchors", "detections"]
 """How a detector's output reads. ``anchors``: (batch, 4 + classes, anchors), boxes as centre-x,
 centre-y, width, height in pixels of the letterboxed input and scores in [0, 1], to be reduced by
-NMS (YOLOv8, YOLO11). ``detections``: (batch, n, 6), x1, y1, x2, y2, score, class, already reduced (the
-one-to-one head of YOLOv10 and YOLO26)."""
+NMS (YOLOv8, YOLO11). ``detections``: (batch, n, 6), x1, y1, x2, y2, score, class, already reduced
+(the one-to-one head of YOLOv10 and YOLO26)."""
 
 
 class DeploymarkError(Exception):
@@ -118,7 +118,7 @@ class Probe:
         if device not in self.devices and self.devices:
             return Service(
                 served=False,
-                reason=f"{self.backend} has no device {device!r} here, only {', '.join(self.devices)}",
+                reason=f"{self.backend} has no {device!r} here, only {', '.join(self.devices)}",
             )
         return Service(
             served=False, exists=False, reason=f"{self.backend} has no {precision} on {device}"
@@ -151,8 +151,8 @@ class ExportRequest:
     function because some exporters leave a module unfit for another export. ``calibration`` yields
     float32 arrays (1, 3, imgsz, imgsz), the same on every call; it is None unless the precision
     needs it. ``float_nodes`` are regular expressions, matched against whole node names, of
-    what must stay in float when quantizing (the decode of boxes and scores). ``folder`` is empty and receives the
-    artifact's files.
+    what must stay in float when quantizing (the decode of boxes and scores). ``folder`` is empty
+    and receives the artifact's files.
     """
 
     model: Callable[[], Any]

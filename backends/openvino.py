@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 # Here, as whoever resolves this backend may import the runtime before it calls ``load``.
 telemetry.silence()
 
-PLUGINS = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
-
 PRECISION_HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 """What ``INFERENCE_PRECISION_HINT`` says for the float part. Left alone the CPU plugin takes bf16
 or f16 where the CPU has it, also for an FP32 model; INT8 models' float layers run in f32."""
@@ -179,7 +177,7 @@ class OpenVinoBackend(Backend):
             raise LoadError(
                 f"{artifact.path} takes images of shape {found}, not {options.input_shape}"
             )
-        plugin = PLUGINS.get(options.device, options.device.upper())
+        plugin = options.device.upper()
         if plugin not in {name.partition(".")[0] for name in core.available_devices}:
             raise UnavailableError(
                 f"OpenVINO finds no device {options.device!r} here "
@@ -220,9 +218,9 @@ class OpenVinoSession(Session):
             if "layerType" not in info or "runtimePrecision" not in info:
                 continue
             layer = info["layerType"].astype(str)
+            kernel = info["primitiveType"].astype(str) if "primitiveType" in info else ""
             if layer in NOT_EXECUTED:
                 continue
-            kernel = info["primitiveType"].astype(str) if "primitiveType" in info else ""
             key = f"{layer}:{executed_type(info['runtimePrecision'].astype(str), kernel)}"
             counts[key] = counts.get(key, 0) + 1
         if not counts:

@@ -7,6 +7,7 @@ defines the model. Its operators are those of eager mode, and its results equal 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import inspect
 import os
 import platform
@@ -220,8 +221,6 @@ class TorchSession(Session):
 
 def _built_with_cuda() -> bool:
     """True if the installed wheel was built with CUDA, as its ``torch/version.py`` notes."""
-    import importlib.util
-
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return False

@@ -43,7 +43,10 @@ def _choices(cells: tuple[CellResult, ...]) -> list[tuple[str, list[str]]]:
 def _cell_table(cells: tuple[CellResult, ...], environment: Environment) -> str:
     shown = tables.shown_columns(cells)
     classes = [
-        "n" * column.numeric + " more" * (not shown[column.key]) for column in tables.COLUMNS
+        "n" * column.numeric
+        + "long" * (column.key == "executed_precision")
+        + " more" * (not shown[column.key])
+        for column in tables.COLUMNS
     ]
     return environment.get_template("cells.html").render(
         cells=cells,

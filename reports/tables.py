@@ -156,6 +156,9 @@ def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
         return "", f"over {figures.plural(cell.map_images, 'image')}"
     if column.key == "status":
         return "", cell.reason or ""
+    if column.key == "executed_precision":
+        # Long, and cut off in the table by its style sheet.
+        return "", cell.executed_precision or ""
     return "", ""
 
 

@@ -62,6 +62,11 @@ def test_an_absent_figure_says_why(
     assert shown(make_failed("a"), "launches").absent
 
 
+def test_a_long_text_is_whole_in_its_title(make_cell: Callable[..., CellResult]) -> None:
+    text = ", ".join(f"Layer{index}:f32 ×{index}" for index in range(40))
+    assert shown(make_cell(executed_precision=text), "executed_precision").title == text
+
+
 def test_a_measured_zero_is_a_figure(make_cell: Callable[..., CellResult]) -> None:
     field = shown(make_cell(map50_95=0.0), "map50_95")
     assert (field.text, field.value, field.absent) == ("0.000", 0.0, False)
