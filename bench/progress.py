@@ -41,7 +41,7 @@ class Progress:
         self._phase = ""
         self._total = 0
         self._done = 0
-        self._started = time.monotonic()
+        self._started = self._last = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -57,7 +57,7 @@ class Progress:
     def phase(self, name: str, total: int) -> None:
         """Begin a phase of ``total`` steps."""
         self._phase, self._total, self._done = name, total, 0
-        self._started = time.monotonic()
+        self._started = self._last = time.monotonic()
         if self._live is None and total:
             self._print(f"{name}: {total}")
         self._draw("")
@@ -75,6 +75,7 @@ class Progress:
     def done(self, what: str) -> None:
         """One step done. ``what`` stays on the screen as a line."""
         self._done += 1
+        self._last = time.monotonic()
         left = self._left_text()
         self._print(f"[{self._done}/{self._total}] {what}{f' · {left} left' if left else ''}")
         self._draw("")
@@ -82,8 +83,9 @@ class Progress:
     def _left_text(self) -> str:
         if not self._done or self._done >= self._total:
             return ""
-        each = (time.monotonic() - self._started) / self._done
-        return duration_text(each * (self._total - self._done))
+        each = (self._last - self._started) / self._done
+        since = time.monotonic() - self._last
+        return duration_text(each * (self._total - self._done) - since)
 
     def _print(self, line: str) -> None:
         # no markup: names come from outside and may hold brackets

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -239,8 +240,11 @@ def test_a_killed_run_goes_on_where_it_stopped(deploymark: CommandLine, shared_c
     assert [path.name for path in run.parent.iterdir() if not path.is_symlink()] == [run.name]
 
 
-def test_a_run_under_plain_pytest(deploymark: CommandLine, shared_cache: Path) -> None:
-    (deploymark.folder / "m.yaml").write_text(HEAD + "backends: [onnxruntime]\n")
+def test_a_run_under_plain_pytest_with_an_interpreter_of_its_own(
+    deploymark: CommandLine, shared_cache: Path
+) -> None:
+    backend = json.dumps({"name": "onnxruntime", "python": sys.executable})
+    (deploymark.folder / "m.yaml").write_text(HEAD + f"backends: [{backend}]\n")
     command = deploymark.command()
     command[2:] = ["pytest", "--pyargs", "bench", "--matrix", "m.yaml", "-q"]
     done = subprocess.run(
