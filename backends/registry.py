@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-from importlib.metadata import entry_points
 
 from backends.base import Backend, UnavailableError
 
@@ -25,6 +24,8 @@ BUILTIN: dict[str, str] = {
 @functools.cache
 def specs() -> dict[str, str]:
     """Class strings ``module:Class`` by backend name; shipped ones win over third parties'."""
+    from importlib.metadata import entry_points  # slow, and no worker asks
+
     third_party = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
     return third_party | BUILTIN
 

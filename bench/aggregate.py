@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from bench.results import CellResult
 
@@ -31,6 +30,8 @@ def launch_interval(medians: Sequence[float]) -> tuple[float, float] | None:
     logs = [math.log(value) for value in medians]
     centre = statistics.fmean(logs)
     spread = statistics.stdev(logs) / math.sqrt(len(logs))
+    from scipy import stats  # slow to import, and not every command computes an interval
+
     reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(logs) - 1)) * spread
     middle = statistics.median(medians)
     return min(math.exp(centre - reach), middle), max(math.exp(centre + reach), middle)

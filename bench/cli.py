@@ -192,6 +192,7 @@ def _under_pytest(session: Any, options: str) -> int:
     arguments = [
         "--pyargs",
         "bench.test_cells",
+        "--noconftest",
         f"-c={config}",
         "--no-header",
         "-q",

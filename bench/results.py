@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from backends.base import PRECISIONS
 from bench.errors import BadInputError
 
 SCHEMA_VERSION = 1
@@ -40,6 +41,9 @@ STATUSES: tuple[Status, ...] = (
     "out_of_memory",
     "invalid",
 )
+
+PRECISION_ORDER: tuple[str, ...] = PRECISIONS
+"""The order in which tables and charts show precisions."""
 
 NOT_FAILURES: frozenset[Status] = frozenset({"ok", "unsupported", "unavailable"})
 """Statuses that do not fail a run: the other ones are something that should have worked."""

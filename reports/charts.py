@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from backends.base import PRECISIONS
-from bench.results import NOT_FAILURES, CellResult
+from bench.results import NOT_FAILURES, PRECISION_ORDER, CellResult
 from reports import figures
 from reports.chart_style import PLAIN_NUMBER, Row, finished, log_ticks
 from reports.pareto import pareto_front
@@ -31,7 +30,7 @@ vanish on a dark or a light page, then four more in the manner of Paul Tol's mut
 
 PRECISION_SHAPES = dict(
     zip(
-        PRECISIONS,
+        PRECISION_ORDER,
         ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right"),
         strict=True,
     )
@@ -162,7 +161,9 @@ def latency_accuracy_chart(cells: Sequence[CellResult]) -> Row | None:
 
 
 def _precision_order(precision: str) -> tuple[int, str]:
-    known = PRECISIONS.index(precision) if precision in PRECISIONS else len(PRECISIONS)
+    known = (
+        PRECISION_ORDER.index(precision) if precision in PRECISION_ORDER else len(PRECISION_ORDER)
+    )
     return known, precision
 
 
