@@ -96,8 +96,6 @@ def lock(session: nox.Session) -> None:
         "--universal",
         "--python-version=3.11",
         "--no-header",
-        "--no-emit-index-url",
-        "--no-emit-find-links",
         f"--output-file={CONSTRAINTS}",
         *session.posargs,
         silent=True,

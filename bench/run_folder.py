@@ -128,7 +128,7 @@ def _fresh_folder(results: Path, stem: str) -> Path:
 def point_latest(folder: Path) -> None:
     """Let ``latest`` beside the run directory point to it, where the platform has such links."""
     partial = folder.parent / f".{LATEST}.{os.getpid()}"
-    with contextlib.suppress(OSError, NotImplementedError):
+    with contextlib.suppress(OSError):
         partial.unlink(missing_ok=True)
         partial.symlink_to(folder.name, target_is_directory=True)
         partial.replace(folder.parent / LATEST)

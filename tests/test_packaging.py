@@ -206,8 +206,8 @@ def test_no_file_names_an_index_or_a_folder_of_this_machine() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        b"--index-url " + b"https://example.org",
-        b"--extra-index-url=" + b"x",
+        b"--index" + b"-url " + b"https://example.org",
+        b"--extra-index" + b"-url=x",
         b"--find-links " + b"wheels",
         b"https://" + b"pypi.org/simple",
     ],

@@ -35,6 +35,7 @@ def test_list_takes_what_run_takes() -> None:
     assert "torch" not in done.output
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("arguments", "extras"),
     [
@@ -49,6 +50,7 @@ def test_requires_is_one_line_of_extras(arguments: list[str], extras: str) -> No
     assert done.stdout == extras + "\n"
 
 
+@pytest.mark.heavy
 def test_doctor_tells_of_the_machine_and_each_backend() -> None:
     done = run.invoke(app, ["doctor"])
     assert done.exit_code == 0, done.output
@@ -63,6 +65,7 @@ def test_the_cache_can_be_seen_and_cleared(tmp_path: Path, monkeypatch: pytest.M
     assert "0 entries removed" in run.invoke(app, ["cache", "clear"]).output
 
 
+@pytest.mark.heavy
 def test_report_renders_a_run_anew(tmp_path: Path) -> None:
     info = RunInfo({}, "m.yaml", {"host": "h"}, {}, seed=0, started="2026-01-01T00:00:00Z")
     write_run_info(tmp_path, info)
@@ -86,12 +89,14 @@ def test_help_has_an_example(command: str) -> None:
     assert f"deploymark {command}" in done.output.split("Example")[-1]
 
 
+@pytest.mark.heavy
 def test_the_plugin_sleeps_without_a_matrix(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_ok(): pass")
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.heavy
 def test_a_bad_matrix_is_a_usage_error_of_pytest(pytester: pytest.Pytester) -> None:
     pytester.makefile(".yaml", m="models: []\n")
     result = pytester.runpytest_subprocess("--pyargs", "bench", "--matrix", "m.yaml")

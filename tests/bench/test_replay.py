@@ -42,6 +42,7 @@ def test_it_ends_with_the_samples() -> None:
         clock()
 
 
+@pytest.mark.heavy
 def test_pytest_benchmark_reports_the_samples_bit_for_bit(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TEST_FILE)
     out = Path(str(pytester.path)) / "out.json"

@@ -109,6 +109,7 @@ def test_a_remedy_comes_along(child: str, tmp_path: Path) -> None:
     assert run(child, tmp_path, "typed").outcome.remedy == "export it anew"
 
 
+@pytest.mark.heavy
 def test_a_hang_ends_at_its_timeout(child: str, tmp_path: Path) -> None:
     started = time.monotonic()
     end = run(child, tmp_path, "hang", timeout_s=1.0)
@@ -133,6 +134,7 @@ def test_an_interpreter_that_is_not_there(child: str, tmp_path: Path) -> None:
         run(child, tmp_path, "work", python="/nowhere/python3")
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_a_child_started_is_killed_with_it(child: str, tmp_path: Path) -> None:
     messages: list[dict[str, int]] = []
@@ -152,6 +154,7 @@ def _runs(pid: int) -> bool:
     return state not in "ZX"
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_child_does_not_outlive_a_killed_parent(child: str, tmp_path: Path) -> None:
     import subprocess

@@ -135,7 +135,7 @@ def synthetic_info() -> RunInfo:
         artifacts_reused=140,
         datasets=[
             {
-                "name": "coco-mini",
+                "name": "street",
                 "scored_images": 68,
                 "calibration_images": 32,
                 "calibration_source": "validation",

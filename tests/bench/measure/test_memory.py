@@ -27,6 +27,7 @@ def test_memory_that_is_touched_is_resident() -> None:
     assert peak >= after - (2 << 20)  # the kernel counts in batches, a thread each
 
 
+@pytest.mark.heavy
 @linux
 def test_a_childs_peak_is_its_own() -> None:
     pages = np.ones(256 << 20, np.uint8)
