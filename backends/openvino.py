@@ -27,6 +27,7 @@ from backends.base import (
     UnsupportedError,
 )
 from backends.onnx_graph import matching, quiet, write_onnx
+from backends.options import resolve_choices
 from backends.ort_quantize import batches
 
 if TYPE_CHECKING:
@@ -106,20 +107,7 @@ class OpenVinoBackend(Backend):
         """INT8 takes ``INT8_OPTIONS``; other precisions have no options."""
         if precision != "int8":
             return super().resolve_options(precision, options)
-        unknown = sorted(set(options) - set(INT8_OPTIONS))
-        if unknown:
-            raise UnsupportedError(
-                f"openvino's int8 export has no option {', '.join(unknown)}",
-                remedy=f"Its options are {', '.join(INT8_OPTIONS)}.",
-            )
-        resolved = {name: values[0] for name, values in INT8_OPTIONS.items()} | dict(options)
-        for name, values in INT8_OPTIONS.items():
-            if resolved[name] not in values:
-                raise UnsupportedError(
-                    f"openvino's option {name} is one of {', '.join(values)}, "
-                    f"got {resolved[name]!r}"
-                )
-        return resolved
+        return resolve_choices(self.name, INT8_OPTIONS, options)
 
     def export(self, request: ExportRequest) -> Artifact:
         """Write ``model.xml`` and ``model.bin``.

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends.base import ExportError, UnsupportedError
+from backends.base import ExportError
 from backends.onnx_graph import INPUT_NAME, matching, quiet
+from backends.options import resolve_choices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,22 +41,7 @@ def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UnsupportedError for an unknown option or value.
     """
-    unknown = sorted(set(options) - set(OPTIONS))
-    if unknown:
-        raise UnsupportedError(
-            f"onnxruntime's int8 export has no option {', '.join(unknown)}",
-            remedy=f"Its options are {', '.join(OPTIONS)}.",
-        )
-    resolved = {name: values[0] for name, values in OPTIONS.items()} | dict(options)
-    for name, values in OPTIONS.items():
-        if resolved[name] not in values or isinstance(resolved[name], bool) != isinstance(
-            values[0], bool
-        ):
-            allowed = ", ".join(str(value) for value in values)
-            raise UnsupportedError(
-                f"onnxruntime's option {name} is one of {allowed}, got {resolved[name]!r}"
-            )
-    return resolved
+    return resolve_choices("onnxruntime", OPTIONS, options)
 
 
 def first_layers(graph: Any) -> list[str]:

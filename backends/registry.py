@@ -6,7 +6,6 @@ third-party package cannot stop a run of other cells.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 
@@ -24,15 +23,12 @@ BUILTIN: dict[str, str] = {
 @functools.cache
 def specs() -> dict[str, str]:
     """Class strings ``module:Class`` by backend name; shipped ones win over third parties'."""
-    from importlib.metadata import entry_points  # slow, and no worker asks
+    from importlib import metadata  # slow, and no worker asks
 
-    third_party = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    third_party = {
+        point.name: point.value for point in metadata.entry_points(group=ENTRY_POINT_GROUP)
+    }
     return third_party | BUILTIN
-
-
-def suggestion(name: str) -> str:
-    """The nearest known backend name, or an empty string."""
-    return next(iter(difflib.get_close_matches(name, specs(), n=1)), "")
 
 
 def resolve(spec: str) -> Backend:

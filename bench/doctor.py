@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from backends import registry
+from backends import cpu, registry
 from backends.base import PRECISIONS
 from bench.machine import default_threads, fingerprint
 from bench.measure.energy import no_sensor_reason
@@ -67,6 +67,9 @@ def machine_findings(machine: dict[str, Any]) -> list[Finding]:
             f"usable, {default_threads()} threads by default, {gib:.0f} GiB",
         )
     ]
+    if cpu.detect().is_x86 and not cpu.detect().has_int8_dot:
+        text = "this processor has no VNNI: 8-bit products run, and gain less than where it has"
+        findings.append(Finding("note", "int8", text))
     if machine["gpus"]:
         findings.append(Finding("ok", "gpu", "; ".join(machine["gpus"])))
     governor = machine["governor"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from bench.errors import BadInputError
 from bench.letterbox import Geometry, geometry, letterbox, read_rgb
@@ -55,18 +55,6 @@ def image_size(path: Path) -> tuple[int, int]:
     except Exception as error:
         raise _corrupt(path, error) from error
     return (height, width) if turned else (width, height)
-
-
-def verify_images(paths: Sequence[Path], progress: Progress | None = None) -> None:
-    """Decode every image to its end. Raises BadInputError naming the first that is corrupt."""
-    for index, path in enumerate(paths):
-        try:
-            with Image.open(path) as image:
-                ImageOps.exif_transpose(image)
-        except Exception as error:
-            raise _corrupt(path, error) from error
-        if progress:
-            progress(index + 1, len(paths))
 
 
 def prepare_images(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -280,11 +281,6 @@ def model_name(entry: ModelEntry) -> str:
     return cleaned or "model"
 
 
-def precision_order(precision: str) -> int:
-    """Place of a precision in tables."""
-    return PRECISIONS.index(precision)
-
-
 def with_overrides(
     matrix: Matrix,
     *,
@@ -347,3 +343,7 @@ def _known_precisions(precisions: Sequence[str]) -> Sequence[str]:
                 f"{', '.join(PRECISIONS)}{did_you_mean(precision, PRECISIONS)}"
             )
     return precisions
+
+
+if __name__ == "__main__":  # python -m bench.matrix > matrices/matrix.schema.json
+    sys.stdout.write(json_schema())

@@ -28,6 +28,8 @@ from bench.store import ArtifactKey, Store, digest, file_sha256
 
 _INSPECT_TIMEOUT_S = 300.0
 
+_TOLD_IMAGES = 500
+
 Say = Callable[[str], None]
 """Told what is being done, for progress."""
 
@@ -208,11 +210,22 @@ def _planned_model(
     for imgsz in sizes:
         say(f"{name}: letterboxing {len(scored_paths)} images to {imgsz} px")
         destination = store.images_path(dataset.scored_hash, imgsz)
-        scored[imgsz] = prepare_images(scored_paths, imgsz, destination)
+        progress = _sometimes(say, f"{name}: letterboxing to {imgsz} px")
+        scored[imgsz] = prepare_images(scored_paths, imgsz, destination, progress)
         if imgsz in calibrated and dataset.calibration:
             destination = store.images_path(dataset.calibration_hash, imgsz)
-            calibration[imgsz] = prepare_images(dataset.calibration, imgsz, destination)
+            calibration[imgsz] = prepare_images(dataset.calibration, imgsz, destination, progress)
     return PlannedModel(name, path, sha256, dataset, detectors, scored, calibration, class_map)
+
+
+def _sometimes(say: Say, what: str) -> Callable[[int, int], None]:
+    """A callback of (done, total) that speaks of every so many images."""
+
+    def progress(done: int, total: int) -> None:
+        if done % _TOLD_IMAGES == 0:
+            say(f"{what}: {done} of {total}")
+
+    return progress
 
 
 def _inspected(path: Path, sha256: str, imgsz: int, store: Store, say: Say, log: Path) -> Detector:

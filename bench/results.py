@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, get_args
 
 from backends.base import PRECISIONS
 from bench.errors import BadInputError
@@ -30,17 +30,7 @@ Status = Literal[
     "invalid",
 ]
 
-STATUSES: tuple[Status, ...] = (
-    "ok",
-    "unsupported",
-    "unavailable",
-    "export_failed",
-    "load_failed",
-    "crashed",
-    "timeout",
-    "out_of_memory",
-    "invalid",
-)
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 PRECISION_ORDER: tuple[str, ...] = PRECISIONS
 """The order in which tables and charts show precisions."""

@@ -21,7 +21,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, **points: str) -> None:
         assert group == "deploymark.backends"
         return [importlib.metadata.EntryPoint(name, value, group) for name, value in points.items()]
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
 
 
 def test_third_parties_are_added_and_never_replace_a_shipped_one(
@@ -31,12 +31,6 @@ def test_third_parties_are_added_and_never_replace_a_shipped_one(
     found = registry.specs()
     assert found["mine"] == "my.module:Backend"
     assert found["torch"] == registry.BUILTIN["torch"]
-
-
-def test_a_misspelt_name_is_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
-    offer(monkeypatch)
-    assert registry.suggestion("onxruntime") == "onnxruntime"
-    assert registry.suggestion("zzz") == ""
 
 
 @pytest.mark.parametrize(
