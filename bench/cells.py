@@ -88,7 +88,7 @@ def expand(
     """All cells of a matrix, in the order of the file.
 
     ``default_devices`` gives each backend's device where the matrix names none ("cpu" otherwise).
-    Raises BadInputError for duplicates, for an override or exclude that matches nothing, and
+    Raises BadInputError for duplicates, for a rule of the file that matches nothing, and
     NothingToRunError if no cell is left.
     """
     where = source or YamlSource(file="the matrix", document=None)
@@ -206,6 +206,8 @@ def _exclude(
 
 
 def _all_used(key: str, count: int, used: set[int], where: YamlSource) -> None:
+    if where.document is None:
+        return  # the command line narrowed the matrix: a rule may be left without a cell
     for index in range(count):
         if index not in used:
             raise where.error((key, index), "matches no cell of this matrix")
