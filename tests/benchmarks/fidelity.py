@@ -22,12 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from backends.base import Artifact, LoadOptions
 from backends.registry import resolve, specs
+from bench.aggregate import launch_interval
 from bench.cells import Cell
 from bench.launch import LaunchTask, launch
 from bench.letterbox import to_input
@@ -94,13 +96,13 @@ def in_child(backend: str, imgsz: int, threads: int) -> tuple[float, float]:
     return harness, bare
 
 
-def harness_launch(backend: str, imgsz: int, threads: int) -> float:
+def harness_launch(backend: str, imgsz: int, threads: int, *, pinning: bool) -> float:
     """p50 of one launch of the harness, milliseconds."""
     cell = Cell("m", "dense", "fp32", backend, "cpu", imgsz, 1, threads)
     measure = Measure(min_iterations=ITERATIONS, max_iterations=ITERATIONS, e2e_iterations=0)
     task = LaunchTask(
         slot=LaunchSlot(cell.id, 0),
-        cell=dataclasses.replace(cell, measure=measure),
+        cell=dataclasses.replace(cell, measure=measure, runtime_options={"pinning": pinning}),
         threads=threads,
         artifact=stored(backend, imgsz),
         images=images_file(imgsz),
@@ -135,38 +137,49 @@ def benchmark_app(imgsz: int, threads: int) -> float:
     return float(found[1])
 
 
+def summary(ratios: list[float]) -> str:
+    """Median of the rounds' ratios, and their 95 % interval."""
+    interval = launch_interval(ratios)
+    low, high = interval or (ratios[0], ratios[0])
+    return f"{statistics.median(ratios):.4f} [{low:.4f}, {high:.4f}]"
+
+
 def main() -> None:
     """Run the comparisons and print their medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--imgsz", type=int, default=320)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", choices=["session", "benchmark_app"])
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         same_session(options.child, options.imgsz, options.threads)
         return
     size = (options.imgsz, options.threads)
-    pairs: dict[str, list[tuple[float, float]]] = {"onnxruntime": [], "openvino": []}
-    launches: dict[str, list[float]] = {"harness": [], "benchmark_app": []}
+    arms: dict[str, Callable[[], tuple[float, ...]]] = {}
+    if options.only != "benchmark_app":
+        arms["onnxruntime"] = lambda: in_child("onnxruntime", *size)
+        arms["openvino"] = lambda: in_child("openvino", *size)
+    if options.only != "session":
+        arms["harness"] = lambda: (harness_launch("openvino", *size, pinning=False),)
+        arms["harness, pinned"] = lambda: (harness_launch("openvino", *size, pinning=True),)
+        arms["benchmark_app"] = lambda: (benchmark_app(*size),)
+    measured: dict[str, list[tuple[float, ...]]] = {name: [] for name in arms}
     order = random.Random(0)  # noqa: S311 - no secret
     for number in range(options.rounds):
-        steps = ["onnxruntime", "openvino", "harness", "benchmark_app"]
-        order.shuffle(steps)
-        for step in steps:
-            if step in pairs:
-                pairs[step].append(in_child(step, *size))
-            elif step == "harness":
-                launches[step].append(harness_launch("openvino", *size))
-            else:
-                launches[step].append(benchmark_app(*size))
+        names = sorted(arms)
+        order.shuffle(names)
+        for name in names:
+            measured[name].append(arms[name]())
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
-    for backend, measured in pairs.items():
-        ratio = statistics.median(harness / bare for harness, bare in measured)
-        harness = statistics.median(item[0] for item in measured)
-        print(f"{backend}: harness {harness:.3f} ms, harness / bare loop {ratio:.4f}")
-    harness, app = (statistics.median(launches[key]) for key in ("harness", "benchmark_app"))
-    print(f"openvino: harness {harness:.3f} ms, benchmark_app {app:.3f} ms, {harness / app:.4f}")
+    for name, rows in measured.items():
+        print(f"{name}: {statistics.median(row[0] for row in rows):.3f} ms")
+        if name in ("onnxruntime", "openvino"):
+            print(f"  harness / bare loop: {summary([row[0] / row[1] for row in rows])}")
+        if name.startswith("harness"):
+            pairs = zip(rows, measured["benchmark_app"], strict=True)
+            print(f"  / benchmark_app: {summary([row[0] / app[0] for row, app in pairs])}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from fidelity import images_file, stored
 
 from bench.cells import Cell
 from bench.launch import LaunchTask, launch
+from bench.matrix import Measure
 from bench.schedule import LaunchSlot
 
 
@@ -26,7 +27,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--launches", type=int, default=10)
     options = parser.parse_args()
-    cell = Cell("m", "dense", "fp32", "onnxruntime", "cpu", options.imgsz, 1, options.threads)
+    axes = ("m", "dense", "fp32", "onnxruntime", "cpu", options.imgsz, 1, options.threads)
+    cell = Cell(*axes, measure=Measure(e2e_iterations=0))
     overheads, peaks = [], []
     for number in range(options.launches):
         task = LaunchTask(
