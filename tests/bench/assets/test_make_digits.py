@@ -102,6 +102,7 @@ def test_weights_name_no_folder_of_the_machine_that_trained_them() -> None:
         assert folder not in content
 
 
+@pytest.mark.heavy
 def test_instances_are_dealt_once_and_all_dealt(sources: make_digits.Sources) -> None:
     pools = make_digits.split_instances(sources.labels, seed=0)
     dealt = [instance for pool in pools.values() for instance in pool]
@@ -112,6 +113,7 @@ def test_instances_are_dealt_once_and_all_dealt(sources: make_digits.Sources) ->
         )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("index", range(4))
 def test_default_seed_remakes_the_committed_image(sources: make_digits.Sources, index: int) -> None:
     sample = compose(sources, 0, "val", index)
@@ -125,6 +127,7 @@ def test_default_seed_remakes_the_committed_image(sources: make_digits.Sources, 
     assert np.abs(committed - sample.pixels).mean() < 8.0
 
 
+@pytest.mark.heavy
 def test_pixels_and_boxes_have_the_stated_form(sources: make_digits.Sources) -> None:
     sample = compose(sources, 0, "val", 0)
     assert sample.pixels.shape == (make_digits.IMAGE_SIZE, make_digits.IMAGE_SIZE, 3)
@@ -133,12 +136,14 @@ def test_pixels_and_boxes_have_the_stated_form(sources: make_digits.Sources) -> 
     assert len(sample.instances) == len(sample.classes)
 
 
+@pytest.mark.heavy
 def test_seed_split_and_index_each_change_the_image(sources: make_digits.Sources) -> None:
     base = compose(sources, 0, "val", 0).pixels
     for seed, split, index in ((1, "val", 0), (0, "calib", 0), (0, "val", 1)):
         assert not np.array_equal(base, compose(sources, seed, split, index).pixels)
 
 
+@pytest.mark.heavy
 def test_an_image_does_not_depend_on_the_counts(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     make_digits.make_dataset(tmp_path / "one", {"calib": 1, "val": 1}, seed=5)
@@ -147,6 +152,7 @@ def test_an_image_does_not_depend_on_the_counts(tmp_path: Path) -> None:
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+@pytest.mark.heavy
 def test_occlusion_is_capped(sources: make_digits.Sources) -> None:
     pool = make_digits.split_instances(sources.labels, 0)["val"]
     for index in range(10):
