@@ -20,8 +20,18 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int8-qat")
-"""The precisions of a cell, in the order tables show them."""
+PRECISIONS = (
+    "fp32",
+    "fp16",
+    "bf16",
+    "int8",
+    "int8-dynamic",
+    "int8-weights",
+    "int8-qat",
+    "palettized",
+)
+"""The precisions of a cell, in the order tables show them. ``palettized`` keeps float arithmetic and
+stores each weight as an index into a small table of values (Core ML)."""
 
 CALIBRATED_PRECISIONS = frozenset({"int8"})
 """Precisions whose export reads calibration images (static post-training quantization)."""
@@ -181,6 +191,26 @@ class Artifact:
 
 
 @dataclasses.dataclass(frozen=True)
+class ArtifactFacts:
+    """What an exported file that was made elsewhere says of itself.
+
+    ``artifact`` is what ``load`` opens, ``files`` are all files of it, relative to its folder.
+    ``input_shape`` is (batch, 3, height, width), whatever order the file keeps, with None for a
+    size that it leaves open. ``names`` is empty and ``precision`` None where the file does not
+    tell. ``macs`` and ``params`` cannot be told from a file, and are not asked.
+    """
+
+    artifact: Artifact
+    files: tuple[str, ...]
+    input_shape: tuple[int | None, int | None, int | None, int | None]
+    layout: OutputLayout
+    classes: int | None
+    names: tuple[str, ...] = ()
+    stride: int = 32
+    precision: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class LoadOptions:
     """How a session is to run; nothing is left to a runtime's default.
 
@@ -262,6 +292,14 @@ class Backend(abc.ABC):
     extra: str = ""
     """The extra of the distribution that installs this backend."""
 
+    artifact_endings: tuple[str, ...] = ()
+    """Endings of the names of files and folders made elsewhere that ``describe`` reads, in lower
+    case: ``.onnx``, ``_openvino_model``. Empty where the backend measures its own exports only."""
+
+    portable: bool = False
+    """True where ``export`` makes the artifact on machines that cannot run it, too: it is then
+    built, and its size told, although the cell is ``unavailable``."""
+
     @abc.abstractmethod
     def probe(self) -> Probe:
         """What is installed and served here. Fast, never imports the runtime, never raises."""
@@ -285,6 +323,23 @@ class Backend(abc.ABC):
             )
         return {}
 
+    def describe(self, path: Path) -> ArtifactFacts:
+        """What a file or folder made elsewhere says of itself. Runs in a worker, as ``load`` does.
+
+        ``path`` is what a user names: a file, or a folder such as ``yolo11n_openvino_model``.
+        Raises LoadError where it cannot be read or is no detector, UnavailableError where the
+        runtime is not there.
+        """
+        raise UnsupportedError(
+            f"{self.name} measures its own exports only, not {path.name}",
+            remedy="Give the checkpoint as the model.",
+        )
+
     @abc.abstractmethod
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
-        """Open the artifact. Runs in the worker. Raises LoadError or UnavailableError."""
+        """Open the artifact. Runs in the worker. Raises LoadError or UnavailableError.
+
+        The artifact is one of ``export``, or one that ``describe`` knows. Whatever the file keeps
+        (another order of axes, normalised boxes, 16-bit or quantized inputs and outputs), the
+        session takes and gives what ``Session.infer`` says.
+        """
