@@ -15,8 +15,19 @@ ENTRY_POINT_GROUP = "deploymark.backends"
 
 BUILTIN: dict[str, str] = {
     "torch": "backends.torch_eager:TorchBackend",
+    "torchscript": "backends.torchscript:TorchScriptBackend",
+    "aotinductor": "backends.aotinductor:AotInductorBackend",
     "onnxruntime": "backends.onnxruntime:OnnxRuntimeBackend",
     "openvino": "backends.openvino:OpenVinoBackend",
+    "tensorrt": "backends.tensorrt:TensorRtBackend",
+    "coreml": "backends.coreml:CoreMlBackend",
+    "litert": "backends.litert:LiteRtBackend",
+    "ncnn": "backends.ncnn:NcnnBackend",
+    "mnn": "backends.mnn:MnnBackend",
+    "paddle": "backends.paddle:PaddleBackend",
+    "executorch": "backends.executorch:ExecuTorchBackend",
+    "opencv": "backends.opencv:OpenCvBackend",
+    "iree": "backends.iree:IreeBackend",
 }
 
 

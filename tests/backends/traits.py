@@ -1,0 +1,40 @@
+"""Where backends differ in what the contract tests may ask of them; one entry a backend."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """What is to be expected of one backend.
+
+    ``convolutions`` is how many a fused YOLO11n has in ``executed_precision`` (None where the
+    runtime does not tell its layers, and then it must say why), ``tasks_a_thread`` how many system
+    threads one more thread of inference makes (None where the pool does not show so),
+    ``not_imported`` are modules that no worker of it may import besides torch, ``varying`` files
+    whose bytes may differ between two exports of the same model, ``largest`` and ``mean`` errors
+    (box in pixels, score) by precision where they are not the common ones, ``sizes`` the artifact's
+    largest share of its FP32 size by precision alike.
+    """
+
+    convolutions: int | None = 88
+    tasks_a_thread: int | None = 1
+    not_imported: tuple[str, ...] = ("torch", "ultralytics", "onnx")
+    varying: tuple[str, ...] = ()
+    largest: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    mean: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    sizes: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+TRAITS: dict[str, Traits] = {
+    # torch keeps a second pool of the same size beside OpenMP's.
+    "torch": Traits(tasks_a_thread=2, not_imported=("ultralytics",), sizes={"bf16": 0.65}),
+    "onnxruntime": Traits(),
+    "openvino": Traits(
+        not_imported=("torch", "ultralytics", "onnx", "nncf", "openvino_telemetry"),
+        # Nameless nodes are numbered on and on in one process, so weights only.
+        varying=("model.xml",),
+        sizes={"bf16": 1.01},
+    ),
+}
