@@ -30,8 +30,8 @@ PRECISIONS = (
     "int8-qat",
     "palettized",
 )
-"""The precisions of a cell, in the order tables show them. ``palettized`` keeps float arithmetic and
-stores each weight as an index into a small table of values (Core ML)."""
+"""The precisions of a cell, in the order tables show them. ``palettized`` keeps float arithmetic
+and stores each weight as an index into a small table of values (Core ML)."""
 
 CALIBRATED_PRECISIONS = frozenset({"int8"})
 """Precisions whose export reads calibration images (static post-training quantization)."""

@@ -1,4 +1,4 @@
-"""Exported files that were made elsewhere: what they say of themselves, Ultralytics' ones above all.
+"""Exported files that were made elsewhere: what they say of themselves.
 
 Ultralytics writes the same mapping into every format, as YAML beside the file, as JSON in it, or as
 strings of Python literals (``ultralytics.engine.exporter.Exporter.metadata``). Written for Python
@@ -130,7 +130,7 @@ def fits(found: Sequence[Any], wanted: Sequence[int]) -> bool:
     """True if arrays of the shape ``wanted`` can be given where a file says ``found``."""
     known = sizes(found)
     return len(known) == len(wanted) and all(
-        size in (None, want) for size, want in zip(known, wanted)
+        size in (None, want) for size, want in zip(known, wanted, strict=True)
     )
 
 

@@ -52,7 +52,7 @@ def join(
     imgsz: int,
     out: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """The two outputs as one of layout ``anchors``, written into ``out`` (batch, 4 + classes, n)."""
+    """The two outputs as one, ``anchors``, written into ``out`` (batch, 4 + classes, places)."""
     import numpy as np
 
     np.multiply(boxes, np.float32(imgsz), out=out[:, :BOX_CHANNELS])
