@@ -37,4 +37,5 @@ TRAITS: dict[str, Traits] = {
         varying=("model.xml",),
         sizes={"bf16": 1.01},
     ),
+    "opencv": Traits(),
 }
