@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,10 +171,12 @@ class OpenVinoBackend(Backend):
                 f"OpenVINO finds no device {options.device!r} here "
                 f"(it finds {', '.join(core.available_devices)})"
             )
+        properties = _properties(options, plugin, pinning=pinning)
+        if plugin != "NPU":
+            capabilities = core.get_property(plugin, "OPTIMIZATION_CAPABILITIES")
+            properties["INFERENCE_PRECISION_HINT"] = precision_hint(options.precision, capabilities)
         try:
-            compiled = core.compile_model(
-                model, plugin, _properties(options, plugin, pinning=pinning)
-            )
+            compiled = core.compile_model(model, plugin, properties)
         except Exception as error:
             message = f"OpenVINO cannot compile {artifact.path} for {plugin}: {_first_line(error)}"
             if plugin == "CPU":
@@ -228,6 +230,16 @@ def executed_type(runtime_precision: str, kernel: str) -> str:
     return suffix if suffix in floating and runtime_precision in floating else runtime_precision
 
 
+def precision_hint(precision: str, capabilities: Sequence[str]) -> str:
+    """The hint that keeps a cell in its precision, given a plugin's ``OPTIMIZATION_CAPABILITIES``.
+
+    Asked for f16, the CPU plugin takes bf16 where the CPU has bf16 and no half arithmetic. There an
+    FP16 cell computes in f32 on its f16 weights instead (``Service.native`` is False).
+    """
+    hint = PRECISION_HINTS[precision]
+    return "f32" if hint == "f16" and "FP16" not in capabilities else hint
+
+
 def session_pinning(options: LoadOptions) -> bool:
     """Whether threads are bound to cores: the option ``pinning``, off by default.
 
@@ -250,7 +262,6 @@ def _properties(options: LoadOptions, plugin: str, *, pinning: bool) -> dict[str
     properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": ""}
     if plugin != "NPU":
         properties["NUM_STREAMS"] = "1"
-        properties["INFERENCE_PRECISION_HINT"] = PRECISION_HINTS[options.precision]
     if plugin == "CPU":
         properties["INFERENCE_NUM_THREADS"] = options.threads
         properties["ENABLE_CPU_PINNING"] = pinning

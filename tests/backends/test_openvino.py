@@ -29,6 +29,23 @@ def test_the_kernel_tells_what_a_layer_computes_in(
     assert openvino.executed_type(runtime_precision, kernel) == executed
 
 
+@pytest.mark.parametrize(
+    ("precision", "capabilities", "hint"),
+    [
+        ("fp16", ["BF16", "FP32", "INT8"], "f32"),
+        ("fp16", ["FP32", "FP16"], "f16"),
+        ("bf16", ["BF16", "FP32", "INT8"], "bf16"),
+        ("bf16", ["FP32"], "bf16"),
+        ("fp32", ["BF16", "FP32", "FP16"], "f32"),
+        ("int8", ["BF16", "FP32", "FP16", "INT8"], "f32"),
+    ],
+)
+def test_half_precision_never_runs_in_bfloat16(
+    precision: str, capabilities: list[str], hint: str
+) -> None:
+    assert openvino.precision_hint(precision, capabilities) == hint
+
+
 def options(**given: Any) -> LoadOptions:
     return LoadOptions("cpu", "fp32", 1, (1, 3, 64, 64), given)
 
