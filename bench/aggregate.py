@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.executed import contradiction
 from bench.results import CellResult
 
 CONFIDENCE = 0.95
@@ -107,7 +108,11 @@ def add_launches(result: CellResult, launches: Sequence[Mapping[str, Any]]) -> N
     result.device_memory_bytes = _whole(_median([record["device_memory_bytes"] for record in done]))
     _add_energy(result, done)
     executed = [record["executed_precision"] for record in done]
-    result.executed_precision = executed_text(next((item for item in executed if item), None))
+    told = next((item for item in executed if item), None)
+    result.executed_precision = executed_text(told)
+    against = contradiction(result.precision, told["layers"]) if told else None
+    if against:
+        result.warnings.append(against)
     unsteady = sum(not record["warmup"]["steady"] for record in done)
     if unsteady:
         result.warnings.append(

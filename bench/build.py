@@ -106,6 +106,7 @@ def _export(task: BuildTask, store: Store, log: Path) -> Built:
             "imgsz": recipe["imgsz"],
             "batch": recipe["batch"],
             "options": recipe["options"],
+            "head": recipe["head"],
             "calibration": None if task.calibration is None else str(task.calibration),
             "folder": str(files),
             "memory_mb": task.memory_mb,

@@ -24,7 +24,7 @@ def _inspect(job: Message) -> Message:
     """What a checkpoint holds."""
     from bench.checkpoint import inspect_checkpoint
 
-    detector = inspect_checkpoint(Path(job["model"]), job["imgsz"])
+    detector = inspect_checkpoint(Path(job["model"]), job["imgsz"], head=job["head"])
     return {"detector": dataclasses.asdict(detector)}
 
 
@@ -48,7 +48,7 @@ def _export(job: Message, send: Send) -> Message:
     send({"event": "progress", "phase": "open the checkpoint"})
     path = Path(job["model"])
     with phase("export_failed", "opening the checkpoint failed"):
-        factory = model_factory(path, steps, job["imgsz"])
+        factory = model_factory(path, steps, job["imgsz"], head=job["head"])
         module = factory()
         detector, nodes = describe(module, job["imgsz"]), float_nodes(module)
         del module

@@ -11,6 +11,7 @@ from typing import Any
 import pydantic
 
 from bench.errors import NothingToRunError
+from bench.given import GivenArtifact
 from bench.matrix import (
     BackendEntry,
     CellPattern,
@@ -18,6 +19,7 @@ from bench.matrix import (
     Limits,
     Matrix,
     Measure,
+    ModelEntry,
     Settings,
     model_name,
 )
@@ -27,13 +29,16 @@ from bench.yaml_source import YamlSource, did_you_mean
 
 DENSE = "dense"
 
+AS_IS = "as-is"
+"""Variant of an artifact that was made elsewhere: nobody knows what was done to its model."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """One point of the matrix. ``device`` is empty until the backend's default is known.
 
     ``threads`` is None where the matrix says ``auto``. ``python`` is the interpreter of the worker,
-    None for this one.
+    None for this one. ``given`` is the file to measure where it was made elsewhere.
     """
 
     model: str
@@ -50,6 +55,8 @@ class Cell:
     measure: Measure = Measure()
     limits: Limits = Limits()
     python: str | None = None
+    head: str = "auto"
+    given: GivenArtifact | None = None
 
     @property
     def id(self) -> str:
@@ -84,25 +91,36 @@ def expand(
     source: YamlSource | None = None,
     *,
     default_devices: Mapping[str, str] | None = None,
+    given: Mapping[str, Sequence[GivenArtifact]] | None = None,
 ) -> Expansion:
     """All cells of a matrix, in the order of the file.
 
-    ``default_devices`` gives each backend's device where the matrix names none ("cpu" otherwise).
+    ``default_devices`` gives each backend's device where the matrix names none ("cpu" otherwise),
+    ``given`` by model's name the artifacts that were made elsewhere: their size, batch and
+    precision are those of the file, and variants do not apply to them.
     Raises BadInputError for duplicates, for a rule of the file that matches nothing, and
     NothingToRunError if no cell is left.
     """
     where = source or YamlSource(file="the matrix", document=None)
     _unique_names(matrix, where)
     devices = default_devices or {}
-    cells = [
-        _cell(matrix, model_name(model), _variant(variant), entry, precision, device, *sizes)
-        for model, variant, entry in itertools.product(
-            matrix.models, matrix.variants, matrix.backend_entries()
-        )
-        for device in entry.devices or (devices.get(entry.name, "cpu"),)
-        for precision in entry.precisions or matrix.precisions
-        for sizes in itertools.product(matrix.imgsz, matrix.batch, matrix.threads)
-    ]
+    cells: list[Cell] = []
+    for model in matrix.models:
+        if model.path is None:
+            artifacts = (given or {}).get(model_name(model), ())
+            cells += [
+                cell
+                for artifact in artifacts
+                for cell in _artifact_cells(matrix, model, artifact, devices)
+            ]
+            continue
+        cells += [
+            _cell(matrix, model, _variant(variant), entry, precision, device, *sizes)
+            for variant, entry in itertools.product(matrix.variants, matrix.backend_entries())
+            for device in entry.devices or (devices.get(entry.name, "cpu"),)
+            for precision in entry.precisions or matrix.precisions
+            for sizes in itertools.product(matrix.imgsz, matrix.batch, matrix.threads)
+        ]
     _no_duplicates(cells, where)
     kept, left_out = _exclude(matrix, cells, where)
     known = {cell.id for cell in kept}
@@ -148,9 +166,36 @@ def _variant(variant: Any) -> tuple[str, tuple[Step, ...]]:
     return (DENSE, ()) if variant == DENSE else (variant.name, variant.steps)
 
 
+def _artifact_cells(
+    matrix: Matrix, model: ModelEntry, artifact: GivenArtifact, devices: Mapping[str, str]
+) -> list[Cell]:
+    """The cells of one artifact under one backend."""
+    entries = {entry.name: entry for entry in matrix.backend_entries()}
+    entry = entries.get(artifact.backend) or BackendEntry(name=artifact.backend)
+    cells = [
+        _cell(
+            matrix,
+            model,
+            (AS_IS, ()),
+            entry,
+            model.precision or artifact.precision or "fp32",
+            device,
+            *sizes,
+        )
+        for device in entry.devices or (devices.get(entry.name, "cpu"),)
+        for sizes in itertools.product(
+            matrix.imgsz if artifact.imgsz is None else (artifact.imgsz,),
+            matrix.batch if artifact.batch is None else (artifact.batch,),
+            matrix.threads,
+        )
+    ]
+    # How the file was exported is past: the options are those of other cells.
+    return [dataclasses.replace(cell, given=artifact, options={}) for cell in cells]
+
+
 def _cell(
     matrix: Matrix,
-    model: str,
+    model: ModelEntry,
     variant: tuple[str, tuple[Step, ...]],
     entry: BackendEntry,
     precision: str,
@@ -160,7 +205,8 @@ def _cell(
     threads: int | str,
 ) -> Cell:
     return Cell(
-        model=model,
+        model=model_name(model),
+        head=model.head,
         variant=variant[0],
         steps=variant[1],
         precision=precision,
@@ -216,10 +262,10 @@ def _all_used(key: str, count: int, used: set[int], where: YamlSource) -> None:
 def _included(
     matrix: Matrix, item: Include, index: int, devices: Mapping[str, str], where: YamlSource
 ) -> Cell:
-    models = [model_name(model) for model in matrix.models]
+    models = {model_name(model): model for model in matrix.models if model.path is not None}
     variants = dict(_variant(variant) for variant in matrix.variants)
     for key, value, known in (
-        ("model", item.model, models),
+        ("model", item.model, list(models)),
         ("variant", item.variant, list(variants)),
     ):
         if value is not None and value not in known:
@@ -227,12 +273,14 @@ def _included(
             raise where.error(
                 ("include", index, key), f"no {key} of this matrix (got {value!r}){hint}"
             )
+    if not models:
+        raise where.error(("include", index), "adds a cell of a checkpoint, and there is none")
     entries = {entry.name: entry for entry in matrix.backend_entries()}
     entry = entries.get(item.backend) or BackendEntry(name=item.backend)
     variant = item.variant or next(iter(variants))
     return _cell(
         matrix,
-        item.model or models[0],
+        models[item.model] if item.model else next(iter(models.values())),
         (variant, variants[variant]),
         entry,
         item.precision,

@@ -55,13 +55,15 @@ def quiet_ultralytics() -> None:
     settings.update({"sync": False})
 
 
-def inspect_checkpoint(path: Path, imgsz: int, steps: Sequence[Step] = ()) -> Detector:
-    """What is known of a checkpoint after ``steps``, at ``imgsz``.
+def inspect_checkpoint(
+    path: Path, imgsz: int, steps: Sequence[Step] = (), *, head: str = "auto"
+) -> Detector:
+    """What is known of a checkpoint after ``steps``, at ``imgsz``, with one of its heads.
 
     Raises BadInputError where the file is missing or is no checkpoint of a detector, or imgsz is no
     multiple of the model's stride.
     """
-    return describe(_prepared(path, tuple(steps), imgsz), imgsz)
+    return describe(_prepared(path, tuple(steps), imgsz, head), imgsz)
 
 
 def describe(module: nn.Module, imgsz: int) -> Detector:
@@ -83,15 +85,18 @@ def describe(module: nn.Module, imgsz: int) -> Detector:
     )
 
 
-def model_factory(path: Path, steps: Sequence[Step], imgsz: int) -> Callable[[], nn.Module]:
+def model_factory(
+    path: Path, steps: Sequence[Step], imgsz: int, *, head: str = "auto"
+) -> Callable[[], nn.Module]:
     """A function that returns a fresh module of the checkpoint after ``steps``, on every call.
 
     The module is an Ultralytics ``DetectionModel`` on the CPU in float32, fused, in evaluation
-    mode, and maps float32 (batch, 3, imgsz, imgsz) in [0, 1] to one tensor. A head with a
-    one-to-one branch (YOLOv10, YOLO26) uses that branch, which needs no suppression. The modules
-    share nothing. Raises BadInputError as ``inspect_checkpoint`` does, before it returns.
+    mode, and maps float32 (batch, 3, imgsz, imgsz) in [0, 1] to one tensor. ``head``: a model with
+    a one-to-one branch (YOLOv10, YOLO26) uses that branch, which needs no suppression, unless it is
+    ``one-to-many``; ``one-to-one`` insists on it. The modules share nothing. Raises BadInputError as
+    ``inspect_checkpoint`` does, before it returns.
     """
-    module = _prepared(path, tuple(steps), imgsz)
+    module = _prepared(path, tuple(steps), imgsz, head)
     return lambda: copy.deepcopy(module)
 
 
@@ -105,11 +110,16 @@ def float_nodes(module: Any) -> tuple[str, ...]:
     return (rf"^/model\.{head}/(?!(one2one_)?cv[23]).*",)
 
 
-def _prepared(path: Path, steps: tuple[Step, ...], imgsz: int) -> Any:
+def _prepared(path: Path, steps: tuple[Step, ...], imgsz: int, head: str) -> Any:
     module = _load(path)
     _check_stride(path, imgsz, _stride(module))
     if hasattr(module, "end2end") and getattr(_head(module), "one2one_cv2", None) is not None:
-        module.end2end = True  # before fusing, which removes the branch that is not used
+        # before fusing, which removes the branch that is not used
+        module.end2end = head != "one-to-many"
+    elif head == "one-to-one":
+        raise BadInputError(
+            f"{path} has no one-to-one head", remedy="Leave out `head`, or write one-to-many."
+        )
     apply_steps(module, steps)
     module.fuse(verbose=False)
     module.eval()
@@ -153,11 +163,6 @@ def _load(path: Path) -> Any:
 
 
 def _check_file(path: Path) -> None:
-    if path.suffix.lower() == ".onnx":
-        raise BadInputError(
-            f"{path}: ONNX files as models are not supported yet",
-            remedy="Give the .pt checkpoint that it was exported from.",
-        )
     if path.suffix.lower() != ".pt":
         raise BadInputError(f"{path} is not a .pt checkpoint", remedy=_GIVE_DETECTOR)
     if not path.is_file():

@@ -23,7 +23,19 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 BUILTIN = "builtin:"
 """Prefix of the models and data sets that ship with the package."""
 
-PrecisionName = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int8-qat"]
+CHECKPOINT_ENDING = ".pt"
+"""What ``--model`` takes for a checkpoint; anything else is an exported file."""
+
+PrecisionName = Literal[
+    "fp32",
+    "fp16",
+    "bf16",
+    "int8",
+    "int8-dynamic",
+    "int8-weights",
+    "int8-qat",
+    "palettized",
+]
 
 
 DEVICE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,31}$"
@@ -60,6 +72,9 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+HeadName = Literal["auto", "one-to-one", "one-to-many"]
+
+
 class DataEntry(_Strict):
     """A data set given piece by piece, instead of by one ``data.yaml`` or COCO JSON."""
 
@@ -71,9 +86,15 @@ class DataEntry(_Strict):
 
 
 class ModelEntry(_Strict):
-    """A trained detector and the data set it is scored on."""
+    """A trained detector, or a file exported from one, and the data set it is scored on."""
 
-    path: str = Field(description="A .pt checkpoint, relative to this file; or builtin:digits.")
+    path: str | None = Field(
+        None, description="A .pt checkpoint, relative to this file; or builtin:digits."
+    )
+    artifact: str | None = Field(
+        None,
+        description="Instead of `path`: an exported file or folder, to be measured as it is.",
+    )
     data: str | DataEntry = Field(
         description="Ultralytics data.yaml or COCO JSON, relative to this file; or builtin:digits."
     )
@@ -81,6 +102,32 @@ class ModelEntry(_Strict):
     names: Literal["coco"] | tuple[str, ...] | None = Field(
         None, description="Class names where data.yaml has no `names`: `coco`, or a list."
     )
+    head: HeadName = Field(
+        "auto",
+        description="Of a checkpoint with both heads (YOLOv10, YOLO26): `one-to-one` needs no "
+        "suppression and is what `auto` takes, `one-to-many` is the classic one.",
+    )
+    backends: tuple[BackendName, ...] | None = Field(
+        None, min_length=1, description="Of an artifact: who measures it, where several can."
+    )
+    precision: PrecisionName | None = Field(
+        None, description="Of an artifact: its precision, where the file does not tell."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelEntry:
+        if (self.path is None) == (self.artifact is None):
+            raise ValueError("give either `path` (a checkpoint) or `artifact` (an exported file)")
+        if self.path is not None and (self.backends or self.precision):
+            raise ValueError("`backends` and `precision` of a model belong to an `artifact`")
+        if self.artifact is not None and self.head != "auto":
+            raise ValueError("`head` belongs to a checkpoint: an artifact has the one it has")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The checkpoint or the artifact, whichever is given."""
+        return self.path or self.artifact or ""
 
 
 class VariantEntry(_Strict):
@@ -208,7 +255,9 @@ class Matrix(_Strict):
     seed: int = Field(0, ge=0, description="Order of launches, choice of calibration images.")
     models: tuple[ModelEntry, ...] = Field(min_length=1)
     variants: tuple[Literal["dense"] | VariantEntry, ...] = Field(("dense",), min_length=1)
-    backends: tuple[BackendName | BackendEntry, ...] = Field(min_length=1)
+    backends: tuple[BackendName | BackendEntry, ...] = Field(
+        (), description="Who measures the checkpoints, and the artifacts that they can open."
+    )
     precisions: tuple[PrecisionName, ...] = Field(("fp32",), min_length=1)
     imgsz: tuple[ImageSize, ...] = Field((640,), min_length=1)
     batch: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((1,), min_length=1)
@@ -226,6 +275,12 @@ class Matrix(_Strict):
     exclude: tuple[Exclude, ...] = ()
     include: tuple[Include, ...] = ()
     overrides: tuple[Override, ...] = ()
+
+    @model_validator(mode="after")
+    def _checkpoints_have_backends(self) -> Matrix:
+        if not self.backends and any(model.path is not None for model in self.models):
+            raise ValueError("a checkpoint needs `backends`")
+        return self
 
     def backend_entries(self) -> tuple[BackendEntry, ...]:
         """Every backend as an entry."""
@@ -276,7 +331,7 @@ def model_name(entry: ModelEntry) -> str:
     """The name of a model in cell ids."""
     if entry.name is not None:
         return entry.name
-    stem = Path(entry.path.removeprefix(BUILTIN)).stem
+    stem = Path(entry.source.removeprefix(BUILTIN)).stem
     cleaned = re.sub(r"[^A-Za-z0-9_.-]", "_", stem).lstrip("_.-")[:64]
     return cleaned or "model"
 
@@ -323,7 +378,8 @@ def _given_model(model: str | None, data: str | None) -> dict[str, str]:
             "--model and --data belong together",
             remedy="Write: --model my.pt --data my.yaml [--imgsz 640]",
         )
-    return {"path": model, "data": data}
+    checkpoint = model.startswith(BUILTIN) or model.lower().endswith(CHECKPOINT_ENDING)
+    return {"path" if checkpoint else "artifact": model, "data": data}
 
 
 def _checked(backends: Sequence[str]) -> Sequence[str]:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backends.base import CALIBRATED_PRECISIONS, Detector
+from backends.base import CALIBRATED_PRECISIONS, Detector, Service
 from bench.build import artifact_key, exporter_source_hash
 from bench.cells import Cell, LeftOut
 from bench.datasets import Dataset, load_dataset, match_names
 from bench.errors import BadInputError, NothingToRunError
+from bench.given import GivenArtifact
 from bench.images import PreparedImages, prepare_images
 from bench.machine import default_threads
 from bench.matrix import Matrix, ModelEntry, model_name
@@ -24,7 +25,7 @@ from bench.probing import Found, package_versions
 from bench.request import ResolvedMatrix, data_source, model_path, probe_matrix
 from bench.results import Outcome, Status
 from bench.spawn import run_child
-from bench.store import ArtifactKey, Store, digest, file_sha256
+from bench.store import ArtifactKey, Store, StoredArtifact, digest, file_sha256
 
 _INSPECT_TIMEOUT_S = 300.0
 
@@ -53,12 +54,17 @@ class PlannedModel:
 
 @dataclasses.dataclass(frozen=True)
 class PlannedCell:
-    """A cell and its artifact's key; ``outcome`` is there where it is decided without a launch."""
+    """A cell and its artifact's key; ``outcome`` is there where it is decided without a launch.
+
+    ``artifact`` is there where it was made elsewhere; nothing is built for such a cell. A cell with
+    an outcome and a key is built all the same: its artifact ships to where it can run.
+    """
 
     cell: Cell
     threads: int
     warnings: tuple[str, ...] = ()
     outcome: Outcome | None = None
+    artifact: StoredArtifact | None = None
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     key: ArtifactKey | None = None
@@ -96,7 +102,8 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
         log = Path(folder) / "prepare.log"
         say("asking the backends")
         here, by_python = probe_matrix(cells, log)
-        used = {cell.model for cell in cells}
+        # An artifact that nothing here can read tells neither its size nor its classes.
+        used = {cell.model for cell in cells if cell.given is None or cell.given.outcome is None}
         models = {
             model_name(entry): _planned_model(entry, matrix, cells, store, say, log)
             for entry in matrix.models
@@ -115,8 +122,14 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
             outcome = Outcome("unsupported", options.error, options.remedy)
             planned.append(PlannedCell(cell, cell.threads or default_threads(), outcome=outcome))
             continue
+        decided = _decided(cell, found)
+        if cell.given is not None:
+            planned.append(_given_cell(cell, cell.given, service, decided, models))
+            continue
         exporter = here.backends[cell.backend]
-        planned.append(_planned_cell(cell, options.options, found, exporter, models[cell.model]))
+        planned.append(
+            _planned_cell(cell, options.options, service, decided, exporter, models[cell.model])
+        )
     if not planned:
         raise NothingToRunError("every cell is left out", remedy="See why with: deploymark list")
     packages = {name for item in here.backends.values() for name in _packages(item)}
@@ -135,19 +148,50 @@ def _packages(found: Found) -> tuple[str, ...]:
     return found.export_packages + found.runtime_packages
 
 
-def _planned_cell(
-    cell: Cell, options: Mapping[str, Any], found: Found, exporter: Found, model: PlannedModel
-) -> PlannedCell:
-    threads = cell.threads or default_threads()
+def _decided(cell: Cell, found: Found) -> Outcome | None:
+    """What comes of a cell that the backend cannot serve here; None where it can."""
     probe = found.probe
     if not probe.installed:
-        return PlannedCell(
-            cell, threads, outcome=Outcome("unavailable", probe.reason, probe.remedy)
-        )
+        return Outcome("unavailable", probe.reason, probe.remedy)
     service = probe.service(cell.device, cell.precision)
-    if not service.served:
-        status: Status = "unavailable" if service.exists else "unsupported"
-        return PlannedCell(cell, threads, outcome=Outcome(status, service.reason, service.remedy))
+    if service.served:
+        return None
+    status: Status = "unavailable" if service.exists else "unsupported"
+    return Outcome(status, service.reason, service.remedy)
+
+
+def _given_cell(
+    cell: Cell,
+    given: GivenArtifact,
+    service: Service,
+    decided: Outcome | None,
+    models: Mapping[str, PlannedModel],
+) -> PlannedCell:
+    """A cell whose artifact was made elsewhere."""
+    threads = cell.threads or default_threads()
+    outcome = given.outcome or decided
+    if outcome is not None:
+        return PlannedCell(cell, threads, outcome=outcome)
+    return PlannedCell(
+        cell,
+        threads,
+        warnings=() if service.native else (service.reason,),
+        artifact=given.stored(models[cell.model].detectors[cell.imgsz]),
+    )
+
+
+def _planned_cell(
+    cell: Cell,
+    options: Mapping[str, Any],
+    service: Service,
+    decided: Outcome | None,
+    exporter: Found,
+    model: PlannedModel,
+) -> PlannedCell:
+    threads = cell.threads or default_threads()
+    elsewhere = decided is not None and decided.status == "unavailable"
+    if decided is not None and not (elsewhere and exporter.portable and exporter.probe.can_export):
+        return PlannedCell(cell, threads, outcome=decided)
     calibrated = cell.precision in CALIBRATED_PRECISIONS
     if calibrated and not model.dataset.calibration:
         return PlannedCell(
@@ -161,6 +205,7 @@ def _planned_cell(
         )
     recipe = {
         "model": model.sha256,
+        "head": cell.head,
         "steps": [step.model_dump() for step in cell.steps],
         "backend": cell.backend,
         "precision": cell.precision,
@@ -179,6 +224,7 @@ def _planned_cell(
         cell,
         threads,
         warnings=() if service.native else (service.reason,),
+        outcome=decided,
         recipe=recipe,
         versions=versions,
         key=artifact_key(recipe, versions, can_export=can_export),
@@ -194,7 +240,8 @@ def _planned_model(
     name, path = model_name(entry), model_path(entry)
     mine = [cell for cell in cells if cell.model == name]
     sizes = list(dict.fromkeys(cell.imgsz for cell in mine))
-    calibrated = {cell.imgsz for cell in mine if cell.precision in CALIBRATED_PRECISIONS}
+    exported = [cell for cell in mine if cell.given is None]
+    calibrated = {cell.imgsz for cell in exported if cell.precision in CALIBRATED_PRECISIONS}
     say(f"{name}: reading the data set")
     dataset = load_dataset(
         data_source(entry),
@@ -202,8 +249,17 @@ def _planned_model(
         max_images=matrix.scoring.max_images,
         seed=matrix.seed,
     )
-    sha256 = file_sha256(path)
-    detectors = {imgsz: _inspected(path, sha256, imgsz, store, say, log) for imgsz in sizes}
+    if entry.path is None:
+        given = next(cell.given for cell in mine if cell.given and cell.given.outcome is None)
+        detector = given.detector(dataset.names)
+        _check_multiple(path, sizes, detector.stride)
+        sha256 = given.stored(detector).sha256
+        detectors = dict.fromkeys(sizes, detector)
+    else:
+        sha256 = file_sha256(path)
+        detectors = {
+            imgsz: _inspected(path, sha256, imgsz, entry.head, store, say, log) for imgsz in sizes
+        }
     class_map = match_names(dataset.names, next(iter(detectors.values())).names)
     scored_paths = [image.path for image in dataset.scored]
     scored, calibration = {}, {}
@@ -228,9 +284,21 @@ def _sometimes(say: Say, what: str) -> Callable[[int, int], None]:
     return progress
 
 
-def _inspected(path: Path, sha256: str, imgsz: int, store: Store, say: Say, log: Path) -> Detector:
+def _check_multiple(path: Path, sizes: Sequence[int], stride: int) -> None:
+    """Raise BadInputError for a size that an artifact of open size cannot take."""
+    for imgsz in sizes:
+        if imgsz % stride:
+            raise BadInputError(
+                f"imgsz {imgsz} is no multiple of {stride}, the stride of {path}",
+                remedy=f"Use {imgsz // stride * stride or stride}.",
+            )
+
+
+def _inspected(
+    path: Path, sha256: str, imgsz: int, head: str, store: Store, say: Say, log: Path
+) -> Detector:
     """What a checkpoint holds, found out in a build child once and kept in the store."""
-    key = digest({"model": sha256, "imgsz": imgsz, "source": exporter_source_hash()})
+    key = digest({"model": sha256, "imgsz": imgsz, "head": head, "source": exporter_source_hash()})
     values = store.read_inspection(key)
     if values is None:
         if importlib.util.find_spec("ultralytics") is None:
@@ -239,7 +307,7 @@ def _inspected(path: Path, sha256: str, imgsz: int, store: Store, say: Say, log:
                 remedy="pip install 'deploymark[torch]', or copy a cache that knows the checkpoint",
             )
         say(f"{path.name}: opening the checkpoint at {imgsz} px")
-        job = {"kind": "inspect", "model": str(path), "imgsz": imgsz}
+        job = {"kind": "inspect", "model": str(path), "imgsz": imgsz, "head": head}
         end = run_child("bench.build_child", job, timeout_s=_INSPECT_TIMEOUT_S, log=log)
         if end.result is None:
             raise BadInputError(

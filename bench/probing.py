@@ -42,6 +42,9 @@ class Found:
     runtime_packages: tuple[str, ...] = ()
     extra: str = ""
     default_device: str = "cpu"
+    spec: str = ""
+    artifact_endings: tuple[str, ...] = ()
+    portable: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +107,9 @@ def probe_backends(
             runtime_packages=tuple(answer.get("runtime_packages", ())),
             extra=answer.get("extra", ""),
             default_device=answer.get("default_device", "cpu"),
+            spec=specs[answer["name"]],
+            artifact_endings=tuple(answer.get("artifact_endings", ())),
+            portable=answer.get("portable", False),
         )
         for answer in end.result["probes"]
     }

@@ -6,13 +6,17 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from backends.registry import specs
 from bench.assets import digits_dir
 from bench.cells import Cell, Expansion, expand, select
 from bench.coco_names import COCO_NAMES
 from bench.datasets import DataSource
+from bench.given import describe_given
 from bench.matrix import (
     BUILTIN,
+    CHECKPOINT_ENDING,
     DataEntry,
     Matrix,
     ModelEntry,
@@ -74,9 +78,12 @@ def expand_resolved(matrix: Matrix, where: YamlSource, selection: str) -> Resolv
     with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
         names = [entry.name for entry in matrix.backend_entries()]
         names += [item.backend for item in matrix.include]
+        if any(entry.artifact is not None for entry in matrix.models):
+            names += specs()
         answers = probe_backends(dict.fromkeys(names), log=Path(folder) / "probe.log")
     devices = {name: found.default_device for name, found in answers.backends.items()}
-    expansion = expand(matrix, where, default_devices=devices)
+    given = describe_given(matrix, answers.backends, where)
+    expansion = expand(matrix, where, default_devices=devices, given=given)
     return ResolvedMatrix(matrix, where.file, selection, expansion, select(expansion, selection))
 
 
@@ -87,26 +94,41 @@ def _absolute(reference: str, folder: Path) -> str:
 def _with_absolute_paths(matrix: Matrix, folder: Path) -> Matrix:
     models = []
     for entry in matrix.models:
+        changes: dict[str, Any] = {}
         data: str | DataEntry
         if isinstance(entry.data, str):
             data = _absolute(entry.data, folder)
         else:
             given = entry.data.model_dump(exclude_none=True)
             data = DataEntry(**{key: _absolute(value, folder) for key, value in given.items()})
-        models.append(
-            entry.model_copy(update={"path": _absolute(entry.path, folder), "data": data})
-        )
+        for key in ("path", "artifact"):
+            if (reference := getattr(entry, key)) is not None:
+                changes[key] = _absolute(reference, folder)
+        models.append(entry.model_copy(update={**changes, "data": data}))
     return matrix.model_copy(update={"models": tuple(models)})
 
 
 def _check_model_file(entry: ModelEntry, index: int, where: YamlSource) -> None:
-    if entry.path.startswith(BUILTIN):
+    if entry.path is None:
+        if not Path(entry.source).exists():
+            raise where.error(
+                ("models", index, "artifact"),
+                f"no such file or folder: {entry.source}",
+                remedy="Give an exported file: here, or with --model my.onnx --data my.yaml",
+            )
+    elif entry.path.startswith(BUILTIN):
         _builtin(entry.path, ".pt", where, ("models", index, "path"))
     elif not Path(entry.path).is_file():
         raise where.error(
             ("models", index, "path"),
             f"no such file: {entry.path}",
             remedy="Give a checkpoint: in the matrix, or with --model my.pt --data my.yaml",
+        )
+    elif not entry.path.lower().endswith(CHECKPOINT_ENDING):
+        raise where.error(
+            ("models", index, "path"),
+            f"{Path(entry.path).name} is not a .pt checkpoint",
+            remedy="An exported file is measured as it is with `artifact:` in place of `path:`.",
         )
     if isinstance(entry.data, str) and entry.data.startswith(BUILTIN):
         _builtin(entry.data, ".yaml", where, ("models", index, "data"))
@@ -125,10 +147,10 @@ def _builtin(
 
 
 def model_path(entry: ModelEntry) -> Path:
-    """The checkpoint of an entry whose paths are absolute."""
-    if entry.path.startswith(BUILTIN):
-        return _builtin(entry.path, ".pt", YamlSource("the matrix", None))
-    return Path(entry.path)
+    """The checkpoint or artifact of an entry whose paths are absolute."""
+    if entry.source.startswith(BUILTIN):
+        return _builtin(entry.source, ".pt", YamlSource("the matrix", None))
+    return Path(entry.source)
 
 
 def data_source(entry: ModelEntry) -> DataSource:

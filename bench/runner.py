@@ -66,10 +66,9 @@ def execute(
     """
     cells = [cell for cell in plan.cells if only is None or cell.id in only]
     built = _build(plan, cells, folder, store, progress)
-    info.artifacts_built = sum(
-        item.artifact is not None and not item.reused for item in built.values()
-    )
-    info.artifacts_reused = sum(item.reused for item in built.values())
+    exported = [built[cell.id] for cell in cells if cell.key is not None]
+    info.artifacts_built = sum(item.artifact is not None and not item.reused for item in exported)
+    info.artifacts_reused = sum(item.reused for item in exported)
     launches = _launch_all(plan, cells, built, folder, progress)
     scores = _score_all(plan, cells, launches, folder, progress)
     results = {
@@ -108,7 +107,7 @@ def _build(
 ) -> dict[str, Built]:
     tasks: dict[str, BuildTask] = {}
     for cell in cells:
-        if cell.outcome is None and cell.key is not None:
+        if cell.key is not None:
             tasks.setdefault(cell.key.recipe, _build_task(plan, cell))
     progress.phase(f"build ({parallel_jobs()} at a time)", len(tasks))
 
@@ -119,7 +118,11 @@ def _build(
         progress.done(f"{task.label}: {how}")
 
     by_key = build_all(list(tasks.values()), store, folder / LOGS_FOLDER, on_done=on_done)
-    return {cell.id: by_key[cell.key] for cell in cells if cell.key is not None}
+    built = {cell.id: by_key[cell.key] for cell in cells if cell.key is not None}
+    given = {
+        cell.id: Built(Outcome("ok"), cell.artifact) for cell in cells if cell.artifact is not None
+    }
+    return {**built, **given}
 
 
 def _build_task(plan: Plan, planned: PlannedCell) -> BuildTask:
@@ -156,7 +159,11 @@ def _launch_all(
     folder: Path,
     progress: Progress,
 ) -> Launches:
-    by_id = {cell.id: cell for cell in cells if cell.id in built and built[cell.id].outcome.ok}
+    by_id = {
+        cell.id: cell
+        for cell in cells
+        if cell.outcome is None and cell.id in built and built[cell.id].outcome.ok
+    }
     slots = schedule(
         {name: cell.cell.measure.launches for name, cell in by_id.items()}, plan.matrix.seed
     )
@@ -262,7 +269,8 @@ def _result(
     scores: Scores | None,
 ) -> CellResult:
     cell = planned.cell
-    outcome = planned.outcome or (built.outcome if built else Outcome("ok"))
+    failed_export = built is not None and not built.outcome.ok
+    outcome = built.outcome if built and failed_export else planned.outcome or Outcome("ok")
     result = CellResult(
         cell=cell.id,
         status=outcome.status,
@@ -270,7 +278,7 @@ def _result(
         remedy=outcome.remedy or None,
         model=cell.model,
         variant=cell.variant,
-        sparsity=0.0 if cell.variant == DENSE else _sparsity(planned),
+        sparsity=0.0 if cell.variant == DENSE else _sparsity(planned),  # None of one made elsewhere
         precision=cell.precision,
         backend=cell.backend,
         device=cell.device,

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,10 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def folder_sha256(folder: Path) -> str:
-    """SHA-256 over the relative paths and bytes of all files in a folder, hexadecimal."""
+def folder_sha256(folder: Path, files: Sequence[Path] | None = None) -> str:
+    """SHA-256 over the relative paths and bytes of all files in a folder, or of some of them."""
     total = hashlib.sha256()
-    for path in _files(folder):
+    for path in _files(folder) if files is None else files:
         total.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())
     return total.hexdigest()
 
@@ -104,6 +104,28 @@ def _gzip_bytes(path: Path) -> int:
         while chunk := stream.read(_CHUNK_BYTES):
             size += len(compressor.compress(chunk))
     return size + len(compressor.flush())
+
+
+def foreign_artifact(
+    folder: Path, entry: str, files: Sequence[str], detector: Mapping[str, Any], *, source: Path
+) -> StoredArtifact:
+    """Files made elsewhere, as an artifact that lies outside the store.
+
+    Its recipe is where it came from: nobody knows how it was made. Raises BadInputError for a file
+    that cannot be read.
+    """
+    paths = [folder / name for name in files]
+    return StoredArtifact(
+        folder=folder,
+        entry=entry,
+        sha256=folder_sha256(folder, paths),
+        bytes=sum(path.stat().st_size for path in paths),
+        gzip_bytes=sum(_gzip_bytes(path) for path in paths),
+        detector=dict(detector),
+        recipe={"artifact": str(source)},
+        versions={},
+        build_s=0.0,
+    )
 
 
 class Store:

@@ -66,9 +66,30 @@ def probe(job: Message) -> Message:
                 "runtime_packages": list(backend.runtime_packages),
                 "extra": backend.extra,
                 "default_device": backend.default_device,
+                "artifact_endings": list(backend.artifact_endings),
+                "portable": backend.portable,
             }
         )
     return {"probes": answers, "options": _resolved_options(job["options"])}
+
+
+def describe(job: Message) -> Message:
+    """What an exported file that was made elsewhere says of itself."""
+    backend = resolve(job["spec"])
+    path = Path(job["path"])
+    with phase("load_failed", f"{path.name} cannot be read"):
+        facts = backend.describe(path)
+    return {
+        "folder": str(facts.artifact.folder),
+        "entry": facts.artifact.entry,
+        "files": list(facts.files),
+        "input_shape": list(facts.input_shape),
+        "layout": facts.layout,
+        "classes": facts.classes,
+        "names": list(facts.names),
+        "stride": facts.stride,
+        "precision": facts.precision,
+    }
 
 
 def _import_runtime(modules: list[str]) -> float:
@@ -214,6 +235,8 @@ def work(job: Message, send: Send) -> Message:
     """Do what the job asks."""
     if job["kind"] == "probe":
         return probe(job)
+    if job["kind"] == "describe":
+        return describe(job)
     return measure(job, send)
 
 
