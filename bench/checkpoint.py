@@ -93,8 +93,9 @@ def model_factory(
     The module is an Ultralytics ``DetectionModel`` on the CPU in float32, fused, in evaluation
     mode, and maps float32 (batch, 3, imgsz, imgsz) in [0, 1] to one tensor. ``head``: a model with
     a one-to-one branch (YOLOv10, YOLO26) uses that branch, which needs no suppression, unless it is
-    ``one-to-many``; ``one-to-one`` insists on it. The modules share nothing. Raises BadInputError as
-    ``inspect_checkpoint`` does, before it returns.
+    ``one-to-many``; ``one-to-one`` insists on it. The modules share nothing.
+
+    Raises BadInputError as ``inspect_checkpoint`` does, before it returns.
     """
     module = _prepared(path, tuple(steps), imgsz, head)
     return lambda: copy.deepcopy(module)

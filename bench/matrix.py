@@ -255,8 +255,10 @@ class Matrix(_Strict):
     seed: int = Field(0, ge=0, description="Order of launches, choice of calibration images.")
     models: tuple[ModelEntry, ...] = Field(min_length=1)
     variants: tuple[Literal["dense"] | VariantEntry, ...] = Field(("dense",), min_length=1)
-    backends: tuple[BackendName | BackendEntry, ...] = Field(
-        (), description="Who measures the checkpoints, and the artifacts that they can open."
+    backends: tuple[BackendName | BackendEntry, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Who measures the checkpoints, and the artifacts that they can open.",
     )
     precisions: tuple[PrecisionName, ...] = Field(("fp32",), min_length=1)
     imgsz: tuple[ImageSize, ...] = Field((640,), min_length=1)
@@ -285,7 +287,8 @@ class Matrix(_Strict):
     def backend_entries(self) -> tuple[BackendEntry, ...]:
         """Every backend as an entry."""
         return tuple(
-            BackendEntry(name=item) if isinstance(item, str) else item for item in self.backends
+            BackendEntry(name=item) if isinstance(item, str) else item
+            for item in self.backends or ()
         )
 
 
@@ -364,8 +367,8 @@ def with_overrides(
         values["native_only"] = []
         values["backends"] = [
             {**(item if isinstance(item, dict) else {"name": item}), "precisions": None}
-            for item in values["backends"]
-        ]
+            for item in values["backends"] or ()
+        ] or None
     try:
         return Matrix.model_validate(values)
     except ValueError as error:

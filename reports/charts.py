@@ -24,14 +24,27 @@ BACKEND_COLOURS = (
     "#999933",
     "#aa3355",
     "#5b7f95",
+    "#117755",
+    "#b8860b",
+    "#6a5acd",
+    "#7f6a55",
 )
 """For backends in order of appearance: the Okabe-Ito palette without its black and yellow, which
-vanish on a dark or a light page, then four more in the manner of Paul Tol's muted scheme."""
+vanish on a dark or a light page, then eight more in the manner of Paul Tol's muted scheme."""
 
 PRECISION_SHAPES = dict(
     zip(
         PRECISION_ORDER,
-        ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right"),
+        (
+            "circle",
+            "square",
+            "diamond",
+            "triangle-up",
+            "triangle-down",
+            "cross",
+            "triangle-right",
+            "triangle-left",
+        ),
         strict=True,
     )
 )

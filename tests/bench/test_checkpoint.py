@@ -55,8 +55,6 @@ def pixels() -> Any:
 
 
 def test_the_file_is_checked_without_opening_it(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="ONNX files as models are not supported yet"):
-        model_factory(tmp_path / "model.onnx", (), SIZE)
     with pytest.raises(BadInputError, match=r"is not a \.pt checkpoint"):
         model_factory(tmp_path / "model.bin", (), SIZE)
     with pytest.raises(BadInputError, match=r"model\.pt: no such file"):

@@ -38,6 +38,7 @@ MISTAKES = {
     "backends: [torch]\nprecisions: [fp23]\n": ("4:14: precisions[0]", "did you mean 'fp32'"),
     "backends: [torch]\nprecisions: [fp32, fp32]\n": ("4:20: precisions[1]: duplicate cell",),
     "backends: []\n": ("3:1: backends: must not be empty",),
+    "precisions: [fp32]\n": ("a checkpoint needs `backends`",),
     "backends: [torch\n": ("4:1: expected ',' or ']'",),
     "backends: [torch]\nbackends: [torch]\n": ("4:1: found duplicate key",),
     "backends: [torch]\nvariants: [{name: x, steps: [{kind: l1, amount: 2}]}]\n": (
@@ -63,6 +64,7 @@ MISTAKES = {
     "backends: [torch]\noverrides: [{when: {precision: int8}, set: {options: {a: 1}}}]\n": (
         "4:13: overrides[0]: matches no cell",
     ),
+    "backends: [torch]\nprecisions: [fp32]\nmodels: []\n": ("found duplicate key",),
     "backends: [{name: torch, devices: ['../x']}]\n": ("backends[0].devices[0]",),
     "backends: [torch]\nvariants: [dense, dense]\n": ("variants[1]: a second one of variants",),
 }
