@@ -139,14 +139,11 @@ class CoreMlBackend(Backend):
         """Facts of a package, such as Ultralytics', read from its specification alone."""
         specification = coreml_package.read(path)
         artifact = Artifact(path.parent, path.name)
-        shapes = [
-            tuple(output.type.multiArrayType.shape) for output in specification.description.output
-        ]
         return foreign.facts(
             artifact,
             coreml_package.files(path),
             coreml_package.input_shape(specification, path),
-            shapes,
+            coreml_package.output_shapes(specification),
             foreign.read_metadata(specification.description.metadata.userDefined),
             precision=coreml_package.precision(specification),
         )

@@ -171,6 +171,29 @@ def precision(specification: Any) -> str | None:
     return max(counts, key=lambda name: counts[name]) if counts else None
 
 
+def output_shapes(specification: Any) -> list[tuple[int | None, ...]]:
+    """Shapes of the outputs, None for a size that is left open.
+
+    A description may leave a shape out where it depends on the input's; the program's type then
+    tells what is fixed.
+    """
+    made = {
+        output.name: output.type.tensorType.dimensions
+        for operation in operations(specification)
+        for output in operation.outputs
+    }
+    shapes = []
+    for output in specification.description.output:
+        shape: tuple[int | None, ...] = tuple(output.type.multiArrayType.shape)
+        if not shape:
+            shape = tuple(
+                size.constant.size if size.WhichOneof("dimension") == "constant" else None
+                for size in made.get(output.name, ())
+            )
+        shapes.append(shape)
+    return shapes
+
+
 def input_shape(specification: Any, path: Path) -> tuple[int | None, ...]:
     """Shape of the one input, (batch, 3, height, width), None for a size that is left open.
 
