@@ -1,17 +1,22 @@
-"""ONNX Runtime: FP32, FP16 and static INT8 ONNX files on its CPU and CUDA providers."""
+"""ONNX Runtime: ONNX files in FP32, FP16, static and dynamic INT8, on its execution providers.
+
+Devices are execution providers; of them only ``cpu`` has been run where this was written (see
+``ort_providers``). Opens ``.onnx`` files that were made elsewhere, too (see ``ort_files``).
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import accelerators, cpu, ort_quantize, ort_trace, packages, telemetry
+from backends import ort_files, ort_providers, ort_quantize, ort_trace, packages, telemetry
 from backends.base import (
     Artifact,
+    ArtifactFacts,
     Backend,
     BackendError,
     ExecutedPrecision,
@@ -20,12 +25,12 @@ from backends.base import (
     LoadError,
     LoadOptions,
     Probe,
-    Service,
     Session,
     UnavailableError,
     UnsupportedError,
 )
-from backends.onnx_graph import INPUT_NAME, OUTPUT_NAME, quiet, write_onnx
+from backends.foreign import fits, the_file
+from backends.onnx_graph import quiet, write_onnx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,12 +39,7 @@ if TYPE_CHECKING:
 # Here, as whoever resolves this backend may import the runtime before it calls ``load``.
 telemetry.silence()
 
-DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime")
-"""Builds of the runtime that this module knows the providers of; they exclude each other."""
-
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 
 
 def usable_cpus() -> int:
@@ -58,9 +58,13 @@ def session_settings(options: LoadOptions) -> dict[str, bool]:
     where a CPU is left over, off otherwise.
     ``avx2_exact``: u8 x u8 products in place of saturating u8 x s8 ones, slower, on x86 without
     VNNI (``session.x64quantprecision``); default off, as ``reduce_range`` avoids saturation there.
+    ``cpu_fallback``, off the CPU only: whether nodes that the device's provider does not take may
+    run on the CPU (``executed_precision`` then tells how many did); default off, a refusal.
     Raises UnsupportedError for an unknown option or a value that is no truth value.
     """
     settings = {"spinning": 1 < options.threads < usable_cpus(), "avx2_exact": False}
+    if options.device != "cpu":
+        settings["cpu_fallback"] = False
     for name, value in options.options.items():
         if name not in settings:
             raise UnsupportedError(
@@ -78,65 +82,34 @@ class OnnxRuntimeBackend(Backend):
 
     name = "onnxruntime"
     export_packages = ("torch", "ultralytics", "onnx", "onnxruntime", "onnxconverter-common")
-    runtime_packages = DISTRIBUTIONS
+    runtime_packages = ort_providers.DISTRIBUTIONS
     runtime_modules = ("onnxruntime",)
     extra = "onnxruntime"
+    artifact_endings = (".onnx",)
 
     def probe(self) -> Probe:
         """Told from the installed distribution: its name says which providers it was built with."""
         remedy = "pip install 'deploymark[onnxruntime]'"
-        version = packages.installed_version(*DISTRIBUTIONS)
-        if version is None or packages.missing(["onnxruntime"]):
+        found = ort_providers.installed()
+        if found is None or packages.missing(["onnxruntime"]):
             return Probe(self.name, installed=False, reason="not installed", remedy=remedy)
         missing = packages.missing(["torch", "onnx", "onnxconverter_common"])
         return Probe(
             self.name,
             installed=True,
-            version=version,
+            version=found[1],
             can_export=not missing,
-            services=self._services(),
+            services=ort_providers.services(found[0]),
             reason=f"cannot export without {', '.join(missing)}" if missing else "",
             remedy="pip install 'deploymark[onnxruntime]'" if missing else "",
         )
 
-    def _services(self) -> dict[tuple[str, str], Service]:
-        here = cpu.detect()
-        half = Service(
-            served=True,
-            native=here.has_fp16 and not here.is_x86,
-            reason=""
-            if here.has_fp16 and not here.is_x86
-            else "ONNX Runtime computes float16 in float32 on this CPU",
-        )
-        services = {
-            ("cpu", "fp32"): Service(served=True),
-            ("cpu", "fp16"): half,
-            ("cpu", "bf16"): Service(
-                served=False,
-                exists=False,
-                reason="ONNX Runtime's CPU provider has no bfloat16 convolution",
-            ),
-            ("cpu", "int8"): Service(served=True),
-        }
-        if packages.installed_version("onnxruntime-gpu") is None:
-            return services
-        if accelerators.has_nvidia_gpu():
-            gpu = Service(served=True)
-        else:
-            gpu = Service(served=False, reason="no NVIDIA driver is loaded")
-        services |= {("cuda", precision): gpu for precision in ("fp32", "fp16")}
-        services["cuda", "int8"] = Service(
-            served=False,
-            exists=False,
-            reason="ONNX Runtime's CUDA provider has no INT8 convolution",
-            remedy="Take TensorRT for INT8 on an NVIDIA GPU.",
-        )
-        return services
-
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """INT8 has options (``ort_quantize.resolve``), other precisions have none."""
+        """INT8 and INT8-dynamic have options (``ort_quantize``), other precisions have none."""
         if precision == "int8":
             return ort_quantize.resolve(options)
+        if precision == "int8-dynamic":
+            return ort_quantize.resolve_dynamic(options)
         return super().resolve_options(precision, options)
 
     def export(self, request: ExportRequest) -> Artifact:
@@ -153,6 +126,10 @@ class OnnxRuntimeBackend(Backend):
                     shutil.copyfile(source, artifact.path)
                 elif request.precision == "fp16":
                     _write_half(source, artifact.path)
+                elif request.precision == "int8-dynamic":
+                    ort_quantize.quantize_dynamically(
+                        source, artifact.path, Path(folder), request.float_nodes, options
+                    )
                 else:
                     images = request.calibration() if request.calibration is not None else ()
                     ort_quantize.quantize(
@@ -172,67 +149,75 @@ class OnnxRuntimeBackend(Backend):
                 ) from error
         return artifact
 
+    def describe(self, path: Path) -> ArtifactFacts:
+        """What an ``.onnx`` file says of itself; weights in files beside it belong to it."""
+        file = the_file(path, "*.onnx")
+        ort = _import_runtime()
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        session = _open(ort, file, options, ort_providers.CPU_PROVIDER, {})
+        return ort_files.facts(session, file)
+
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Open the file on one provider; no other one is tried if it fails."""
         settings = session_settings(options)
         if not artifact.path.is_file():
             raise LoadError(f"there is no file {artifact.path}")
-        try:
-            import onnxruntime as ort
-        except ImportError as error:
-            raise UnavailableError(
-                f"onnxruntime cannot be imported: {error}",
-                remedy="pip install 'deploymark[onnxruntime]'",
-            ) from error
-        provider = PROVIDERS.get(options.device)
-        if provider is None or provider not in ort.get_available_providers():
-            raise UnavailableError(f"this build of onnxruntime has no device {options.device!r}")
-        if options.device == "cuda":
-            ort.preload_dlls()
-        session_options = _session_options(ort, options.threads, settings)
-        try:
-            session = ort.InferenceSession(
-                str(artifact.path), session_options, providers=[provider]
+        ort = _import_runtime()
+        provider = ort_providers.choose(options.device, ort.get_available_providers())
+
+        def open_session(*, profile: Path | None = None) -> Any:
+            """A session of these settings, profiled into files named like ``profile`` or not."""
+            session_options = _session_options(ort, options.threads, settings)
+            ort_providers.prepare(
+                ort, provider, session_options, cpu_fallback=settings.get("cpu_fallback", False)
             )
-        except Exception as error:
+            if profile is not None:
+                session_options.enable_profiling = True
+                session_options.profile_file_prefix = str(profile)
+            provider_options = ort_providers.provider_options(provider, options)
+            return _open(ort, artifact.path, session_options, provider, provider_options)
+
+        session = open_session()
+        ort_providers.verify(provider, options.device, session.get_providers())
+        image, predictions = ort_files.ends(session, artifact.path)
+        if not fits(image.shape, options.input_shape):
             raise LoadError(
-                f"ONNX Runtime refuses {artifact.path}: {type(error).__name__}: {error}"
-            ) from error
-        if provider not in session.get_providers():
-            raise UnavailableError(
-                f"ONNX Runtime could not start {provider}",
-                remedy="Install the CUDA and cuDNN versions that this onnxruntime-gpu asks for.",
+                f"{artifact.path} takes images of shape {tuple(image.shape)}, "
+                f"not {options.input_shape}"
             )
-        found = tuple(session.get_inputs()[0].shape)
-        if found != options.input_shape:
-            raise LoadError(
-                f"{artifact.path} takes images of shape {found}, not {options.input_shape}"
-            )
-        return OnnxRuntimeSession(session, artifact.path, provider, options, settings)
+        return OnnxRuntimeSession(session, image, predictions, open_session, options)
 
 
 class OnnxRuntimeSession(Session):
-    """An ``InferenceSession`` of one input and one output."""
+    """An ``InferenceSession`` of one input and one output, each float32 or float16."""
 
     def __init__(
         self,
         session: Any,
-        path: Path,
-        provider: str,
+        image: Any,
+        predictions: Any,
+        open_session: Callable[..., Any],
         options: LoadOptions,
-        settings: Mapping[str, bool],
     ) -> None:
         super().__init__(options.input_shape)
         self._run = session.run
-        self._outputs = [OUTPUT_NAME]
-        self._path = path
-        self._provider = provider
-        self._threads = options.threads
-        self._settings = settings
+        self._input = image.name
+        self._outputs = [predictions.name]
+        self._half_input = image.type == ort_files.HALF
+        self._half_output = predictions.type == ort_files.HALF
+        self._open_session = open_session
+        self._device = options.device
 
     def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """One run; the input array is read in place, the output array is new."""
-        predictions: npt.NDArray[np.float32] = self._run(self._outputs, {INPUT_NAME: images})[0]
+        """One run; a float32 input array is read in place, the output array is new."""
+        given = images.astype("float16") if self._half_input else images
+        found = self._run(self._outputs, {self._input: given})[0]
+        predictions: npt.NDArray[np.float32] = (
+            found.astype("float32") if self._half_output else found
+        )
         return predictions
 
     def executed_precision(self) -> ExecutedPrecision:
@@ -242,19 +227,49 @@ class OnnxRuntimeSession(Session):
         settings and thrown away, is profiled; the one that is measured never is.
         """
         import numpy as np
-        import onnxruntime as ort
 
+        zeros = np.zeros(self.input_shape, np.float16 if self._half_input else np.float32)
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
-            session_options = _session_options(ort, self._threads, self._settings)
-            session_options.enable_profiling = True
-            session_options.profile_file_prefix = str(Path(folder, "profile"))
-            session = ort.InferenceSession(
-                str(self._path), session_options, providers=[self._provider]
-            )
-            session.run(self._outputs, {INPUT_NAME: np.zeros(self.input_shape, np.float32)})
+            session = self._open_session(profile=Path(folder, "profile"))
+            session.run(self._outputs, {self._input: zeros})
             events = Path(session.end_profiling()).read_text(encoding="utf-8")
             del session
-        return ExecutedPrecision(ort_trace.layers(events), source="profile of the optimised graph")
+        source = "profile of the optimised graph"
+        if self._device != "cpu":
+            source += f" ({ort_trace.placement(events)})"
+        return ExecutedPrecision(ort_trace.layers(events), source=source)
+
+
+def _import_runtime() -> Any:
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise UnavailableError(
+            f"onnxruntime cannot be imported: {error}",
+            remedy="pip install 'deploymark[onnxruntime]'",
+        ) from error
+    return ort
+
+
+def _open(
+    ort: Any, path: Path, session_options: Any, provider: str, provider_options: Mapping[str, str]
+) -> Any:
+    """An ``InferenceSession`` of one provider. Raises LoadError with the runtime's words."""
+    try:
+        return ort.InferenceSession(
+            str(path), session_options, providers=[(provider, dict(provider_options))]
+        )
+    except Exception as error:
+        strict = "disable_cpu_ep_fallback" in str(error)
+        raise LoadError(
+            f"ONNX Runtime refuses {path}: {type(error).__name__}: {error}",
+            remedy=(
+                f"{provider} does not take every operator of it; set cpu_fallback: true under "
+                "session to run those on the CPU."
+            )
+            if strict
+            else "",
+        ) from error
 
 
 def _session_options(ort: Any, threads: int, settings: Mapping[str, bool]) -> Any:

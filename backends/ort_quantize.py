@@ -1,4 +1,4 @@
-"""Static INT8 for ONNX Runtime: Q/DQ pairs placed from calibration images."""
+"""INT8 for ONNX Runtime: Q/DQ pairs placed from calibration images, or scales made at run time."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ scored 0.263 on such a CPU with ``none``, 0.293 with ``all`` and 0.309 with ``fi
 costs nothing on other CPUs (NNCF does it for all of them, ``OverflowFix.FIRST_LAYER``), so it is
 the default everywhere and one artifact serves them all."""
 
+DYNAMIC_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "weights": ("uint8", "int8"),
+    "per_channel": (False, True),
+    "reduce_range": (False, True),
+}
+"""Options of an INT8-dynamic export and their values, the default first. Activations are uint8.
+
+``weights``: with int8 ones ONNX Runtime's ``ConvInteger`` leaves its fast kernels, more than three
+times slower on x86. ``per_channel``: one scale an output channel of matrix products; its quantizer
+gives a convolution's weights one scale in either case. ``reduce_range``: 7-bit weights, of use to
+int8 ones on x86 without VNNI."""
+
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that have weights, as their second input."""
 
@@ -42,6 +54,14 @@ def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises UnsupportedError for an unknown option or value.
     """
     return resolve_choices("onnxruntime", OPTIONS, options)
+
+
+def resolve_dynamic(options: Mapping[str, Any]) -> dict[str, Any]:
+    """INT8-dynamic options with every default explicit.
+
+    Raises UnsupportedError for an unknown option or value.
+    """
+    return resolve_choices("onnxruntime", DYNAMIC_OPTIONS, options)
 
 
 def first_layers(graph: Any) -> list[str]:
@@ -156,4 +176,36 @@ def quantize(
             calibrate_method=methods[options["calibration"]],
             nodes_to_exclude=matching((node.name for node in graph.node), float_nodes),
             extra_options=extra,
+        )
+
+
+def quantize_dynamically(
+    source: Path,
+    target: Path,
+    scratch: Path,
+    float_nodes: Sequence[str],
+    options: Mapping[str, Any],
+) -> None:
+    """Write ``source``, an FP32 ONNX file, to ``target`` with scales made at run time.
+
+    Convolutions and products with weights become integer ones, but nodes that ``float_nodes``
+    match. ``options`` as ``resolve_dynamic`` gives them; ``scratch`` is for files in between.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+    prepared = scratch / "prepared.onnx"
+    with quiet("root"), io.StringIO() as sink, contextlib.redirect_stdout(sink):
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        graph = onnx.load(prepared, load_external_data=False).graph
+        quantize_dynamic(
+            prepared,
+            target,
+            op_types_to_quantize=["Conv", "MatMul"],
+            per_channel=options["per_channel"],
+            reduce_range=options["reduce_range"],
+            weight_type=types[options["weights"]],
+            nodes_to_exclude=matching((node.name for node in graph.node), float_nodes),
         )

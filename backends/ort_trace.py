@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+from collections.abc import Iterator
 from typing import Any
 
 SHORT_TYPES = {
@@ -27,6 +28,21 @@ def _first_type(shapes: list[dict[str, Any]]) -> str:
     return ""
 
 
+def _kernels(profile: str) -> Iterator[dict[str, Any]]:
+    """The arguments of every event that is a run of an operator."""
+    for event in json.loads(profile):
+        if event.get("cat") == "Node" and event.get("name", "").endswith("_kernel_time"):
+            yield event.get("args", {})
+
+
+def placement(profile: str) -> str:
+    """How many operators ran on which execution provider, as words."""
+    counts = collections.Counter(
+        arguments.get("provider", "unknown") for arguments in _kernels(profile)
+    )
+    return ", ".join(f"{count} nodes on {provider}" for provider, count in counts.most_common())
+
+
 def layers(profile: str) -> dict[str, int]:
     """Counts of executed operators by type and data type.
 
@@ -35,10 +51,7 @@ def layers(profile: str) -> dict[str, int]:
     leaves, of one inference.
     """
     counts: collections.Counter[str] = collections.Counter()
-    for event in json.loads(profile):
-        arguments = event.get("args", {})
-        if event.get("cat") != "Node" or not event.get("name", "").endswith("_kernel_time"):
-            continue
+    for arguments in _kernels(profile):
         operator = arguments.get("op_name", "unknown")
         took = _first_type(arguments.get("input_type_shape", []))
         gave = _first_type(arguments.get("output_type_shape", []))

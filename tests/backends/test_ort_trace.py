@@ -41,3 +41,13 @@ def test_operators_are_counted_by_type_and_data_type() -> None:
         "QLinearConv:u8": 2,
         "QuantizeLinear:f32": 1,
     }
+
+
+def test_operators_are_counted_by_the_provider_that_ran_them() -> None:
+    def ran(provider: str) -> Any:
+        return {"cat": "Node", "name": "n_kernel_time", "args": {"provider": provider}}
+
+    profile = json.dumps([ran("CUDAExecutionProvider")] * 3 + [ran("CPUExecutionProvider")])
+    assert ort_trace.placement(profile) == (
+        "3 nodes on CUDAExecutionProvider, 1 nodes on CPUExecutionProvider"
+    )
