@@ -39,12 +39,20 @@ PROBES = {name: backend.probe() for name, backend in BACKENDS.items()}
 CONVERTERS = [name for name, probe in PROBES.items() if probe.installed and probe.can_export]
 """Backends that can export here, those included that run elsewhere only."""
 
-CELLS = [
+SERVED = [
     (name, precision)
     for name in CONVERTERS
     for (device, precision), service in PROBES[name].services.items()
     if device == "cpu" and service.served and not precision.endswith("-qat")
 ]
+CELLS = [
+    (name, precision)
+    for name, precision in SERVED
+    if precision not in TRAITS.get(name, Traits()).refused
+]
+REFUSED = [cell for cell in SERVED if cell not in CELLS]
+"""Precisions that the runtime has, but not for the small detector."""
+
 EXPORTERS = list(dict.fromkeys(name for name, _ in CELLS))
 """Backends that export and run on the processor here."""
 
@@ -383,6 +391,15 @@ def test_unknown_options_are_refused(name: str, exported: Callable[..., Artifact
 def test_an_unknown_precision_is_unsupported(name: str, detector: Any, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError):
         BACKENDS[name].export(detector.request(tmp_path, "int4"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "precision"), REFUSED)
+def test_what_the_model_cannot_have_is_unsupported_and_told_why(
+    name: str, precision: str, detector: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(UnsupportedError, match=r"\d+ of \d+"):
+        BACKENDS[name].export(detector.request(tmp_path, precision))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,7 +15,8 @@ class Traits:
     ``not_imported`` are modules that no worker of it may import besides torch, ``varying`` files
     whose bytes may differ between two exports of the same model, ``largest`` and ``mean`` errors
     (box in pixels, score) by precision where they are not the common ones, ``sizes`` the artifact's
-    largest share of its FP32 size by precision alike.
+    largest share of its FP32 size by precision alike, ``refused`` precisions that are served but
+    whose export finds that the small detector cannot have them.
     """
 
     convolutions: int | None = 88
@@ -25,11 +26,18 @@ class Traits:
     largest: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     mean: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     sizes: dict[str, float] = dataclasses.field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
 
 
 TRAITS: dict[str, Traits] = {
     # torch keeps a second pool of the same size beside OpenMP's.
-    "torch": Traits(tasks_a_thread=2, not_imported=("ultralytics",), sizes={"bf16": 0.65}),
+    "torch": Traits(
+        tasks_a_thread=2,
+        not_imported=("ultralytics",),
+        sizes={"bf16": 0.65},
+        # Dynamic quantization covers Linear and recurrent layers, and a YOLO has none.
+        refused=frozenset({"int8-dynamic"}),
+    ),
     "onnxruntime": Traits(),
     "openvino": Traits(
         not_imported=("torch", "ultralytics", "onnx", "nncf", "openvino_telemetry"),
@@ -40,4 +48,5 @@ TRAITS: dict[str, Traits] = {
     "opencv": Traits(),
     # Its compiler makes matrix products of the 1 x 1 convolutions, and names pooling a convolution.
     "iree": Traits(convolutions=45),
+    "paddle": Traits(),
 }
