@@ -49,4 +49,5 @@ TRAITS: dict[str, Traits] = {
     # Its compiler makes matrix products of the 1 x 1 convolutions, and names pooling a convolution.
     "iree": Traits(convolutions=45),
     "paddle": Traits(),
+    "ncnn": Traits(),
 }
