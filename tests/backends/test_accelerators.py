@@ -42,3 +42,21 @@ def test_an_npu_needs_driver_and_node(tmp_path: Path) -> None:
     assert not accelerators.has_intel_npu(tmp_path)
     (tmp_path / "sys/module/intel_vpu").mkdir(parents=True)
     assert accelerators.has_intel_npu(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["dev/dri/renderD128", "usr/share/vulkan/icd.d/intel_icd.x86_64.json"], True),
+        (["dev/nvidiactl", "etc/vulkan/icd.d/nvidia_icd.json"], True),
+        (["dev/dri/renderD128", "usr/share/vulkan/icd.d/lvp_icd.x86_64.json"], False),
+        (["dev/dri/renderD128"], False),
+        (["usr/share/vulkan/icd.d/intel_icd.x86_64.json"], False),
+    ],
+)
+def test_vulkan_takes_a_device_and_a_driver_of_a_gpu(
+    tmp_path: Path, files: list[str], *, found: bool
+) -> None:
+    for file in files:
+        touch(tmp_path / file)
+    assert accelerators.has_vulkan_driver(tmp_path) is found
