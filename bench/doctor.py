@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from backends import cpu, registry
-from backends.base import PRECISIONS
+from backends.base import PRECISIONS, Probe
 from bench.machine import default_threads, fingerprint
 from bench.measure.energy import no_sensor_reason
 from bench.probing import Found, probe_backends
@@ -41,19 +41,40 @@ def backend_findings(found: Sequence[tuple[str, Found]]) -> list[Finding]:
 def _backend(name: str, found: Found) -> Finding:
     probe = found.probe
     if not probe.installed:
-        return Finding("problem", name, probe.reason or "not installed", probe.remedy)
-    served = []
-    for device in probe.devices:
-        words = []
-        for precision in PRECISIONS:
-            service = probe.service(device, precision)
-            if service.served:
-                words.append(precision if service.native else f"{precision} (emulated)")
-        served.append(f"{device}: {', '.join(words)}")
-    text = f"{probe.version or ''} {'; '.join(served)}".strip()
+        return Finding("note", name, probe.reason or "not installed", probe.remedy)
+    served = {device: words for device in probe.devices if (words := _served(probe, device))}
+    if served:
+        devices = "; ".join(f"{device}: {', '.join(words)}" for device, words in served.items())
+        text = f"{probe.version or ''} {devices}".strip()
+    else:
+        text = f"{probe.version or ''} measures nothing here".strip()
+    missing = dict.fromkeys(
+        f"{service.reason} ({device})" if served else service.reason
+        for (device, _), service in probe.services.items()
+        if device not in served and service.exists
+    )
+    text = "; ".join([text, *missing])
+    remedy = next(
+        (
+            service.remedy
+            for (device, _), service in probe.services.items()
+            if not served and service.exists and service.remedy
+        ),
+        "",
+    )
     if not probe.can_export:
         return Finding("note", name, f"{text}; cannot export: {probe.reason}", probe.remedy)
-    return Finding("ok", name, text)
+    return Finding("ok" if served else "note", name, text, remedy)
+
+
+def _served(probe: Probe, device: str) -> list[str]:
+    """Precisions served on a device, those that the hardware emulates marked."""
+    services = {precision: probe.service(device, precision) for precision in PRECISIONS}
+    return [
+        precision if service.native else f"{precision} (emulated)"
+        for precision, service in services.items()
+        if service.served
+    ]
 
 
 def machine_findings(machine: dict[str, Any]) -> list[Finding]:

@@ -203,6 +203,25 @@ def test_every_failure_has_its_type_and_stops_no_other_cell(
     assert "out_of_memory" in summary
 
 
+def test_what_runs_elsewhere_is_built_and_told_not_measured(
+    deploymark: CommandLine, shared_cache: Path
+) -> None:
+    backend = json.dumps({"name": "misbehaving", "devices": ["cpu", "moon"]})
+    (deploymark.folder / "m.yaml").write_text(HEAD + f"backends: [{backend}]\n")
+    plugins = Path(__file__).resolve().parents[1] / "plugins"
+    done = deploymark("run", "m.yaml", env={"PYTHONPATH": str(plugins)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    cell = cells_of(deploymark.latest)["digits-dense-fp32-misbehaving-moon-160"]
+    assert (cell["status"], cell["reason"]) == ("unavailable", "this is the earth")
+    assert cell["remedy"] == "Fly."
+    assert cell["artifact_bytes"] == 1024
+    assert cell["launches"] == 0
+    assert cell["latency_p50_ms"] is None
+    assert {record["cell"] for record in launches_of(deploymark.latest)} == {
+        "digits-dense-fp32-misbehaving-cpu-160"
+    }
+
+
 def test_a_killed_run_goes_on_where_it_stopped(deploymark: CommandLine, shared_cache: Path) -> None:
     matrix = HEAD.replace("launches: 2", "launches: 6") + "backends: [onnxruntime]\n"
     matrix += "variants:\n  - dense\n  - {name: l1_50, steps: [{kind: l1, amount: 0.5}]}\n"

@@ -57,9 +57,13 @@ class MisbehavingSession(Session):
 class MisbehavingBackend(Backend):
     name = "misbehaving"
     extra = ""
+    portable = True
 
     def probe(self) -> Probe:
-        services = {("cpu", "fp32"): Service(served=True)}
+        services = {
+            ("cpu", "fp32"): Service(served=True),
+            ("moon", "fp32"): Service(served=False, reason="this is the earth", remedy="Fly."),
+        }
         return Probe(self.name, installed=True, version="1.0", can_export=True, services=services)
 
     def resolve_options(self, precision: str, options: Any) -> Any:
