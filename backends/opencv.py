@@ -174,6 +174,8 @@ class OpenCvBackend(Backend):
             raise LoadError(
                 f"OpenCV's {settings['engine']} engine refuses {artifact.path}: {error.err}"
             ) from error
+        if len(header.inputs) != 1 or header.inputs[0].element != onnx_wire.FLOAT:
+            raise LoadError(f"{artifact.path} does not take one float32 image, as OpenCV gives it")
         image = header.inputs[0]
         if not fits(image.shape, options.input_shape):
             raise LoadError(
@@ -183,36 +185,30 @@ class OpenCvBackend(Backend):
             net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
             net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
         net.enableWinograd(settings["winograd"])
-        return OpenCvSession(net, image, options, settings["engine"], artifact.path)
+        return OpenCvSession(net, options, settings["engine"], artifact.path)
 
 
 class OpenCvSession(Session):
     """A network of one input and one output."""
 
-    def __init__(
-        self, net: Any, image: onnx_wire.Tensor, options: LoadOptions, engine: str, path: Path
-    ) -> None:
+    def __init__(self, net: Any, options: LoadOptions, engine: str, path: Path) -> None:
         super().__init__(options.input_shape)
         import cv2
 
         self._net = net
-        self._half = image.element == onnx_wire.FLOAT16
         self._engine = engine
         self._path = path
         self._error = cv2.error
 
     def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """One forward; OpenCV copies the input, and the output is its own new array."""
-        import numpy as np
-
         try:
-            self._net.setInput(images.astype(np.float16) if self._half else images)
-            output = self._net.forward()
+            self._net.setInput(images)
+            predictions: npt.NDArray[np.float32] = self._net.forward()
         except self._error as error:
             raise LoadError(
                 f"OpenCV's {self._engine} engine cannot run {self._path}: {error.err}"
             ) from error
-        predictions: npt.NDArray[np.float32] = output.astype(np.float32, copy=False)
         return predictions
 
     def executed_precision(self) -> ExecutedPrecision:

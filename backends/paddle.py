@@ -113,6 +113,11 @@ class PaddleBackend(Backend):
         if request.precision != "fp32":
             raise UnsupportedError(f"paddle has no {request.precision}: {ONE_PRECISION}")
         self.resolve_options(request.precision, request.options)
+        if request.detector.layout != "anchors":
+            raise UnsupportedError(
+                "X2Paddle cannot convert a one-to-one head: it has no choice of the best places",
+                remedy="Take the model's one-to-many head (head: one-to-many).",
+            )
         paddle_convert.convert(
             request.model(), request.folder, batch=request.batch, imgsz=request.imgsz
         )

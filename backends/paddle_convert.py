@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import shutil
 import sys
@@ -29,6 +30,8 @@ def convert(model: Any, folder: Path, *, batch: int, imgsz: int) -> None:
 
     example = torch.zeros(batch, 3, imgsz, imgsz)
     try:
+        with quiet():  # it sets the level of its logger when it is imported
+            importlib.import_module("x2paddle.convert")
         with (
             torch.no_grad(),
             quiet("x2paddle.convert"),
