@@ -7,19 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from backends import packages, telemetry
+from backends import packages, registry, telemetry
+from tests.backends.traits import TRAITS, Traits
 
 GUARDED = """
-import json, os, socket, sys
+import json, os, socket, subprocess, sys
 from pathlib import Path
 
 ATTEMPTS = Path.cwd() / "attempts"
+INSTALLERS = {"pip", "pip3", "uv", "conda", "apt", "apt-get", "curl", "wget"}
 
 def refuse(*arguments, **named):
     with ATTEMPTS.open("a") as stream:  # a file, as senders work in processes of their own
         stream.write(repr(arguments))
     raise OSError("no network in this test")
 
+start = subprocess.Popen.__init__
+
+def start_no_installer(self, args, *rest, **named):
+    words = args.split() if isinstance(args, str) else [str(word) for word in args]
+    if INSTALLERS & {Path(word).name for word in words}:
+        refuse(words)
+    start(self, args, *rest, **named)
+
+subprocess.Popen.__init__ = start_no_installer
 socket.socket.connect = refuse
 socket.socket.connect_ex = refuse
 socket.getaddrinfo = refuse
@@ -38,15 +49,17 @@ def model():
     return torch.nn.Sequential(*layers, torch.nn.Flatten(2)).eval()
 
 images = [np.random.default_rng(seed).random((1, 3, 32, 32), np.float32) for seed in range(4)]
-for name in sys.argv[1:]:
-    backend = resolve(BUILTIN[name])
-    folder = Path.cwd() / name
-    folder.mkdir()
-    artifact = backend.export(ExportRequest(
-        model=model, detector=Detector(names=("a",)), precision="int8", device="cpu", imgsz=32,
-        batch=1, folder=folder, calibration=lambda: images,
-    ))
-    session = backend.load(artifact, LoadOptions("cpu", "int8", 1, (1, 3, 32, 32)))
+name, precision, device = sys.argv[1:]
+backend = resolve(BUILTIN[name])
+folder = Path.cwd() / name
+folder.mkdir()
+artifact = backend.export(ExportRequest(
+    model=model, detector=Detector(names=("a", "b")), precision=precision, device=device, imgsz=32,
+    batch=1, folder=folder, calibration=lambda: images,
+    options=backend.resolve_options(precision, {}),
+))
+if backend.probe().service(device, precision).served:
+    session = backend.load(artifact, LoadOptions(device, precision, 1, (1, 3, 32, 32)))
     assert session.infer(images[0]).shape == (1, 6, 64)
 """
 
@@ -91,22 +104,58 @@ def test_silence_is_seen_by_children_and_hides_the_package(
         import openvino_telemetry  # noqa: F401
 
 
+def most_quantized(name: str) -> tuple[str, str]:
+    """The last precision that a backend exports here, and its device: quantizers talk most."""
+    backend = registry.resolve(registry.BUILTIN[name])
+    probe = backend.probe()
+    if not (probe.installed and probe.can_export):
+        pytest.skip(f"{name} exports nothing here: {probe.reason}")
+    able = [
+        (precision, device)
+        for (device, precision), service in probe.services.items()
+        if (service.served or (backend.portable and service.exists))
+        and precision not in TRAITS.get(name, Traits()).refused
+        and not (precision == "int8" and not service.served)
+    ]
+    if not able:
+        pytest.skip(f"{name} serves nothing here")
+    return able[-1]
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
-def test_int8_export_and_load_call_nobody(
+@pytest.mark.parametrize("name", sorted(registry.BUILTIN))
+def test_export_and_load_call_nobody_and_install_nothing(
     name: str,
     fresh_python: Callable[..., str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("torch")
-    pytest.importorskip({"onnxruntime": "onnxruntime", "openvino": "nncf"}[name])
+    precision, device = most_quantized(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
-    printed = fresh_python(GUARDED + EXPORT_AND_LOAD + REPORT, name, environment=home_of(tmp_path))
+    printed = fresh_python(
+        GUARDED + EXPORT_AND_LOAD + REPORT,
+        *(name, precision, device),
+        environment=home_of(tmp_path),
+    )
     assert printed.splitlines()[-1] == "false"
-    assert not (tmp_path / "attempts").exists()
+    assert not (tmp_path / "attempts").exists(), (tmp_path / "attempts").read_text("utf-8")
     assert files_of(("microsoft", "onnxruntime", "intel", "deviceid"), tmp_path / "home") == []
+    assert {path.name for path in tmp_path.iterdir()} == {"home", name}
+
+
+@pytest.mark.heavy
+def test_the_guard_would_catch_an_installer(
+    fresh_python: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "subprocess.run([sys.executable, '-m', 'pip', '--version'])"
+    fresh_python(
+        GUARDED + "try:\n    " + code + "\nexcept OSError:\n    pass\n",
+        environment=home_of(tmp_path),
+    )
+    assert "pip" in (tmp_path / "attempts").read_text(encoding="utf-8")
 
 
 @pytest.mark.heavy
