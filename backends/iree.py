@@ -245,7 +245,8 @@ class IreeSession(Session):
 def layers(profile: str) -> Mapping[str, int]:
     """Executed dispatches by operation and type, from ``iree-profile dispatch --format=jsonl``.
 
-    A name without a data type in it (``slow_memcpy``) moves data, and counts under ``-``.
+    The type is that of the first operand. A name without one (``slow_memcpy``) moves data, and
+    counts under ``-``.
     """
     counts: dict[str, int] = {}
     for line in profile.splitlines():
@@ -255,7 +256,7 @@ def layers(profile: str) -> Mapping[str, int]:
             continue
         operation = re.split(r"_(?=\d)", found[1])[0]
         types = TYPES.findall(found[1])
-        key = f"{operation}:{types[-1] if types else '-'}"
+        key = f"{operation}:{types[0] if types else '-'}"
         counts[key] = counts.get(key, 0) + int(row["count"])
     return dict(sorted(counts.items()))
 
