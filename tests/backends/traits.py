@@ -38,12 +38,16 @@ TRAITS: dict[str, Traits] = {
         # Dynamic quantization covers Linear and recurrent layers, and a YOLO has none.
         refused=frozenset({"int8-dynamic"}),
     ),
+    "torchscript": Traits(tasks_a_thread=2, not_imported=("ultralytics",)),
     "onnxruntime": Traits(),
     "openvino": Traits(
         not_imported=("torch", "ultralytics", "onnx", "nncf", "openvino_telemetry"),
         # Nameless nodes are numbered on and on in one process, so weights only.
         varying=("model.xml",),
         sizes={"bf16": 1.01},
+    ),
+    "litert": Traits(
+        not_imported=("torch", "ultralytics", "onnx", "jax", "tensorflow", "litert_torch"),
     ),
     "opencv": Traits(),
     # Its compiler makes matrix products of the 1 x 1 convolutions, and names pooling a convolution.
