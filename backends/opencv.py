@@ -23,6 +23,7 @@ from backends.base import (
     UnsupportedError,
 )
 from backends.foreign import facts, fits, read_metadata, the_file
+from backends.onnx_content import files_of, read_content
 from backends.onnx_graph import write_onnx
 
 if TYPE_CHECKING:
@@ -144,17 +145,19 @@ class OpenCvBackend(Backend):
         return artifact
 
     def describe(self, path: Path) -> ArtifactFacts:
-        """What an ONNX file says of itself, Ultralytics' notes included."""
+        """What an ONNX file says of itself; weights in files beside it belong to it."""
         file = the_file(path, "*.onnx")
         header = onnx_wire.read_header(file)
         if len(header.inputs) != 1:
             raise LoadError(f"{file} has {len(header.inputs)} inputs, a detector has one")
+        content = read_content(file)
         return facts(
             Artifact(file.parent, file.name),
-            [file],
+            files_of(file, content),
             header.inputs[0].shape,
             [output.shape for output in header.outputs],
             read_metadata(header.metadata),
+            precision=content.precision,
         )
 
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:

@@ -22,7 +22,7 @@ from backends.base import (
     UnavailableError,
     UnsupportedError,
 )
-from backends.foreign import facts, fits, metadata_beside
+from backends.foreign import METADATA_FILE, facts, fits, metadata_beside
 from backends.onnx_graph import quiet
 
 if TYPE_CHECKING:
@@ -131,11 +131,13 @@ class PaddleBackend(Backend):
         if len(found) != 1:
             raise LoadError(f"{path} holds {len(found)} files *.pdiparams, not one")
         program = paddle_program.read_program(found[0])
+        # X2Paddle leaves its code and the weights for training beside them.
+        shipped = (found[0], found[0].with_suffix(".pdiparams"), path / METADATA_FILE)
         if len(program.inputs) != 1:
             raise LoadError(f"{path} has {len(program.inputs)} inputs, a detector has one")
         return facts(
             Artifact(path, found[0].relative_to(path).as_posix()),
-            [file for file in path.rglob("*") if file.is_file()],
+            [file for file in shipped if file.is_file()],
             program.inputs[0].shape,
             [output.shape for output in program.outputs],
             metadata_beside(path),

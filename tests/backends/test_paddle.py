@@ -154,6 +154,7 @@ def foreign(exported: Artifact, tmp_path: Path) -> Path:
     folder = tmp_path / "yolo11n_paddle_model"
     shutil.copytree(exported.folder, folder / "inference_model")
     (folder / "metadata.yaml").write_text(METADATA, encoding="utf-8")
+    (folder / "x2paddle_code.py").touch()
     return folder
 
 
