@@ -38,7 +38,12 @@ TRAITS: dict[str, Traits] = {
         # Dynamic quantization covers Linear and recurrent layers, and a YOLO has none.
         refused=frozenset({"int8-dynamic"}),
     ),
-    "torchscript": Traits(tasks_a_thread=2, not_imported=("ultralytics",)),
+    "torchscript": Traits(
+        tasks_a_thread=2,
+        not_imported=("ultralytics",),
+        # Traced types are numbered on and on in one process.
+        varying=("model.torchscript",),
+    ),
     "onnxruntime": Traits(),
     "openvino": Traits(
         not_imported=("torch", "ultralytics", "onnx", "nncf", "openvino_telemetry"),
@@ -54,4 +59,7 @@ TRAITS: dict[str, Traits] = {
     "iree": Traits(convolutions=45),
     "paddle": Traits(),
     "ncnn": Traits(),
+    # Its binding takes and gives torch's tensors.
+    "executorch": Traits(not_imported=("ultralytics", "onnx", "torchao", "executorch.exir")),
+    "mnn": Traits(),
 }
