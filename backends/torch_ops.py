@@ -105,6 +105,11 @@ def _dispatched(log: _Log, counts: Counter[str]) -> Iterator[None]:
     class Count(TorchDispatchMode):  # type: ignore[misc]
         """Sees each operator on its way to its kernel; gone when the block ends."""
 
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            # Nothing is compiled here: True would import torch._dynamo, and take seconds.
+            return False
+
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
