@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import openvino, ov_quantize
+from backends.agreement import agreement
+from backends.base import Detector, ExportError, ExportRequest, UnsupportedError
+
+
+def test_every_default_is_explicit() -> None:
+    assert openvino.OpenVinoBackend().resolve_options("int8", {}) == {
+        "preset": "mixed",
+        "overflow_fix": "first_layer_only",
+        "accuracy_control": None,
+    }
+    assert openvino.OpenVinoBackend().resolve_options("fp32", {}) == {}
+
+
+def test_given_options_win() -> None:
+    given = {"preset": "performance", "accuracy_control": 0.05}
+    assert ov_quantize.resolve(given) == ov_quantize.resolve({}) | given
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"presets": "mixed"}, "presets"),
+        ({"preset": "fast"}, "one of mixed, performance, got 'fast'"),
+        ({"accuracy_control": 0}, "between 0 and 1, got 0"),
+        ({"accuracy_control": 1.0}, "between 0 and 1, got 1.0"),
+        ({"accuracy_control": True}, "got True"),
+        ({"accuracy_control": "0.01"}, "got '0.01'"),
+        ({"accuracy_control": float("nan")}, "got nan"),
+    ],
+)
+def test_other_options_and_values_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UnsupportedError, match=said):
+        ov_quantize.resolve(options)
+
+
+def test_an_unknown_option_is_told_all_that_there_are() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        ov_quantize.resolve({"bits": 4})
+    assert caught.value.remedy == "Its options are preset, overflow_fix, accuracy_control."
+
+
+def head_of_three_layers() -> Any:
+    """A small OpenVINO detector of two classes: (1, 3, 16, 16) to (1, 6, 64)."""
+    ov = pytest.importorskip("openvino")
+    ops = ov.opset13
+    random = np.random.default_rng(0)
+
+    def convolution(x: Any, channels: int, stride: int, name: str) -> Any:
+        shape = (channels, x.get_output_shape(0)[1], 3, 3)
+        kernel = random.normal(0, 1.5 / np.sqrt(np.prod(shape[1:])), shape).astype(np.float32)
+        steps, pads = [stride, stride], [1, 1]
+        return ops.convolution(
+            x, ops.constant(kernel), steps, pads, pads, [1, 1], name=f"/{name}/Conv"
+        )
+
+    image = ops.parameter([1, 3, 16, 16], np.float32, name="images")
+    x = ops.relu(convolution(image, 16, 2, "first"))
+    x = ops.relu(convolution(x, 16, 1, "second"))
+    x = convolution(x, 6, 1, "third")
+    x = ops.reshape(x, ops.constant(np.array([1, 6, 64])), special_zero=False)
+    boxes = ops.multiply(ops.abs(x), ops.constant(np.float32(40)))
+    scores = ops.sigmoid(x)
+    axis, lengths = ops.constant(np.array(1)), ops.constant(np.array([4, 2]))
+    output = ops.concat(
+        [
+            ops.variadic_split(boxes, axis, lengths).output(0),
+            ops.variadic_split(scores, axis, lengths).output(1),
+        ],
+        1,
+    )
+    return ov.Model([output], [image])
+
+
+def quantized(request: Any, limit: float | None) -> tuple[int, float]:
+    """How many tensors are rounded at a limit, and how far that agrees with FP32."""
+    import openvino as ov
+
+    core, model = ov.Core(), head_of_three_layers()
+    images = request.calibration()
+    expected = ov_quantize._outputs(core, model, images)
+    result = ov_quantize.quantize(model, request, ov_quantize.resolve({"accuracy_control": limit}))
+    found = ov_quantize._outputs(core, result, images)
+    rounded = sum(node.get_type_name() == "FakeQuantize" for node in result.get_ops())
+    return rounded, agreement(expected, found, "anchors")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> ExportRequest:
+    """An INT8 export of it with six calibration images."""
+    pytest.importorskip("nncf")
+    random = np.random.default_rng(1)
+    images = [random.random((1, 3, 16, 16), np.float32) for _ in range(6)]
+    return ExportRequest(
+        model=lambda: None,
+        detector=Detector(names=("a", "b")),
+        precision="int8",
+        device="cpu",
+        imgsz=16,
+        batch=1,
+        folder=tmp_path,
+        calibration=lambda: images,
+    )
+
+
+@pytest.mark.heavy
+def test_accuracy_control_reverts_layers_until_the_limit_is_met(small: ExportRequest) -> None:
+    plain, agreed = quantized(small, None)
+    assert plain > 0
+    # Boxes and scores of this head share one scale, which drowns the scores.
+    assert agreed < 0.8
+    # A limit that is met at once changes nothing.
+    assert quantized(small, 0.9) == (plain, agreed)
+    left, agreed = quantized(small, 0.1)
+    assert left < plain
+    assert agreed >= 0.9
+
+
+@pytest.mark.heavy
+def test_a_limit_that_cannot_be_met_is_an_export_error(
+    small: ExportRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ov_quantize, "agreement", lambda *arguments: 0.5)
+    with pytest.raises(ExportError, match=r"agrees with FP32 by 0\.500 only, not by 0\.900"):
+        quantized(small, 0.1)
