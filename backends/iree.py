@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import mmap
 import re
 import subprocess
 import tempfile
@@ -176,32 +177,45 @@ class IreeBackend(Backend):
         device = runtime.get_driver(driver).create_default_device()
         instance = runtime.VmInstance()
         try:
-            module = runtime.VmModule.mmap(instance, str(artifact.path))
+            with artifact.path.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            module = runtime.VmModule.wrap_buffer(instance, mapped, close_buffer=True)
             hal = runtime.create_hal_module(instance, device)
-            context = runtime.SystemContext(
-                vm_modules=[hal, module], config=runtime.Config(device=device)
-            )
-            function = context.modules[module.name][FUNCTION]
+            context = runtime.VmContext(instance, [hal, module])
+            function = runtime.FunctionInvoker(context, device, module.lookup_function(FUNCTION))
         except Exception as error:
             first = next(iter(str(error).splitlines()), "")
             raise LoadError(
                 f"IREE refuses {artifact.path}: {type(error).__name__}: {first}"
             ) from error
-        return IreeSession(function, device, artifact.path, options)
+        return IreeSession(function, device, module, artifact.path, options)
 
 
 class IreeSession(Session):
     """One function of a module in a context of its own."""
 
-    def __init__(self, function: Any, device: Any, path: Path, options: LoadOptions) -> None:
+    def __init__(
+        self, function: Any, device: Any, module: Any, path: Path, options: LoadOptions
+    ) -> None:
         super().__init__(options.input_shape)
         import iree.runtime
 
         self._function = function
         self._device = device
+        self._module = module
         self._to_device = iree.runtime.asdevicearray
         self._path = path
         self._output: npt.NDArray[np.float32] | None = None
+
+    def __del__(self) -> None:
+        """Let go in this order: function, device, module.
+
+        The device waits for its threads without letting Python run. One of them may be the last to
+        hold the module, and needs Python to close its file: a deadlock, seen in one launch of ten.
+        """
+        self._function = None
+        self._device = None
+        self._module = None
 
     def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """One call; the input is copied to a buffer of the device, the output from one.

@@ -211,3 +211,29 @@ def test_a_processor_that_llvm_does_not_know_is_an_export_error(
     request = detector.request(tmp_path, model=one_to_one.network, options=given)
     with pytest.raises(ExportError, match="IREE"):
         BACKEND.export(request)
+
+
+@pytest.mark.heavy
+def test_sessions_end_while_their_threads_are_still_at_work(
+    detector: Any, exported: Artifact, tmp_path: Path, fresh_python: Callable[..., str]
+) -> None:
+    # Without the order of ``IreeSession.__del__`` some of these would wait for ever.
+    np.save(tmp_path / "images.npy", detector.images[:1])
+    printed = fresh_python(
+        "import faulthandler, sys\n"
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "from backends.base import Artifact, LoadOptions\n"
+        "from backends.iree import IreeBackend\n"
+        "faulthandler.dump_traceback_later(120, exit=True)\n"
+        "images = np.load(sys.argv[2])\n"
+        "given = LoadOptions('cpu', 'fp32', 2, images.shape)\n"
+        "for _ in range(100):\n"
+        "    session = IreeBackend().load(Artifact(Path(sys.argv[1]), 'model.vmfb'), given)\n"
+        "    session.infer(images)\n"
+        "    del session\n"
+        "print('ended')\n",
+        str(exported.folder),
+        str(tmp_path / "images.npy"),
+    )
+    assert printed == "ended\n"
