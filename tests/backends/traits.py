@@ -44,6 +44,13 @@ TRAITS: dict[str, Traits] = {
         # Traced types are numbered on and on in one process.
         varying=("model.torchscript",),
     ),
+    "aotinductor": Traits(
+        tasks_a_thread=2,
+        not_imported=("ultralytics",),
+        # Its source quotes objects by their address.
+        varying=("model.pt2",),
+        sizes={"bf16": 0.75},
+    ),
     "onnxruntime": Traits(),
     "openvino": Traits(
         not_imported=("torch", "ultralytics", "onnx", "nncf", "openvino_telemetry"),
