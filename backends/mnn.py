@@ -175,6 +175,8 @@ class MnnSession(Session):
         (self._output,) = outputs.values()
         self._given = mnn_net.host_tensor(mnn, options.input_shape)
         self._taken = mnn_net.host_tensor(mnn, self._output.getShape())
+        # MNN's own memory goes with its tensor, whoever still has a view into it.
+        self._predictions: npt.NDArray[np.float32] = self._taken.getNumpyData().copy()
 
     def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """One run; images are copied into MNN's own tensor, the output array is reused."""
@@ -184,8 +186,8 @@ class MnnSession(Session):
         if status != 0:
             raise LoadError(f"MNN cannot run {self._path} (it returned {status})")
         self._output.copyToHostTensor(self._taken)
-        predictions: npt.NDArray[np.float32] = self._taken.getNumpyData()
-        return predictions
+        self._predictions[...] = self._taken.getNumpyData()
+        return self._predictions
 
     def executed_precision(self) -> ExecutedPrecision:
         """Convolutions and matrix products by the type that the values they put out fit into.
