@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from backends.base import (
     UnsupportedError,
 )
 from backends.foreign import fits, the_file
-from backends.onnx_graph import quiet, write_onnx
+from backends.onnx_graph import matching, quiet, write_onnx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +125,7 @@ class OnnxRuntimeBackend(Backend):
                 if request.precision == "fp32":
                     shutil.copyfile(source, artifact.path)
                 elif request.precision == "fp16":
-                    _write_half(source, artifact.path)
+                    _write_half(source, artifact.path, request.float_nodes)
                 elif request.precision == "int8-dynamic":
                     ort_quantize.quantize_dynamically(
                         source, artifact.path, Path(folder), request.float_nodes, options
@@ -287,10 +287,18 @@ def _session_options(ort: Any, threads: int, settings: Mapping[str, bool]) -> An
     return options
 
 
-def _write_half(source: Path, target: Path) -> None:
-    """Convert weights and operators to float16; the input and the output stay float32."""
+def _write_half(source: Path, target: Path, float_nodes: Sequence[str]) -> None:
+    """Convert weights and operators to float16, but nodes that ``float_nodes`` match.
+
+    Those are the decode: in float16 boxes beyond 512 pixels would lie on halves of a pixel, and a
+    one-to-one head casts to float32 there, which the converter leaves as it is. The input and the
+    output stay float32.
+    """
     import onnx
     from onnxconverter_common import float16
 
+    model = onnx.load(source)
+    blocked = matching((node.name for node in model.graph.node), float_nodes)
     with quiet("onnxconverter_common"):
-        onnx.save(float16.convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
+        half = float16.convert_float_to_float16(model, keep_io_types=True, node_block_list=blocked)
+    onnx.save(half, target)

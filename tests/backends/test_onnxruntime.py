@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import platform
 import shutil
@@ -200,6 +201,30 @@ def test_a_real_export_of_ultralytics_is_described_and_opened(
     with torch.no_grad():
         expected = exporter.model.float().eval()(torch.from_numpy(detector.images))[0].numpy()
     np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("precision", ["fp16", "int8-dynamic"])
+def test_a_one_to_one_head_gives_detections(precision: str, detector: Any, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    tasks = pytest.importorskip("ultralytics.nn.tasks")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    torch.manual_seed(0)
+    model = tasks.DetectionModel("yolo26n.yaml", nc=3, verbose=False)
+    model.end2end = True
+    model.eval().fuse(verbose=False)
+    head = model.model[-1]
+    head.export, head.format, head.max_det = True, "onnx", 20
+    backend = onnxruntime.OnnxRuntimeBackend()
+    request = detector.request(tmp_path, precision, model=lambda: copy.deepcopy(model))
+    facts = backend.describe(backend.export(request).path)
+    assert (facts.layout, facts.precision) == ("detections", precision)
+    found = backend.load(facts.artifact, options()).infer(detector.images[:1])
+    assert found.shape == (1, 20, 6)
+    with torch.no_grad():
+        expected = copy.deepcopy(model)(torch.from_numpy(detector.images[:1])).numpy()
+    np.testing.assert_allclose(found[..., 4], expected[..., 4], atol=1e-3)
 
 
 @pytest.mark.heavy
