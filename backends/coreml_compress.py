@@ -72,6 +72,24 @@ def _silent() -> Iterator[None]:
         yield
 
 
+def _gather_by_integers() -> None:
+    """Let the converter take indices that come out of a division.
+
+    It types ``index // n`` float32, as PyTorch once did, and then refuses to gather by it, which is
+    how one-to-one heads find the place of a chosen class. A gather's indices are whole numbers
+    whatever their type, so they are cast; PyTorch itself takes no others.
+    """
+    from coremltools.converters.mil import Builder, register_torch_op
+
+    @register_torch_op(override=True)  # type: ignore[untyped-decorator]
+    def gather(context: Any, node: Any) -> None:
+        values, axis, indices = (context[name] for name in node.inputs[:3])
+        whole = Builder.cast(x=indices, dtype="int32")
+        context.add(
+            Builder.gather_along_axis(x=values, indices=whole, axis=axis.val, name=node.name)
+        )
+
+
 def convert(
     model: Any, *, batch: int, imgsz: int, arithmetic: str, target: str
 ) -> tuple[Any, bool]:
@@ -93,6 +111,7 @@ def convert(
                 raise ExportError(
                     f"the model returns {type(output).__name__}, not one tensor of predictions"
                 )
+            _gather_by_integers()
             traced = torch.jit.trace(model, example, check_trace=False)
             program = ct.convert(
                 traced,
