@@ -74,6 +74,9 @@ DEVICES = {
 }
 """Devices by name. ONNX Runtime computes bfloat16 on none of them here."""
 
+ONLY_ON = {"coreml": " (on macOS)", "directml": " (on Windows)"}
+"""Devices whose provider is in the wheel for one system only."""
+
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic")
 """Precisions that a probe speaks of."""
 
@@ -169,7 +172,9 @@ def choose(device: str, available: list[str]) -> str:
             return provider
     raise UnavailableError(
         f"this build of onnxruntime has no {known.providers[0]} for the device {device!r}",
-        remedy=f"pip install {known.distribution}" if known.distribution else known.remedy,
+        remedy=f"pip install {known.distribution}{ONLY_ON.get(device, '')}"
+        if known.distribution
+        else known.remedy,
     )
 
 

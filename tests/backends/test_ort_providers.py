@@ -89,6 +89,9 @@ def test_a_device_takes_the_first_provider_that_the_build_has() -> None:
     with pytest.raises(UnavailableError, match="no CUDAExecutionProvider") as caught:
         ort_providers.choose("cuda", rtx)
     assert caught.value.remedy == "pip install onnxruntime-gpu"
+    with pytest.raises(UnavailableError) as caught:
+        ort_providers.choose("coreml", rtx)
+    assert caught.value.remedy == "pip install onnxruntime (on macOS)"
     with pytest.raises(UnsupportedError, match="abacus"):
         ort_providers.choose("abacus", rtx)
 
