@@ -28,7 +28,9 @@ CHOICES = {
 ACCURACY_CONTROL = "accuracy_control"
 """Option of an INT8 export: the largest drop of agreement with the FP32 model (``agreement``), a
 number between 0 and 1, or null (the default) for no control. NNCF then reverts to float, one after
-the other, the groups of layers whose rounding costs most, until the drop is within the limit."""
+the other, the groups of layers whose rounding costs most, until the drop is within the limit. It
+first tries each of some hundred groups, which takes minutes, and longer than a build may take by
+default on a slow or busy machine (``limits: build_timeout_s``)."""
 
 RANKING_BATCHES = 16
 """Batches on which each group of layers is tried in float: those where INT8 agrees least."""
