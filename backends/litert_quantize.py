@@ -35,6 +35,8 @@ def float_scopes(model: Any, example: Any, patterns: Sequence[str]) -> list[str]
     model is named after the signature, and belongs to the last of those modules. Raises ExportError
     for an expression that names no module: quantizing would round what it was to spare.
     """
+    if not patterns:
+        return []
     stack: list[str] = []
     scopes: dict[str, list[str]] = {pattern: [] for pattern in patterns}
     handles = []
@@ -65,7 +67,7 @@ def float_scopes(model: Any, example: Any, patterns: Sequence[str]) -> list[str]
         if not found:
             raise ExportError(f"no module of the model is named like {pattern!r}")
     names = dict.fromkeys(scope for found in scopes.values() for scope in found)
-    return [f"^{re.escape(name)};" for name in names] + ([f"^{SIGNATURE}_"] if names else [])
+    return [*(f"^{re.escape(name)};" for name in names), f"^{SIGNATURE}_"]
 
 
 def recipe(precision: str, floats: Sequence[str]) -> Any:
