@@ -41,6 +41,7 @@ from backends.base import (
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import tensorrt as trt
 
 # INT8's Q/DQ pairs are placed by ONNX Runtime's quantizer.
 telemetry.silence()
@@ -99,7 +100,7 @@ class TensorRtBackend(Backend):
         if request.device == "dla" and request.precision not in DLA_PRECISIONS:
             raise UnsupportedError(DLA_REASON)
         options = self.resolve_options(request.precision, request.options)
-        trt = tensorrt_engine.bindings()
+        tensorrt_engine.require()
         if not accelerators.has_nvidia_gpu():
             raise UnavailableError(
                 "an engine is built on the GPU that it is for, and no NVIDIA driver is loaded",
@@ -109,14 +110,14 @@ class TensorRtBackend(Backend):
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             source = Path(folder, "typed.onnx")
             tensorrt_graph.write(request, source, Path(folder), options)
-            plan = tensorrt_engine.build(trt, source, request.device, options)
+            plan = tensorrt_engine.build(source, request.device, options)
         artifact.path.write_bytes(plan)
         return artifact
 
     def describe(self, path: Path) -> ArtifactFacts:
         """Facts of an engine, such as Ultralytics', which only TensorRT can open."""
         plan, metadata = tensorrt_engine.read_plan(path)
-        opened = tensorrt_engine.open_plan(tensorrt_engine.bindings(), plan, path)
+        opened = tensorrt_engine.open_plan(plan, path)
         return foreign.facts(
             Artifact(path.parent, path.name),
             [path],
@@ -129,10 +130,10 @@ class TensorRtBackend(Backend):
         """Open the engine with buffers of one batch. It runs on the GPU it was built for only."""
         dla_core = session_dla_core(options)
         plan, _ = tensorrt_engine.read_plan(artifact.path)
-        trt = tensorrt_engine.bindings()
+        tensorrt_engine.require()
         cuda = cuda_memory.Cuda()
         free_bytes = cuda.free_bytes()
-        opened = tensorrt_engine.open_plan(trt, plan, artifact.path, dla_core)
+        opened = tensorrt_engine.open_plan(plan, artifact.path, dla_core)
         found = opened.shape(opened.input_name)
         if not foreign.fits(found, options.input_shape):
             raise LoadError(
@@ -157,7 +158,7 @@ class TensorRtSession(Session):
     ) -> None:
         super().__init__(options.input_shape)
         self._cuda, self._opened = cuda, opened
-        self._context = opened.engine.create_execution_context()
+        self._context: trt.IExecutionContext = opened.engine.create_execution_context()
         if self._context is None:
             raise LoadError(f"TensorRT gives {path} no context: {opened.log.said()}")
         if not self._context.set_input_shape(opened.input_name, options.input_shape):
@@ -189,9 +190,11 @@ class TensorRtSession(Session):
 
     def executed_precision(self) -> ExecutedPrecision:
         """Layers by data type, from the engine's inspector."""
+        import tensorrt as trt
+
         inspector = self._opened.engine.create_engine_inspector()
         inspector.execution_context = self._context
-        text = inspector.get_engine_information(self._opened.trt.LayerInformationFormat.JSON)
+        text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
         layers = tensorrt_trace.layers(text)
         if not layers:
             return ExecutedPrecision(

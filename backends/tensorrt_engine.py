@@ -16,6 +16,7 @@ from backends.base import ExportError, LoadError, UnavailableError
 
 if TYPE_CHECKING:
     import numpy as np
+    import tensorrt as trt
 
 REMEDY = (
     "pip install tensorrt, or name the interpreter of the system's own package "
@@ -74,23 +75,21 @@ def read_plan(path: Path) -> tuple[bytes, foreign.Metadata]:
     return data, metadata
 
 
-def bindings() -> Any:
-    """The module ``tensorrt``, which loads TensorRT's libraries. Raises UnavailableError."""
+def require() -> None:
+    """Load TensorRT's libraries. Raises UnavailableError where they, or its bindings, are not."""
     try:
-        import tensorrt as trt
+        import tensorrt  # noqa: F401
     except (ImportError, OSError) as error:
         raise UnavailableError(f"tensorrt cannot be imported: {error}", remedy=REMEDY) from error
-    return trt
 
 
 @dataclasses.dataclass(frozen=True)
 class OpenedEngine:
     """An engine of one input and one output, and what must live as long as it does."""
 
-    trt: Any
     log: Any
-    runtime: Any
-    engine: Any
+    runtime: trt.Runtime
+    engine: trt.ICudaEngine
     input_name: str
     output_name: str
 
@@ -101,8 +100,9 @@ class OpenedEngine:
     def dtype(self, name: str) -> type[np.generic]:
         """The type of the input or the output, which is to be float32 or float16."""
         import numpy as np
+        import tensorrt as trt
 
-        trt, found = self.trt, self.engine.get_tensor_dtype(name)
+        found = self.engine.get_tensor_dtype(name)
         if found == trt.DataType.FLOAT:
             return np.float32
         if found == trt.DataType.HALF:
@@ -110,13 +110,16 @@ class OpenedEngine:
         raise LoadError(f"{name} is {found}, Deploymark reads float32 and float16")
 
 
-def open_plan(trt: Any, plan: bytes, path: Path, dla_core: int = 0) -> OpenedEngine:
+def open_plan(plan: bytes, path: Path, dla_core: int = 0) -> OpenedEngine:
     """Deserialize an engine; ``path`` is where it came from.
 
     Raises LoadError where TensorRT refuses it or it has other ends than one input and one output,
     UnavailableError where TensorRT itself does not start.
     """
-    log = logger(trt)
+    require()
+    import tensorrt as trt
+
+    log = logger()
     try:
         runtime = trt.Runtime(log)
     except TypeError as error:  # the factory gave no runtime
@@ -139,11 +142,12 @@ def open_plan(trt: Any, plan: bytes, path: Path, dla_core: int = 0) -> OpenedEng
             f"{path} has {len(inputs)} inputs and {len(outputs)} outputs, "
             "Deploymark reads one of each"
         )
-    return OpenedEngine(trt, log, runtime, engine, inputs[0], outputs[0])
+    return OpenedEngine(log, runtime, engine, inputs[0], outputs[0])
 
 
-def logger(trt: Any) -> Any:
-    """A logger that keeps errors, newest last, in ``errors``, and prints nothing."""
+def logger() -> Any:
+    """A ``trt.ILogger`` that keeps errors, newest last, in ``errors``, and prints nothing."""
+    import tensorrt as trt
 
     class Log(trt.ILogger):  # type: ignore[misc]
         """TensorRT calls ``log`` from its own threads; it must outlive what it was given to."""
@@ -152,7 +156,7 @@ def logger(trt: Any) -> Any:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
 
-        def log(self, severity: Any, msg: str) -> None:
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             """Keep what went wrong."""
             if severity in {trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR}:
                 self.errors.append(msg.strip())
@@ -164,13 +168,16 @@ def logger(trt: Any) -> Any:
     return Log()
 
 
-def build(trt: Any, source: Path, device: str, options: Mapping[str, Any]) -> bytes:
+def build(source: Path, device: str, options: Mapping[str, Any]) -> bytes:
     """A serialized engine for this machine's GPU, from an ONNX file of fixed shapes.
 
     ``options`` as ``tensorrt_graph.resolve`` gives them. Raises ExportError, and UnavailableError
     where the device is ``dla`` and there is none.
     """
-    log = logger(trt)
+    require()
+    import tensorrt as trt
+
+    log = logger()
     try:
         builder = trt.Builder(log)
     except TypeError as error:  # the factory gave no builder
@@ -187,7 +194,7 @@ def build(trt: Any, source: Path, device: str, options: Mapping[str, Any]) -> by
         told = "; ".join(f"{error.node_name()}: {error.desc()}" for error in errors[:3])
         raise ExportError(f"TensorRT's parser refuses the ONNX file: {told or log.said()}")
     config = builder.create_builder_config()
-    _configure(trt, builder, config, device, options)
+    _configure(builder, config, device, options)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise ExportError(f"TensorRT builds no engine: {log.said()}")
@@ -195,9 +202,11 @@ def build(trt: Any, source: Path, device: str, options: Mapping[str, Any]) -> by
 
 
 def _configure(
-    trt: Any, builder: Any, config: Any, device: str, options: Mapping[str, Any]
+    builder: trt.Builder, config: trt.IBuilderConfig, device: str, options: Mapping[str, Any]
 ) -> None:
     """Set everything that decides speed and precision."""
+    import tensorrt as trt
+
     # Otherwise the inspector tells names of layers, and no types.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.builder_optimization_level = options["optimization_level"]
