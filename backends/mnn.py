@@ -35,8 +35,10 @@ PRECISIONS = ("fp32", "fp16", "int8-weights")
 WEIGHT_OPTIONS: dict[str, tuple[Any, ...]] = {"asymmetric": (True, False)}
 """Options of an export with 8-bit weights and their values, the default first.
 
-``asymmetric``: a zero point beside the scale of each output channel. Without one a YOLO11n's boxes
-were eight times further off. Old runtimes cannot read it (the converter's help)."""
+``asymmetric``: a zero point beside the scale of each output channel. Scores of a YOLO11n's objects
+were 0.004 off in the mean with it and 0.033 without, all boxes 0.3 and 1.3 px; mAP50-95 on 100 COCO
+photos did not tell the two apart (0.307, 0.313; FP32 0.310). Old runtimes cannot read it (the
+converter's help)."""
 
 NOT_OFFERED = {
     "bf16": "MNN's wheels compute float32 where bfloat16 is asked for",

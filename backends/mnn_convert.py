@@ -31,8 +31,8 @@ def round_weights(model: Any) -> None:
     """Round a torch module's floating parameters and buffers to float16 values, in place.
 
     MNN's converter cuts the surplus bits of a float16 weight off. That pulls all of them towards
-    zero, and boxes were 0.16 px off in the mean where rounding to the nearest gives 0.003. Nothing
-    is left to cut off weights that are rounded before.
+    zero: a YOLO11n's boxes were 0.11 px off in the mean on COCO photos, where rounding to the
+    nearest gives 0.002. Nothing is left to cut off weights that are rounded before.
     """
     import torch
 
