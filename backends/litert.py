@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import cpu, litert_file, litert_quantize, packages
+from backends import cpu, litert_convert, litert_file, litert_quantize, packages
 from backends.base import (
     Artifact,
     ArtifactFacts,
@@ -27,7 +25,6 @@ from backends.base import (
     UnsupportedError,
 )
 from backends.foreign import BOX_CHANNELS, fits, the_file
-from backends.onnx_graph import quiet
 from backends.options import resolve_choices
 from backends.ort_quantize import batches
 
@@ -110,8 +107,8 @@ class LiteRtBackend(Backend):
             source = Path(folder, "fp32.tflite")
             target = artifact.path if request.precision == "fp32" else source
             try:
-                with _held_back():
-                    floats = _convert(request, target)
+                with litert_convert.held_back():
+                    floats = litert_convert.convert(request, target)
                     if request.precision != "fp32":
                         litert_quantize.quantize(
                             source,
@@ -271,43 +268,6 @@ def _allocate(
         interpreter.allocate_tensors()
     except Exception as error:
         raise LoadError(f"LiteRT cannot prepare {path}: {_first_line(error)}") from error
-
-
-def _convert(request: ExportRequest, target: Path) -> list[str]:
-    """Write the FP32 file; gives the scopes that are to stay in float.
-
-    Raises ExportError.
-    """
-    import litert_torch
-    import torch
-
-    model = request.model()
-    example = torch.zeros(request.batch, 3, request.imgsz, request.imgsz)
-    with torch.no_grad():
-        # Heads build their anchors at the first forward: done before, they are constants.
-        output = model(example)
-        if not isinstance(output, torch.Tensor):
-            raise ExportError(
-                f"the model returns {type(output).__name__}, not one tensor of predictions"
-            )
-        quantized = request.precision.startswith("int8")
-        patterns = request.float_nodes if quantized else ()
-        floats = litert_quantize.float_scopes(model, example, patterns)
-        converter = litert_torch.signature(litert_file.SIGNATURE, model, (example,))
-        converter.convert().export(str(target))
-    return floats
-
-
-@contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Hold back what converter and quantizer print: progress of both, on both streams."""
-    with (
-        quiet("absl", "jax", "torch"),
-        io.StringIO() as sink,
-        contextlib.redirect_stdout(sink),
-        contextlib.redirect_stderr(sink),
-    ):
-        yield
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from backends import litert, litert_file, litert_quantize, packages
+from backends import litert, litert_convert, litert_file, litert_quantize, packages
 from backends.base import (
     Artifact,
     ExportError,
@@ -148,7 +148,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             if channels_last:
                 model = litert_torch.to_channel_last_io(model, args=[0])
                 example = example.permute(0, 2, 3, 1)
-            with litert._held_back():
+            with litert_convert.held_back():
                 litert_torch.convert(model, (example,)).export(str(path))
             if noted:
                 with zipfile.ZipFile(path, "a") as archive:
@@ -200,7 +200,7 @@ def test_quantized_inputs_and_outputs_give_pixels(
     quantizer = pytest.importorskip("ai_edge_quantizer.quantizer")
     recipe = pytest.importorskip("ai_edge_quantizer.recipe")
     path = tmp_path / "int8.tflite"
-    with litert._held_back():
+    with litert_convert.held_back():
         work = quantizer.Quantizer(str(elsewhere(channels_last=True, noted=False)))
         work.load_quantization_recipe(recipe.static_wi8_ai8())
         given = [{"args_0": images.transpose(0, 2, 3, 1)}]
@@ -222,7 +222,7 @@ def test_float16_weights_are_told_from_what_computes(
 ) -> None:
     pytest.importorskip("ai_edge_quantizer")
     path = tmp_path / "half.tflite"
-    with litert._held_back():
+    with litert_convert.held_back():
         litert_quantize.quantize(elsewhere(noted=False), path, "fp16")
     facts = BACKEND.describe(path)
     assert facts.precision == "fp16"
