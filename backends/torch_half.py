@@ -55,7 +55,10 @@ def convert(model: Any, precision: str, float_nodes: Sequence[str]) -> None:
             continue
         floats[path] = is_float(path, float_nodes)
         inside = torch.float32 if floats[path] else half
-        outside = torch.float32 if not path or floats[_caller(path, floats)] else half
+        # What the decode gives stays in float32 also where its caller is half: behind it is the
+        # model's own output, and a half module that took it would convert it itself.
+        stays = not path or floats[path] or floats[_caller(path, floats)]
+        outside = torch.float32 if stays else half
         _convert_weights(torch, module, inside)
         module.register_forward_pre_hook(
             lambda _module, args, dtype=inside: cast(args, dtype), prepend=True
