@@ -61,10 +61,11 @@ class Package:
 def program(detector: Any) -> Callable[[str], tuple[Any, bool]]:
     """The small detector as a program of one arithmetic, converted once."""
     pytest.importorskip("coremltools")
+    really_convert = coreml_compress.convert
 
     @functools.cache
     def convert(arithmetic: str) -> tuple[Any, bool]:
-        return coreml_compress.convert(
+        return really_convert(
             detector.model(), batch=1, imgsz=64, arithmetic=arithmetic, target="iOS17"
         )
 
