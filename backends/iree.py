@@ -9,7 +9,6 @@ import mmap
 import re
 import subprocess
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from backends.base import (
     UnavailableError,
     UnsupportedError,
 )
+from backends.iree_files import FACTS_FILE, Facts, read_facts, require_whole
 from backends.onnx_graph import write_onnx
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 FUNCTION = "main_graph"
 """The name of the graph that ``torch.onnx`` writes, and so of the module's function."""
-
-FACTS_FILE = "model.json"
-"""Shape and processor of the module: IREE keeps neither where the runtime can read it."""
 
 DRIVERS = ("local-task", "local-sync")
 """Values of the option ``driver``, the default first: a pool of threads, and none at all."""
@@ -53,15 +50,6 @@ TYPES = re.compile(r"(?:_|\d|x)(bf16|[fi]\d+)")
 
 STARTED: set[int] = set()
 """The size of the pool of this process once it is started: IREE reads its flags once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What ``model.json`` keeps beside a module. ``features`` are LLVM's names."""
-
-    input_shape: tuple[int, ...]
-    target_cpu: str
-    features: tuple[str, ...]
 
 
 def session_driver(options: LoadOptions) -> str:
@@ -155,7 +143,7 @@ class IreeBackend(Backend):
         it was compiled for is compared with what IREE finds in this one first.
         """
         driver = session_driver(options)
-        facts = _read_facts(artifact)
+        facts = read_facts(artifact)
         if options.device != "cpu":
             raise UnavailableError(f"iree has no device {options.device!r} here")
         try:
@@ -165,7 +153,7 @@ class IreeBackend(Backend):
                 f"iree.runtime cannot be imported: {error}",
                 remedy="pip install 'deploymark[iree]'",
             ) from error
-        _require_whole(artifact.path)
+        require_whole(artifact.path)
         if facts.input_shape != options.input_shape:
             raise LoadError(
                 f"{artifact.path} takes images of shape {facts.input_shape}, "
@@ -273,37 +261,6 @@ def layers(profile: str) -> Mapping[str, int]:
         key = f"{operation}:{types[0] if types else '-'}"
         counts[key] = counts.get(key, 0) + int(row["count"])
     return dict(sorted(counts.items()))
-
-
-def _read_facts(artifact: Artifact) -> Facts:
-    """What the export noted. Raises LoadError where a file is missing or no note of it."""
-    path = artifact.folder / FACTS_FILE
-    for file in (artifact.path, path):
-        if not file.is_file():
-            raise LoadError(f"there is no file {file}")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Facts(
-            tuple(int(size) for size in values["input_shape"]),
-            str(values["target_cpu"]),
-            tuple(str(feature) for feature in values["features"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise LoadError(f"{path} is no note of an IREE module: {error}") from error
-
-
-def _require_whole(path: Path) -> None:
-    """Raise LoadError unless the module's bytes are those that were written.
-
-    The file is a ZIP archive besides, whose directory stands at its end and keeps checksums.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
-        raise LoadError(f"{path} is no IREE module, or it is cut off: {error}") from error
-    if damaged is not None:
-        raise LoadError(f"{path} is damaged: the checksum of its part {damaged} is another")
 
 
 def _require_processor(path: Path, facts: Facts) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import iree, iree_compile, packages
+from backends import iree, iree_compile, iree_files, packages
 from backends.base import (
     Artifact,
     Detector,
@@ -167,7 +167,7 @@ def test_a_process_keeps_the_threads_it_began_with(
 def edited(artifact: Artifact, folder: Path, **changes: Any) -> Artifact:
     """The artifact with another note beside it."""
     shutil.copytree(artifact.folder, folder)
-    note = folder / iree.FACTS_FILE
+    note = folder / iree_files.FACTS_FILE
     note.write_text(json.dumps(json.loads(note.read_text()) | changes))
     return Artifact(folder, artifact.entry)
 
@@ -197,7 +197,7 @@ def test_a_changed_byte_is_found(exported: Artifact, tmp_path: Path) -> None:
 @pytest.mark.parametrize("note", ["", "{}", '{"input_shape": 3, "target_cpu": "", "features": []}'])
 def test_a_broken_note_is_a_load_error(exported: Artifact, tmp_path: Path, note: str) -> None:
     broken = edited(exported, tmp_path / "broken")
-    (broken.folder / iree.FACTS_FILE).write_text(note)
+    (broken.folder / iree_files.FACTS_FILE).write_text(note)
     with pytest.raises(LoadError, match=r"model\.json is no note"):
         BACKEND.load(broken, options())
 
