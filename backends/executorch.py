@@ -40,7 +40,7 @@ METHOD = "forward"
 """The method of a program that is run; torch modules are exported under this name."""
 
 INT8_DYNAMIC_REASON = (
-    "ExecuTorch lowers convolutions of dynamic INT8 to XNNPACK, whose runtime then refuses them"
+    "ExecuTorch exports a detector of dynamic INT8 to XNNPACK, and then fails when it runs it"
 )
 
 IDENTIFIER = b"ET12"

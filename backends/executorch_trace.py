@@ -21,12 +21,12 @@ TYPES = {
     b"PQS8": "i8",
     b"QU8": "u8",
 }
-"""XNNPACK's types (``xnnpack/operator-type-defs.inc``): packed ones, and integers with one scale,
-a scale a channel, or scales found while running. X8 and X32 are bits that are moved only."""
+"""XNNPACK's types: floats, packed ones, and integers with one scale, a scale a channel, or scales
+found while running. X8 and X32 are bits that are moved only."""
 
 FULLY_CONNECTED = "Fully Connected"
 """XNNPACK runs a convolution of 1 x 1 pixels as a fully connected layer, and tells no difference
-between the two (``subgraph.c``, ``xnn_subgraph_optimize``)."""
+between the two."""
 
 POINTWISE = "Convolution 1x1 or Fully Connected"
 
