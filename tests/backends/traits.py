@@ -61,8 +61,8 @@ TRAITS: dict[str, Traits] = {
     "litert": Traits(
         not_imported=("torch", "ultralytics", "onnx", "jax", "tensorflow", "litert_torch"),
     ),
-    # Runs on macOS only. coremltools imports torch where it is installed, and Core ML has threads of
-    # its own choice.
+    # Runs on macOS only. coremltools imports torch where it is installed, and Core ML chooses its
+    # threads itself.
     "coreml": Traits(tasks_a_thread=None, not_imported=("ultralytics",)),
     "opencv": Traits(),
     # Its compiler makes matrix products of the 1 x 1 convolutions, and names pooling a convolution.
