@@ -11,14 +11,14 @@ from backends.base import UnsupportedError
 def resolve_choices(
     backend: str, choices: Mapping[str, tuple[Any, ...]], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The INT8 options of a backend: those given, and the first of each other one's choices.
+    """The export options of a backend: those given, and the first of each other one's choices.
 
     Raises UnsupportedError for an unknown option or value.
     """
     unknown = sorted(set(options) - set(choices))
     if unknown:
         raise UnsupportedError(
-            f"{backend}'s int8 export has no option {', '.join(unknown)}",
+            f"{backend}'s export has no such option here: {', '.join(unknown)}",
             remedy=f"Its options are {', '.join(choices)}.",
         )
     resolved = {name: values[0] for name, values in choices.items()} | dict(options)

@@ -36,6 +36,9 @@ _WORKER_SOURCE = (
 )
 """What a worker needs, as source, under an interpreter that Deploymark is not installed in."""
 
+_TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")
+"""Where ``tempfile`` and C libraries look for the temporary folder, on every system."""
+
 _EXIT_GRACE_S = 10.0
 _LOG_TAIL_BYTES = 4000
 
@@ -181,8 +184,26 @@ def run_child(
     ``job`` is sent as JSON; ``log`` gets the child's standard output and error (appended);
     ``on_message`` sees progress messages as they come. The child and its children are gone when
     this returns or raises. Raises BadInputError if ``python`` is no interpreter, and for what the
-    child itself calls bad input.
+    child itself calls bad input. What the child leaves in its temporary folder goes with it:
+    runtimes unpack and compile there, and a killed one cannot clear up.
     """
+    with tempfile.TemporaryDirectory(
+        prefix="deploymark-child-", ignore_cleanup_errors=True
+    ) as scratch:
+        own = {**(env or {}), **dict.fromkeys(_TEMPORARY_VARIABLES, scratch)}
+        return _run(module, job, timeout_s, log, python, own, on_message)
+
+
+def _run(
+    module: str,
+    job: Mapping[str, Any],
+    timeout_s: float,
+    log: Path,
+    python: str | None,
+    env: Mapping[str, str],
+    on_message: Callable[[dict[str, Any]], None] | None,
+) -> ChildEnd:
+    """``run_child`` in an environment whose temporary folder is the child's own."""
     command, path_entry = _command(module, python)
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -194,7 +215,7 @@ def run_child(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log_stream,
-            env=_environment(path_entry, python, env or {}),
+            env=_environment(path_entry, python, env),
             start_new_session=True,
         )
     try:

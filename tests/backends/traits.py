@@ -16,7 +16,8 @@ class Traits:
     whose bytes may differ between two exports of the same model, ``largest`` and ``mean`` errors
     (box in pixels, score) by precision where they are not the common ones, ``sizes`` the artifact's
     largest share of its FP32 size by precision alike, ``refused`` precisions that are served but
-    whose export finds that the small detector cannot have them.
+    whose export finds that the small detector cannot have them. Where ``slow_export`` (ten seconds
+    and more) several images are tried in the first precision only.
     """
 
     convolutions: int | None = 88
@@ -27,6 +28,7 @@ class Traits:
     mean: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     sizes: dict[str, float] = dataclasses.field(default_factory=dict)
     refused: frozenset[str] = frozenset()
+    slow_export: bool = False
 
 
 TRAITS: dict[str, Traits] = {
@@ -50,6 +52,7 @@ TRAITS: dict[str, Traits] = {
         # Its source quotes objects by their address.
         varying=("model.pt2",),
         sizes={"bf16": 0.75},
+        slow_export=True,
     ),
     "onnxruntime": Traits(),
     "openvino": Traits(
@@ -60,16 +63,19 @@ TRAITS: dict[str, Traits] = {
     ),
     "litert": Traits(
         not_imported=("torch", "ultralytics", "onnx", "jax", "tensorflow", "litert_torch"),
+        slow_export=True,
     ),
     # Runs on macOS only. coremltools imports torch where it is installed, and Core ML chooses its
     # threads itself.
     "coreml": Traits(tasks_a_thread=None, not_imported=("ultralytics",)),
     "opencv": Traits(),
     # Its compiler makes matrix products of the 1 x 1 convolutions, and names pooling a convolution.
-    "iree": Traits(convolutions=45),
-    "paddle": Traits(),
+    "iree": Traits(convolutions=45, slow_export=True),
+    "paddle": Traits(slow_export=True),
     "ncnn": Traits(),
     # Its binding takes and gives torch's tensors.
-    "executorch": Traits(not_imported=("ultralytics", "onnx", "torchao", "executorch.exir")),
+    "executorch": Traits(
+        not_imported=("ultralytics", "onnx", "torchao", "executorch.exir"), slow_export=True
+    ),
     "mnn": Traits(),
 }
