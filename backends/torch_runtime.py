@@ -89,13 +89,9 @@ def device_memory_bytes(torch: Any, device: str) -> int | None:
 
 
 def _compute_float32_in_float32(torch: Any) -> None:
-    """Switch off TF32 and the like: by default cuDNN's convolutions round float32 to TF32."""
-    backends = torch.backends
-    if hasattr(backends, "fp32_precision"):  # since 2.9
-        for group in (backends.cuda.matmul, backends.cudnn.conv):
-            group.fp32_precision = "ieee"
-        for group in (backends.mkldnn.conv, backends.mkldnn.matmul):
-            group.fp32_precision = "ieee"
-    else:
-        backends.cuda.matmul.allow_tf32 = False
-        backends.cudnn.allow_tf32 = False
+    """Switch off TF32: by default cuDNN's convolutions round float32 to it.
+
+    The old names are set, as ``torch.export`` reads them and refuses where the newer ones differ.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False

@@ -57,7 +57,9 @@ _DARK_FROM = 0.55
 
 _MOST_LEGEND_TICKS = 6
 _WIDEST_ROW_LABEL_PX = 420
-_ROW_PX, _COLUMN_PX = 26, 112
+_ROW_PX = 26
+_COLUMN_PX, _NARROWEST_COLUMN_PX, _COLUMNS_PX = 112, 78, 1120
+"""A column of the matrix; many share the width of the page, down to what a word needs."""
 
 
 def scatter_rows(cells: Sequence[CellResult]) -> list[Row]:
@@ -297,5 +299,7 @@ def matrix_chart(cells: Sequence[CellResult]) -> Row | None:
             measured.mark_rect().encode(color=colour, tooltip=how_long),
             measured.mark_text(fontSize=12).encode(text="text:N", color=ink, tooltip=how_long),
         ]
-    chart = alt.layer(*layers).properties(width=alt.Step(_COLUMN_PX), height=alt.Step(_ROW_PX))
+    columns = len({row["backend"] for row in rows})
+    width = max(_NARROWEST_COLUMN_PX, min(_COLUMN_PX, _COLUMNS_PX // columns))
+    chart = alt.layer(*layers).properties(width=alt.Step(width), height=alt.Step(_ROW_PX))
     return finished(chart, {"cells": rows})
