@@ -18,7 +18,7 @@ def resolve_choices(
     unknown = sorted(set(options) - set(choices))
     if unknown:
         raise UnsupportedError(
-            f"{backend}'s export has no such option here: {', '.join(unknown)}",
+            f"{backend}'s export has no option {', '.join(unknown)}",
             remedy=f"Its options are {', '.join(choices)}.",
         )
     resolved = {name: values[0] for name, values in choices.items()} | dict(options)

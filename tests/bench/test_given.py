@@ -162,7 +162,7 @@ def test_names_come_from_the_data_set_where_the_file_has_none() -> None:
 @pytest.mark.heavy
 @pytest.mark.real
 def test_an_export_of_ultralytics_is_measured_as_it_is(
-    deploymark: CommandLine, digits: Path, shared_cache: Path
+    deploymark: CommandLine, digits: Path
 ) -> None:
     pytest.importorskip("ultralytics")
     pytest.importorskip("onnxruntime")
