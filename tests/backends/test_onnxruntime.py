@@ -185,12 +185,11 @@ def test_files_made_elsewhere_are_described_and_opened(
 def test_a_real_export_of_ultralytics_is_described_and_opened(
     digits: Path, detector: Any, tmp_path: Path
 ) -> None:
-    pytest.importorskip("onnxslim")
     torch = pytest.importorskip("torch")
     ultralytics = pytest.importorskip("ultralytics")
     checkpoint = Path(shutil.copy(digits / "digits.pt", tmp_path))
     exporter = ultralytics.YOLO(checkpoint)
-    made = exporter.export(format="onnx", imgsz=64, dynamic=True)
+    made = exporter.export(format="onnx", imgsz=64, dynamic=True, simplify=False)
     backend = onnxruntime.OnnxRuntimeBackend()
     facts = backend.describe(Path(made))
     assert facts.input_shape == (None, 3, None, None)
