@@ -195,10 +195,10 @@ class ExecuTorchSession(Session):
         self._method = _method(program, path)
 
     def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """One call; the input is copied to where memory was planned, the output read in place."""
+        """One call; input and output are copied, as planned memory ends with the session."""
         tensor = self._from_numpy(images.astype(self._type, copy=False))
         output = self._method.call([tensor], clone_outputs=False)[0]
-        predictions: npt.NDArray[np.float32] = output.numpy().astype("float32", copy=False)
+        predictions: npt.NDArray[np.float32] = output.numpy().astype("float32")
         return predictions
 
     def executed_precision(self) -> ExecutedPrecision:
