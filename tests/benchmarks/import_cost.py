@@ -55,6 +55,8 @@ print(json.dumps({
 
 def measure(backend: str, imgsz: int) -> dict[str, object] | None:
     """One fresh process; None where there is nothing to load."""
+    if not registry.resolve(registry.BUILTIN[backend]).probe().service("cpu", "fp32").served:
+        return None
     try:
         artifact = stored(backend, imgsz)
     except SystemExit:

@@ -21,6 +21,9 @@ from typing import Any
 
 FORMATS = ("onnx", "openvino", "litert", "ncnn")
 
+INT8 = 8
+"""Ultralytics' word for calibrated INT8."""
+
 LIMIT = 0.010
 """Largest difference of mAP50-95 to be called the same score."""
 
@@ -53,7 +56,8 @@ def exported(model: Path, data: Path, imgsz: int, folder: Path, **arguments: Any
     name = "-".join(str(value) for value in arguments.values())
     copy = folder / f"{model.stem}-{name}.pt"
     shutil.copyfile(model, copy)
-    path = YOLO(copy).export(imgsz=imgsz, data=str(data), verbose=False, **arguments)
+    calibrated = {"data": str(data)} if arguments.get("quantize") == INT8 else {}
+    path = YOLO(copy).export(imgsz=imgsz, verbose=False, **calibrated, **arguments)
     return Path(path)
 
 
