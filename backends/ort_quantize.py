@@ -99,7 +99,7 @@ def batches(images: Sequence[npt.NDArray[np.float32]], batch: int) -> list[npt.N
     return [np.concatenate(filled[start : start + batch]) for start in range(0, count, batch)]
 
 
-class _Reader:
+class CalibrationReader:
     """Calibration batches, as ``quantize_static`` reads them (its ``CalibrationDataReader``)."""
 
     def __init__(self, arrays: Sequence[npt.NDArray[np.float32]]) -> None:
@@ -121,6 +121,19 @@ class _Reader:
         return {INPUT_NAME: self._arrays[self._next - 1]}
 
 
+def calibration_settings(name: str) -> tuple[Any, dict[str, Any]]:
+    """ONNX Runtime's ``CalibrationMethod``, and the ``extra_options`` that go with it."""
+    from onnxruntime.quantization import CalibrationMethod
+
+    methods = {
+        "minmax": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }
+    # Histograms of one batch at a time: all batches' activations would fill the memory.
+    return methods[name], {} if name == "minmax" else {"CalibStridedMinMax": 1}
+
+
 def quantize(
     source: Path,
     target: Path,
@@ -136,29 +149,16 @@ def quantize(
     ``options`` as ``resolve`` gives them. ``scratch`` is a folder for files in between.
     """
     import onnx
-    from onnxruntime.quantization import (
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    methods = {
-        "minmax": CalibrationMethod.MinMax,
-        "entropy": CalibrationMethod.Entropy,
-        "percentile": CalibrationMethod.Percentile,
-    }
+    method, extra = calibration_settings(options["calibration"])
     types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
     prepared = scratch / "prepared.onnx"
     with quiet("root"), io.StringIO() as sink, contextlib.redirect_stdout(sink):
         # Shapes are fixed, so that plain shape inference sees them all.
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         graph = onnx.load(prepared, load_external_data=False).graph
-        extra: dict[str, Any] = {}
-        if options["calibration"] != "minmax":
-            # Histograms of one batch at a time: all batches' activations would fill the memory.
-            extra["CalibStridedMinMax"] = 1
         if options["reduce_range"] == "first_layer":
             seven_bits = {"quant_type": QuantType.QInt8, "symmetric": True, "reduce_range": True}
             if options["per_channel"]:
@@ -167,13 +167,13 @@ def quantize(
         quantize_static(
             prepared,
             target,
-            _Reader(images),
+            CalibrationReader(images),
             quant_format=QuantFormat.QDQ,
             activation_type=types[options["activations"]],
             weight_type=QuantType.QInt8,
             per_channel=options["per_channel"],
             reduce_range=options["reduce_range"] == "all",
-            calibrate_method=methods[options["calibration"]],
+            calibrate_method=method,
             nodes_to_exclude=matching((node.name for node in graph.node), float_nodes),
             extra_options=extra,
         )

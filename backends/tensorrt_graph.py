@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from backends import torch_half
 from backends.base import BackendError, ExportError, ExportRequest
-from backends.onnx_graph import INPUT_NAME, matching, quiet, write_onnx
+from backends.onnx_graph import matching, quiet, write_onnx
 from backends.options import resolve_choices
-from backends.ort_quantize import batches
+from backends.ort_quantize import CalibrationReader, batches, calibration_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,28 +104,6 @@ def _check_output(model: Any, request: ExportRequest) -> None:
         )
 
 
-class _Images:
-    """Calibration batches, as ``quantize_static`` reads them."""
-
-    def __init__(self, arrays: Sequence[npt.NDArray[np.float32]]) -> None:
-        self._arrays = arrays
-        self._next, self._end = 0, len(arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """Go on with this slice: called where activations are collected piecewise."""
-        self._next, self._end = start_index, end_index
-
-    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """The next batch by input name, None at the end."""
-        if self._next >= self._end:
-            return None
-        self._next += 1
-        return {INPUT_NAME: self._arrays[self._next - 1]}
-
-
 def _quantize(
     source: Path,
     target: Path,
@@ -141,43 +119,31 @@ def _quantize(
     """
     import onnx
     from onnx import version_converter
-    from onnxruntime.quantization import (
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    methods = {
-        "minmax": CalibrationMethod.MinMax,
-        "entropy": CalibrationMethod.Entropy,
-        "percentile": CalibrationMethod.Percentile,
-    }
+    method, extra = calibration_settings(options["calibration"])
     model = onnx.load(source)
     if options["float_part"] == "fp16":
         model = version_converter.convert_version(model, QDQ_HALF_OPSET)
         onnx.save(model, source)
-    extra: dict[str, Any] = {
+    extra |= {
         "ActivationSymmetric": True,
         "WeightSymmetric": True,
         "QuantizeBias": False,
         "AddQDQPairToWeight": True,
         "OpTypesToExcludeOutputQuantization": list(QUANTIZED),
     }
-    if options["calibration"] != "minmax":
-        # Histograms of one batch at a time: all batches' activations would fill the memory.
-        extra["CalibStridedMinMax"] = 1
     with quiet("root"), io.StringIO() as sink, contextlib.redirect_stdout(sink):
         quantize_static(
             source,
             target,
-            _Images(arrays),
+            CalibrationReader(arrays),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTIZED),
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            calibrate_method=methods[options["calibration"]],
+            calibrate_method=method,
             nodes_to_exclude=matching((node.name for node in model.graph.node), float_nodes),
             extra_options=extra,
         )
