@@ -65,12 +65,10 @@ def precision_hint(precision: str, capabilities: Sequence[str]) -> str:
     """The hint that keeps a cell in its precision, given a plugin's ``OPTIMIZATION_CAPABILITIES``.
 
     Asked for f16, the CPU plugin takes bf16 where the CPU has bf16 and no half arithmetic. There an
-    FP16 cell computes in f32 on its f16 weights instead (``Service.native`` is False). Raises
-    UnsupportedError for a precision that this backend does not have.
+    FP16 cell computes in f32 on its f16 weights instead (``Service.native`` is False). Files made
+    elsewhere may have weights alone in fewer bits; their float part computes in f32, too.
     """
-    if precision not in PRECISION_HINTS:
-        raise UnsupportedError(f"openvino has no {precision}")
-    hint = PRECISION_HINTS[precision]
+    hint = PRECISION_HINTS.get(precision, "f32")
     return "f32" if hint == "f16" and "FP16" not in capabilities else hint
 
 

@@ -167,15 +167,22 @@ def _given_cell(
     decided: Outcome | None,
     models: Mapping[str, PlannedModel],
 ) -> PlannedCell:
-    """A cell whose artifact was made elsewhere."""
+    """A cell whose artifact was made elsewhere.
+
+    A precision that Deploymark does not export for the backend is tried all the same: the file is
+    there, and the runtime knows what it can run.
+    """
     threads = cell.threads or default_threads()
+    if decided is not None and decided.status == "unsupported":
+        decided = None
     outcome = given.outcome or decided
     if outcome is not None:
         return PlannedCell(cell, threads, outcome=outcome)
+    remark = "" if service.served and service.native else service.reason
     return PlannedCell(
         cell,
         threads,
-        warnings=() if service.native else (service.reason,),
+        warnings=(remark,) if remark else (),
         artifact=given.stored(models[cell.model].detectors[cell.imgsz]),
     )
 

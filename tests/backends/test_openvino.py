@@ -66,9 +66,8 @@ def test_other_runtime_options_are_refused(given: dict[str, Any]) -> None:
         ov_settings.session_pinning(options(**given))
 
 
-def test_another_precision_is_unsupported() -> None:
-    with pytest.raises(UnsupportedError, match="int4"):
-        ov_settings.precision_hint("int4", ["FP32"])
+def test_files_of_smaller_weights_compute_in_f32() -> None:
+    assert ov_settings.precision_hint("int8-weights", ["FP32", "BF16"]) == "f32"
 
 
 def test_every_property_is_explicit() -> None:

@@ -180,6 +180,12 @@ def test_an_export_of_ultralytics_is_measured_as_it_is(
         "models": [
             {"artifact": exported.name, "data": "builtin:digits", "name": "theirs"},
             {"path": "builtin:digits", "data": "builtin:digits", "name": "ours"},
+            {
+                "artifact": exported.name,
+                "data": "builtin:digits",
+                "name": "odd",
+                "precision": "int8-weights",
+            },
         ],
         "backends": ["onnxruntime"],
         "imgsz": [160],
@@ -190,11 +196,15 @@ def test_an_export_of_ultralytics_is_measured_as_it_is(
     done = deploymark("run", "m.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     cells = json.loads((deploymark.latest / "cells.json").read_text())
-    theirs, ours = cells
+    theirs, ours, odd = cells
     assert theirs["cell"] == "theirs-as-is-fp32-onnxruntime-cpu-160"
     assert theirs["status"] == ours["status"] == "ok"
     assert theirs["map50_95"] == pytest.approx(ours["map50_95"], abs=1e-3)
     assert theirs["artifact_bytes"] == len(before)
+    # No export of ours has it, and the file is there: it is tried, and remarked on.
+    assert odd["status"] == "ok"
+    assert odd["map50_95"] == pytest.approx(theirs["map50_95"])
+    assert any("onnxruntime has no int8-weights on cpu" in words for words in odd["warnings"])
     assert theirs["sparsity"] is theirs["params"] is None
     info = json.loads((deploymark.latest / "run.json").read_text())
     assert info["artifacts_built"] + info["artifacts_reused"] == 1
