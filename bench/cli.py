@@ -44,7 +44,12 @@ MatrixOption = Annotated[
     str | None, typer.Option("--matrix", metavar="FILE", help="The same, as an option.")
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", metavar="FILE", help="A .pt checkpoint to measure.")
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="A .pt checkpoint; or an exported file or folder, measured as it is.",
+    ),
 ]
 DataOption = Annotated[
     str | None,
@@ -131,6 +136,7 @@ def _request(
 @app.command(
     epilog="Examples: [bold]deploymark run[/bold] · "
     "[bold]deploymark run --model my.pt --data my.yaml --imgsz 640[/bold] · "
+    "[bold]deploymark run --model my.onnx --data my.yaml[/bold] · "
     '[bold]deploymark run my.yaml -k "int8 and not torch"[/bold] · '
     "[bold]deploymark run --resume results/latest[/bold]"
 )
