@@ -35,17 +35,14 @@ def offline(folder: Path) -> None:
     )
 
 
-def linked(data: Path, folder: Path) -> Path:
-    """The data set by links, as Ultralytics writes a cache beside the labels that it reads.
+def copied(data: Path, folder: Path) -> Path:
+    """A copy of the data set, as Ultralytics writes a cache beside the labels that it reads.
 
     ``data`` is a ``data.yaml`` with ``images`` and ``labels`` beside it.
     """
     place = folder / "data"
-    (place / "labels").mkdir(parents=True)
-    (place / "images").symlink_to(data.parent / "images")
-    for split in (data.parent / "labels").iterdir():
-        if split.is_dir():
-            (place / "labels" / split.name).symlink_to(split)
+    for part in ("images", "labels"):
+        shutil.copytree(data.parent / part, place / part)
     return Path(shutil.copy(data, place))
 
 
@@ -112,7 +109,7 @@ def compare(
 ) -> list[tuple[str, str, float | None, float]]:
     """(cell, status, the harness's mAP50-95, Ultralytics') for each export."""
     offline(folder)
-    data = linked(data, folder)
+    data = copied(data, folder)
     paths = [exported(model, data, imgsz, folder, **arguments) for arguments in exports]
     theirs = [validated(path, data, imgsz, folder) for path in paths]
     cells = measured(paths, data, folder)
