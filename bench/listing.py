@@ -34,18 +34,23 @@ def listing(resolved: ResolvedMatrix) -> list[Row]:
     for cell, options in zip(resolved.cells, here.options, strict=True):
         probe = by_python[cell.python].backends[cell.backend].probe
         service = probe.service(cell.device, cell.precision)
-        if not probe.installed:
+        given = cell.given
+        if given is not None and given.outcome is not None:
+            outcome = given.outcome
+            row = Row(cell.id, outcome.status, f"{outcome.reason} {outcome.remedy}".strip())
+        elif not probe.installed:
             row = Row(cell.id, "unavailable", f"{probe.reason} {probe.remedy}".strip())
         elif cell.precision in resolved.matrix.native_only and not (
             service.served and service.native
         ):
             row = Row(cell.id, "left out", service.reason)
-        elif not service.served:
+        elif not service.served and (given is None or service.exists):
             row = Row(cell.id, "unavailable" if service.exists else "unsupported", service.reason)
         elif options.error:
             row = Row(cell.id, "unsupported", options.error)
         else:
-            row = Row(cell.id, "measured", "" if service.native else service.reason)
+            native = service.served and service.native
+            row = Row(cell.id, "measured", "" if native else service.reason)
         rows.append(row)
     rows += [Row(item.cell, "left out", item.reason) for item in resolved.expansion.left_out]
     return rows

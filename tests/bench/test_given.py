@@ -193,6 +193,8 @@ def test_an_export_of_ultralytics_is_measured_as_it_is(
         "measure": {"launches": 1, "warmup_max_s": 0.3, "latency_s": 0.1, "min_iterations": 5},
     }
     (deploymark.folder / "m.yaml").write_text(json.dumps(matrix))
+    listed = deploymark("list", "m.yaml")
+    assert "3 cells of" in listed.stdout, listed.stdout + listed.stderr
     done = deploymark("run", "m.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     cells = json.loads((deploymark.latest / "cells.json").read_text())
