@@ -179,10 +179,14 @@ class ExportRequest:
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """Exported files. ``entry`` is the path, relative to ``folder``, that the runtime opens."""
+    """Exported files. ``entry`` is the path, relative to ``folder``, that the runtime opens.
+
+    ``notes`` are sentences for people on how it came out: the layers that a search kept in float.
+    """
 
     folder: Path
     entry: str
+    notes: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:

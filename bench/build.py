@@ -128,6 +128,7 @@ def _export(task: BuildTask, store: Store, log: Path) -> Built:
             recipe=recipe,
             versions=task.versions,
             build_s=end.duration_s,
+            notes=end.result["notes"],
         )
     return Built(Outcome("ok"), artifact)
 

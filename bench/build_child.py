@@ -68,7 +68,11 @@ def _export(job: Message, send: Send) -> Message:
     send({"event": "progress", "phase": "export"})
     with phase("export_failed", "exporting failed"):
         artifact = backend.export(request)
-    return {"entry": artifact.entry, "detector": dataclasses.asdict(detector)}
+    return {
+        "entry": artifact.entry,
+        "detector": dataclasses.asdict(detector),
+        "notes": list(artifact.notes),
+    }
 
 
 def work(job: Message, send: Send) -> Message:

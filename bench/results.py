@@ -69,7 +69,10 @@ class CellResult:
 
     Times end in ``_ms`` (milliseconds), sizes in ``_bytes``, energy in joules (``_j_``) and watts
     (``_w``); ``throughput_ips`` is images per second; ``map50_95`` and ``map50`` are COCO's AP in
-    [0, 1]. ``warnings`` are sentences for people.
+    [0, 1]. ``agreement`` is the AP of the cell's boxes with those of the cell
+    ``agreement_reference`` taken as the truth, ``score_drift`` the mean change of the scores of
+    boxes found by both (``bench.fidelity``). ``warnings`` and ``notes`` are sentences for people:
+    what to doubt, and how the artifact came out.
     """
 
     cell: str
@@ -116,6 +119,10 @@ class CellResult:
     energy_reason: str | None = None
     remedy: str | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
+    agreement: float | None = None
+    agreement_reference: str | None = None
+    score_drift: float | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass

@@ -294,6 +294,7 @@ def _result(
         result.artifact_gzip_bytes = artifact.gzip_bytes
         for name in ("params", "macs", "nonzero_fraction"):
             setattr(result, name, artifact.detector[name])
+        result.notes = list(artifact.notes)
         add_launches(result, launches)
     if scores is not None:
         result.map50_95, result.map50 = scores.map50_95, scores.map50

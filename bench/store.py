@@ -61,6 +61,7 @@ class StoredArtifact:
     recipe: dict[str, Any]
     versions: dict[str, str]
     build_s: float
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def cache_root() -> Path:
@@ -183,6 +184,7 @@ class Store:
         recipe: Mapping[str, Any],
         versions: Mapping[str, str],
         build_s: float,
+        notes: Sequence[str] = (),
     ) -> StoredArtifact:
         """Take ``workspace/files`` into the store in one rename; the caller holds the lock."""
         files = _files(workspace / FILES)
@@ -195,6 +197,7 @@ class Store:
             "recipe": dict(recipe),
             "versions": dict(versions),
             "build_s": round(build_s, 3),
+            "notes": list(notes),
         }
         (workspace / MANIFEST).write_text(dump_json(values) + "\n", encoding="utf-8")
         target = self.root / "artifacts" / key.recipe / str(key.version)
