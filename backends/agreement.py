@@ -71,25 +71,43 @@ def agreement(
     only. Where the reference finds nothing, 1 if the candidate finds nothing either, else 0.
     Raises ValueError where the two differ in number or shape.
     """
-    import numpy as np
-
     if [array.shape for array in reference] != [array.shape for array in candidate]:
         raise ValueError("agreement() takes outputs of the same images, of the same shapes")
+    return box_agreement(
+        [boxes_of(image, layout) for batch in reference for image in batch],
+        [boxes_of(image, layout) for batch in candidate for image in batch],
+    )
+
+
+def box_agreement(reference: Sequence[Boxes], candidate: Sequence[Boxes]) -> float:
+    """``agreement`` of boxes that are decoded already, one entry an image.
+
+    Raises ValueError where the two differ in the number of images.
+    """
+    import numpy as np
+
     truths = 0
     scores: list[npt.NDArray[np.float32]] = []
     hits: list[npt.NDArray[np.bool_]] = []
-    for expected, found in zip(reference, candidate, strict=True):
-        for one, other in zip(expected, found, strict=True):
-            truth = boxes_of(one, layout).above(TRUTH_CONFIDENCE)
-            boxes = boxes_of(other, layout)
-            truths += len(truth.scores)
-            scores.append(boxes.scores)
-            hits.append(_hits(truth, boxes))
+    for one, found in zip(reference, candidate, strict=True):
+        truth = one.above(TRUTH_CONFIDENCE)
+        truths += len(truth.scores)
+        scores.append(found.scores)
+        hits.append(_hits(truth, found))
     ranked = np.concatenate(scores) if scores else np.zeros(0, np.float32)
     if truths == 0:
         return float(not (ranked > TRUTH_CONFIDENCE).any())
     order = np.argsort(-ranked, kind="stable")
     return _average_precision(np.concatenate(hits)[order], truths)
+
+
+def matches(truth: Boxes, found: Boxes, iou: float) -> list[tuple[int, int]]:
+    """Which box finds which: pairs (index in ``found``, index in ``truth``), best score first.
+
+    A box takes the truth of its class that it overlaps most of those that no better one has taken,
+    if by ``iou`` or more.
+    """
+    return _pairs(_class_overlaps(truth, found), iou)
 
 
 def boxes_of(raw: npt.NDArray[np.float32], layout: OutputLayout) -> Boxes:
@@ -136,25 +154,35 @@ def overlaps(
     return shares
 
 
-def _hits(truth: Boxes, found: Boxes) -> npt.NDArray[np.bool_]:
-    """Whether each found box is a truth not found before, by threshold: (boxes, thresholds).
+def _class_overlaps(truth: Boxes, found: Boxes) -> npt.NDArray[np.float32]:
+    """Overlap of every found box with every truth, (found, truths); -1 for those of two classes."""
+    shares = overlaps(found.corners, truth.corners)
+    shares[found.classes[:, None] != truth.classes[None]] = -1
+    return shares
 
-    A box takes the truth that it overlaps most of those that no better one has taken.
-    """
+
+def _pairs(shares: npt.NDArray[np.float32], iou: float) -> list[tuple[int, int]]:
+    """``matches`` from the overlaps (found, truths)."""
+    import numpy as np
+
+    pairs: list[tuple[int, int]] = []
+    free = shares.copy()
+    for row in np.flatnonzero((shares >= iou).any(axis=1)):
+        taken = int(free[row].argmax())
+        if free[row, taken] >= iou:
+            pairs.append((int(row), taken))
+            free[:, taken] = -1
+    return pairs
+
+
+def _hits(truth: Boxes, found: Boxes) -> npt.NDArray[np.bool_]:
+    """Whether each found box is a truth not found before, by threshold: (boxes, thresholds)."""
     import numpy as np
 
     hits = np.zeros((len(found.scores), len(IOU_THRESHOLDS)), np.bool_)
-    if not len(truth.scores):
-        return hits
-    shares = overlaps(found.corners, truth.corners)
-    shares[found.classes[:, None] != truth.classes[None]] = -1
+    shares = _class_overlaps(truth, found)
     for column, threshold in enumerate(IOU_THRESHOLDS):
-        free = shares.copy()
-        for row in range(len(found.scores)):
-            taken = int(free[row].argmax())
-            if free[row, taken] >= threshold:
-                hits[row, column] = True
-                free[:, taken] = -1
+        hits[[row for row, _ in _pairs(shares, threshold)], column] = True
     return hits
 
 

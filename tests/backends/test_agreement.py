@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.agreement import agreement, boxes_of, overlaps
+from backends.agreement import agreement, box_agreement, boxes_of, matches, overlaps
 
 PLACES = 8
 
@@ -168,3 +168,21 @@ def test_average_precision_is_pycocotools() -> None:
     scored.summarize()
     # COCO's curve is sampled at 101 recalls, ours is its whole area.
     assert agreement(reference, candidate, "anchors") == pytest.approx(scored.stats[0], abs=0.01)
+
+
+def test_matches_pair_boxes_of_one_class_best_first() -> None:
+    truth = boxes_of(anchors(CAT, DOG)[0], "anchors")
+    found = boxes_of(anchors(DOG, CAT, (52, 50, 20, 20, 0, 0.3))[0], "anchors")
+    assert matches(truth, found, 0.5) == [(0, 0), (1, 1)]
+    assert matches(found, truth, 0.5) == [(0, 0), (1, 1)]
+    moved = boxes_of(anchors((60, 50, 20, 20, 0, 0.9), (*DOG[:4], 2, 0.8))[0], "anchors")
+    assert matches(truth, moved, 0.5) == []
+    assert matches(truth, moved, 0.3) == [(0, 0)]
+
+
+def test_decoded_boxes_agree_as_raw_outputs_do() -> None:
+    raw = anchors(CAT, DOG, BIRD), anchors(CAT, (*BIRD[:5], 0.85))
+    decoded = [[boxes_of(image, "anchors") for image in batch] for batch in raw]
+    assert box_agreement(*decoded) == agreement([raw[0]], [raw[1]], "anchors")
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        box_agreement(decoded[0], [])
