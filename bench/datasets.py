@@ -1,4 +1,4 @@
-"""Data sets: the labelled images to score on, and other images to calibrate on.
+"""Data sets: the images to score on, labelled or not, and other images to calibrate on.
 
 The two never share an image: figures measured on images that shaped the artifact flatter it.
 """
@@ -17,22 +17,29 @@ from bench.coco_json import read_coco_json
 from bench.data_yaml import list_images, read_data_yaml, train_split
 from bench.errors import BadInputError
 from bench.images import image_size
-from bench.labels import ImageLabels, label_path, yolo_labels
+from bench.labels import ImageLabels, label_path, unlabelled, yolo_labels
 
 __all__ = ["DataSource", "Dataset", "ImageLabels", "load_dataset", "match_names"]
 
 MAX_SET_ASIDE = 4
 """One in so many validation images, at most, is set aside to calibrate on."""
 
+DATA_YAML = "data.yaml"
+"""Ultralytics' name of a data set's file, in the data set's folder."""
+
 _SHOWN_NAMES = 12
 
-CalibrationSource = Literal["train", "validation", "none"]
+CalibrationSource = Literal["train", "validation", "folder", "none"]
+
+FOLDER_REMEDY = "or give the folder of images as the data set, to judge by agreement alone"
+"""What somebody can do who has no labels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSource:
-    """Where a data set is: ``yaml`` (Ultralytics) or ``annotations`` (COCO JSON).
+    """Where a data set is: ``yaml`` (Ultralytics), ``annotations`` (COCO JSON) or ``folder``.
 
+    ``folder`` holds images without labels: they are judged by agreement alone (``bench.fidelity``).
     ``images`` is the folder of the images of ``annotations``, guessed where not given.
     ``calibration`` is a folder, a text file of paths, or a ``data.yaml`` whose ``train`` split is
     meant; it goes before the train split of ``yaml``. ``names`` are the class names where ``yaml``
@@ -42,6 +49,7 @@ class DataSource:
     name: str
     yaml: Path | None = None
     annotations: Path | None = None
+    folder: Path | None = None
     images: Path | None = None
     calibration: Path | None = None
     names: tuple[str, ...] | None = None
@@ -51,8 +59,10 @@ class DataSource:
 class Dataset:
     """A data set that was read.
 
-    ``names`` are the class names by index. ``calibration_source`` says which split the calibration
-    images were chosen from. The hashes are SHA-256 over the bytes of the images, in order.
+    ``names`` are the class names by index; none where the data set is a folder of images, and
+    ``labelled`` is false then: no mAP can be measured. ``calibration_source`` says which split the
+    calibration images were chosen from (``folder``: from the images without labels). The hashes are
+    SHA-256 over the bytes of the images, in order.
     """
 
     name: str
@@ -62,6 +72,7 @@ class Dataset:
     calibration_source: CalibrationSource
     scored_hash: str
     calibration_hash: str
+    labelled: bool = True
 
 
 def load_dataset(
@@ -70,26 +81,29 @@ def load_dataset(
     """Read a data set and choose its calibration images.
 
     ``calibration_images`` are chosen by ``seed`` from the train split. Where there is none, as many
-    of the validation images, at most a quarter, are set aside and not scored; images beyond the
-    first ``max_images`` are taken first. Scored are the first ``max_images`` of the rest.
+    of the validation images, or of the folder's, at most a quarter, are set aside and not scored;
+    images beyond the first ``max_images`` are taken first. Scored are the first ``max_images`` of
+    the rest.
 
     Raises BadInputError: a missing or broken file, no labels, an image in both sets.
     """
     names, labels, train = _read(source)
+    labelled = source.folder is None
     if train is not None:
         calibration = _choose(train, calibration_images, seed)
         calibration_source: CalibrationSource = "train" if calibration else "none"
         scored = labels
     else:
         calibration = _set_aside(labels, calibration_images, max_images, seed)
-        calibration_source = "validation" if calibration else "none"
+        held_out: CalibrationSource = "validation" if labelled else "folder"
+        calibration_source = held_out if calibration else "none"
         chosen = set(calibration)
         scored = tuple(image for image in labels if image.path not in chosen)
     scored = scored[:max_images]
-    if not any(len(image.boxes) for image in scored):
+    if labelled and not any(len(image.boxes) for image in scored):
         raise BadInputError(
             f"data set {source.name}: no box on any of the {len(scored)} images to score on",
-            remedy="Score on more images, or on images that are labelled.",
+            remedy=f"Score on more images, on images that are labelled, {FOLDER_REMEDY}.",
         )
     for path in calibration:
         image_size(path)  # a file that is no image is told now, not in the middle of a run
@@ -103,6 +117,7 @@ def load_dataset(
         calibration_source=calibration_source,
         scored_hash=_hash([digests[image.path] for image in scored]),
         calibration_hash=_hash([digests[path] for path in calibration]),
+        labelled=labelled,
     )
 
 
@@ -110,10 +125,11 @@ def match_names(dataset_names: Sequence[str], model_names: Sequence[str]) -> dic
     """The model's class for each class of the data set, by name.
 
     Case, ``_`` and ``-`` do not matter. Classes that the other side does not have are left out:
-    they are not scored. Equal lists match by position, whatever the names. Raises BadInputError,
-    listing both, where no name is common.
+    they are not scored. Equal lists match by position, whatever the names, and a data set without
+    names (a folder of images) has the model's. Raises BadInputError, listing both, where no name is
+    common.
     """
-    if tuple(dataset_names) == tuple(model_names):
+    if not dataset_names or tuple(dataset_names) == tuple(model_names):
         return {index: index for index in range(len(model_names))}
     known = {_plain(name): index for index, name in reversed(list(enumerate(model_names)))}
     mapping = {
@@ -151,10 +167,23 @@ def _read(
     if source.annotations is not None:
         names, labels = read_coco_json(source.annotations, source.images)
         return names, labels, calibration
+    if source.folder is not None:
+        return (), _unlabelled(source.folder), calibration
     raise BadInputError(
-        f"data set {source.name}: neither a data.yaml nor a COCO JSON is given",
-        remedy="Give `data:` a data.yaml, or `annotations:` a COCO JSON.",
+        f"data set {source.name}: neither a data.yaml, a COCO JSON nor a folder of images is given",
+        remedy="Give `data:` a data.yaml or a folder of images, or `annotations:` a COCO JSON.",
     )
+
+
+def _unlabelled(folder: Path) -> tuple[ImageLabels, ...]:
+    """The images of a folder. A folder with a ``data.yaml`` is a data set, with labels to score."""
+    if (folder / DATA_YAML).is_file():
+        raise BadInputError(
+            f"{folder}: holds a {DATA_YAML}: with its labels mAP can be measured",
+            remedy=f"Give {folder / DATA_YAML}, or a folder of images below it, to judge by"
+            " agreement alone.",
+        )
+    return tuple(unlabelled(path, *image_size(path)) for path in list_images(folder.absolute()))
 
 
 def _calibration(place: Path) -> tuple[Path, ...]:
@@ -170,7 +199,8 @@ def _check_label_files(yaml: Path, images: Sequence[Path]) -> None:
     raise BadInputError(
         f"{yaml}: labels missing: none of the {len(images)} images of `val` has a label file,"
         f" {images[0]} would have {label_path(images[0])}",
-        remedy="Put the label files in a folder `labels` beside the folder `images`.",
+        remedy="Put the label files in a folder `labels` beside the folder `images`,"
+        f" {FOLDER_REMEDY}.",
     )
 
 

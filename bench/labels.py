@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ POLYGON_COLUMNS_MIN = 7
 
 TOLERANCE = 0.01
 """How far a coordinate may lie outside [0, 1] (``ultralytics.data.utils.verify_image_label``)."""
+
+Row = tuple[int, float, float, float, float]
+"""Class, x1, y1, x2, y2; coordinates as shares of the image's sides."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +62,15 @@ def yolo_labels(image: Path, width: int, height: int, classes: int) -> ImageLabe
     Raises BadInputError (``file:line: …``) for a line that is no box.
     """
     path = label_path(image)
-    rows = _read_rows(path, classes) if path.is_file() else []
+    return _image_labels(image, width, height, _read_rows(path, classes) if path.is_file() else [])
+
+
+def unlabelled(image: Path, width: int, height: int) -> ImageLabels:
+    """An image without boxes, whatever lies beside it."""
+    return _image_labels(image, width, height, [])
+
+
+def _image_labels(image: Path, width: int, height: int, rows: Sequence[Row]) -> ImageLabels:
     corners = np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 4)
     boxes = corners * np.array([width, height, width, height], dtype=np.float64)
     return ImageLabels(
@@ -70,10 +82,6 @@ def yolo_labels(image: Path, width: int, height: int, classes: int) -> ImageLabe
         areas=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
         crowd=np.zeros(len(rows), dtype=np.bool_),
     )
-
-
-Row = tuple[int, float, float, float, float]
-"""Class, x1, y1, x2, y2; coordinates as shares of the image's sides."""
 
 
 def _read_rows(path: Path, classes: int) -> list[Row]:

@@ -229,8 +229,46 @@ def test_calibration_may_be_a_list_or_another_yaml(both: DataSource, tmp_path: P
         load(DataSource("d", yaml=both.yaml, calibration=tmp_path / "nowhere"))
 
 
+def test_a_folder_of_images_has_neither_names_nor_boxes(val_only: DataSource) -> None:
+    assert val_only.yaml is not None
+    folder = val_only.yaml.parent / "images" / "val"
+    dataset = load(DataSource("d", folder=folder), calibration=100)
+    assert (dataset.labelled, dataset.names) == (False, ())
+    assert (len(dataset.scored), len(dataset.calibration)) == (12, 4)
+    assert dataset.calibration_source == "folder"
+    assert not {image.path for image in dataset.scored} & set(dataset.calibration)
+    assert sum(len(image.boxes) for image in dataset.scored) == 0
+    assert (dataset.scored[0].width, dataset.scored[0].height) == (20, 10)
+    assert load(DataSource("d", folder=folder), calibration=100, seed=1) != dataset
+    assert load(DataSource("d", folder=folder), calibration=0).calibration_source == "none"
+    assert len(load(DataSource("d", folder=folder), max_images=5).scored) == 5
+
+
+def test_a_folder_that_is_no_set_of_images_is_told(tmp_path: Path, val_only: DataSource) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInputError, match="empty: no image in this folder or below it"):
+        load(DataSource("d", folder=tmp_path / "empty"))
+    with pytest.raises(
+        BadInputError, match=r"holds a data\.yaml.*(.|\n)*folder of images below it"
+    ):
+        load(DataSource("d", folder=tmp_path))
+    (tmp_path / "images" / "val" / "val03.png").write_bytes(b"no image")
+    with pytest.raises(BadInputError, match=r"val03\.png: cannot be decoded"):
+        load(DataSource("d", folder=tmp_path / "images" / "val"))
+
+
+def test_whoever_has_no_labels_is_told_of_folders(val_only: DataSource) -> None:
+    assert val_only.yaml is not None
+    (val_only.yaml.parent / "labels").rename(val_only.yaml.parent / "boxes")
+    with pytest.raises(BadInputError, match="labels missing") as caught:
+        load(val_only)
+    assert "or give the folder of images as the data set" in caught.value.remedy
+
+
 def test_a_source_without_files_is_told() -> None:
-    with pytest.raises(BadInputError, match=r"data set d: neither a data\.yaml nor a COCO JSON"):
+    with pytest.raises(
+        BadInputError, match=r"data set d: neither a data\.yaml, a COCO JSON nor a folder"
+    ):
         load(DataSource("d"))
 
 
@@ -239,6 +277,7 @@ def test_names_match_by_name() -> None:
     assert match_names(["Traffic_Light", "unknown"], ["car", "traffic light"]) == {0: 1}
     assert match_names(["a", "a"], ["a", "a"]) == {0: 0, 1: 1}
     assert match_names(["a"], ["b", "a", "A"]) == {0: 1}
+    assert match_names([], ["b", "a"]) == {0: 0, 1: 1}
 
 
 def test_no_common_name_lists_both() -> None:
