@@ -14,13 +14,15 @@ from backends.registry import resolve
 from bench.child import Message, Send, phase, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     import numpy.typing as npt
 
 
-def _inspect(job: Message) -> Message:
+CHECKPOINT = "model.pt"
+"""The file that a step of a recipe leaves."""
+
+
+def _inspect(job: Message, _send: Send) -> Message:
     """What a checkpoint holds."""
     from bench.checkpoint import inspect_checkpoint
 
@@ -38,17 +40,13 @@ def _calibration_images(path: str) -> list[npt.NDArray[np.float32]]:
 
 
 def _export(job: Message, send: Send) -> Message:
-    from pydantic import TypeAdapter
-
     from bench.checkpoint import describe, float_nodes, model_factory
-    from bench.variants.steps import Step
 
     backend = resolve(job["spec"])
-    steps: Sequence[Step] = TypeAdapter(tuple[Step, ...]).validate_python(job["steps"])
     send({"event": "progress", "phase": "open the checkpoint"})
     path = Path(job["model"])
     with phase("export_failed", "opening the checkpoint failed"):
-        factory = model_factory(path, steps, job["imgsz"], head=job["head"])
+        factory = model_factory(path, job["imgsz"], head=job["head"])
         module = factory()
         detector, nodes = describe(module, job["imgsz"]), float_nodes(module)
         del module
@@ -75,9 +73,48 @@ def _export(job: Message, send: Send) -> Message:
     }
 
 
+def _variant(job: Message, send: Send) -> Message:
+    """One step of a recipe: ``model.pt`` in ``folder``, and what is known of it."""
+    import copy
+
+    from pydantic import TypeAdapter
+
+    from bench.checkpoint import describe, exportable, load_detector, save_detector, training_imgsz
+    from bench.training_data import TrainingData
+    from bench.variants.apply import StepContext, run_step
+    from bench.variants.steps import Step
+
+    step: Step = TypeAdapter(Step).validate_python(job["step"])
+    with phase("export_failed", "opening the checkpoint failed"):
+        module = load_detector(Path(job["model"]))
+    imgsz = training_imgsz(module)
+    context = StepContext(
+        original=Path(job["original"]),
+        imgsz=imgsz,
+        seed=job["seed"],
+        data=None if job["data"] is None else TrainingData.read(Path(job["data"])),
+        folder=Path(job["scratch"]),
+        say=lambda what: send({"event": "progress", "phase": what}),
+        head=job["head"],
+    )
+    with phase("export_failed", f"the step {step.kind} failed"):
+        module, record = run_step(module, step, context)
+    target = Path(job["folder"]) / CHECKPOINT
+    save_detector(module, target)
+    detector = describe(exportable(copy.deepcopy(module), imgsz, head=job["head"]), imgsz)
+    return {
+        "entry": CHECKPOINT,
+        "detector": dataclasses.asdict(detector),
+        "record": {**record, "imgsz": imgsz},
+    }
+
+
+_WORK = {"export": _export, "inspect": _inspect, "variant": _variant}
+
+
 def work(job: Message, send: Send) -> Message:
     """Do what the job asks."""
-    return _inspect(job) if job["kind"] == "inspect" else _export(job, send)
+    return _WORK[job["kind"]](job, send)
 
 
 if __name__ == "__main__":

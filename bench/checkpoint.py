@@ -12,7 +12,7 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from backends.base import Detector, OutputLayout
 from bench.detections import BOX_CHANNELS, DETECTION_COLUMNS, MAX_DETECTIONS
 from bench.errors import BadInputError
 from bench.model_counts import INPUT_CHANNELS, count_macs, nonzero_fraction
-from bench.variants.steps import Step, apply_steps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +31,9 @@ _TASKS = {
     "SegmentationModel": "segment",
 }
 """Classes of ``ultralytics.nn.tasks`` that are no box detectors, and Ultralytics' word for each."""
+
+_DEFAULT_IMGSZ = 640
+"""Of a checkpoint that does not tell what it was trained at (Ultralytics' default)."""
 
 _GIVE_DETECTOR = "Give the .pt of an Ultralytics YOLO detector (YOLOv8, YOLO11, YOLO26, …)."
 
@@ -55,15 +57,13 @@ def quiet_ultralytics() -> None:
     settings.update({"sync": False})
 
 
-def inspect_checkpoint(
-    path: Path, imgsz: int, steps: Sequence[Step] = (), *, head: str = "auto"
-) -> Detector:
-    """What is known of a checkpoint after ``steps``, at ``imgsz``, with one of its heads.
+def inspect_checkpoint(path: Path, imgsz: int, *, head: str = "auto") -> Detector:
+    """What is known of a checkpoint, at ``imgsz``, with one of its heads.
 
     Raises BadInputError where the file is missing or is no checkpoint of a detector, or imgsz is no
     multiple of the model's stride.
     """
-    return describe(_prepared(path, tuple(steps), imgsz, head), imgsz)
+    return describe(_prepared(path, imgsz, head), imgsz)
 
 
 def describe(module: nn.Module, imgsz: int) -> Detector:
@@ -85,10 +85,8 @@ def describe(module: nn.Module, imgsz: int) -> Detector:
     )
 
 
-def model_factory(
-    path: Path, steps: Sequence[Step], imgsz: int, *, head: str = "auto"
-) -> Callable[[], nn.Module]:
-    """A function that returns a fresh module of the checkpoint after ``steps``, on every call.
+def model_factory(path: Path, imgsz: int, *, head: str = "auto") -> Callable[[], nn.Module]:
+    """A function that returns a fresh module of the checkpoint, on every call.
 
     The module is an Ultralytics ``DetectionModel`` on the CPU in float32, fused, in evaluation
     mode, and maps float32 (batch, 3, imgsz, imgsz) in [0, 1] to one tensor. ``head``: a model with
@@ -97,8 +95,59 @@ def model_factory(
 
     Raises BadInputError as ``inspect_checkpoint`` does, before it returns.
     """
-    module = _prepared(path, tuple(steps), imgsz, head)
+    module = _prepared(path, imgsz, head)
     return lambda: copy.deepcopy(module)
+
+
+def load_detector(path: Path) -> Any:
+    """The checkpoint's ``DetectionModel`` in float32, before fusing, ready to be trained or pruned.
+
+    Raises BadInputError where the file is missing or is no checkpoint of a detector.
+    """
+    return _load(path)
+
+
+def training_imgsz(module: Any) -> int:
+    """The size in pixels that a checkpoint was trained at, to a multiple of its stride."""
+    args = module.args if isinstance(module.args, dict) else vars(module.args)
+    stride = _stride(module)
+    return max(stride, int(args.get("imgsz") or _DEFAULT_IMGSZ) // stride * stride)
+
+
+def save_detector(module: Any, path: Path) -> None:
+    """Write a detector before fusing as a checkpoint that ``load_detector`` and Ultralytics open.
+
+    Weights are kept in float32: half-precision ones would round what a recipe trained.
+    """
+    import torch
+
+    args = module.args if isinstance(module.args, dict) else dict(vars(module.args))
+    torch.save({"model": module, "ema": None, "train_args": args, "epoch": -1}, path)
+
+
+def exportable(module: Any, imgsz: int, *, head: str = "auto") -> Any:
+    """``module`` made ready for export at ``imgsz`` with one of its heads, in place; returns it.
+
+    ``module`` is a detector before fusing. Raises BadInputError for a head that it does not have.
+    """
+    if hasattr(module, "end2end") and getattr(_head(module), "one2one_cv2", None) is not None:
+        # before fusing, which removes the branch that is not used
+        module.end2end = head != "one-to-many"
+    elif head == "one-to-one":
+        raise BadInputError(
+            "the model has no one-to-one head", remedy="Leave out `head`, or write one-to-many."
+        )
+    module.fuse(verbose=False)
+    module.eval()
+    for parameter in module.parameters():
+        parameter.requires_grad_(requires_grad=False)
+    _set_up_head(module, imgsz)
+    return module
+
+
+def output_layout(module: Any) -> OutputLayout:
+    """The layout of the output of a module that ``exportable`` made."""
+    return "detections" if bool(getattr(_head(module), "end2end", False)) else "anchors"
 
 
 def float_nodes(module: Any) -> tuple[str, ...]:
@@ -111,23 +160,13 @@ def float_nodes(module: Any) -> tuple[str, ...]:
     return (rf"^/model\.{head}/(?!(one2one_)?cv[23]).*",)
 
 
-def _prepared(path: Path, steps: tuple[Step, ...], imgsz: int, head: str) -> Any:
+def _prepared(path: Path, imgsz: int, head: str) -> Any:
     module = _load(path)
     _check_stride(path, imgsz, _stride(module))
-    if hasattr(module, "end2end") and getattr(_head(module), "one2one_cv2", None) is not None:
-        # before fusing, which removes the branch that is not used
-        module.end2end = head != "one-to-many"
-    elif head == "one-to-one":
-        raise BadInputError(
-            f"{path} has no one-to-one head", remedy="Leave out `head`, or write one-to-many."
-        )
-    apply_steps(module, steps)
-    module.fuse(verbose=False)
-    module.eval()
-    for parameter in module.parameters():
-        parameter.requires_grad_(requires_grad=False)
-    _set_up_head(module, imgsz)
-    return module
+    try:
+        return exportable(module, imgsz, head=head)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error.message}", remedy=error.remedy) from error
 
 
 def _set_up_head(module: Any, imgsz: int) -> None:
@@ -241,13 +280,12 @@ def _family(module: Any) -> str:
 def _layout(module: Any, output: Any) -> OutputLayout:
     """The layout of ``output``, checked against what the head says it is."""
     shape = tuple(getattr(output, "shape", ()))
-    classes = len(_names(module))
-    end_to_end = bool(getattr(_head(module), "end2end", False))
+    classes, layout = len(_names(module)), output_layout(module)
     match shape:
-        case (_, _, columns) if end_to_end and columns == DETECTION_COLUMNS:
-            return "detections"
-        case (_, channels, _) if not end_to_end and channels == BOX_CHANNELS + classes:
-            return "anchors"
+        case (_, _, columns) if layout == "detections" and columns == DETECTION_COLUMNS:
+            return layout
+        case (_, channels, _) if layout == "anchors" and channels == BOX_CHANNELS + classes:
+            return layout
     raise BadInputError(
         f"the model's output of shape {shape} is no list of boxes of {classes} classes",
         remedy=_GIVE_DETECTOR,

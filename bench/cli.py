@@ -54,7 +54,9 @@ ModelOption = Annotated[
 DataOption = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="FILE", help="Ultralytics data.yaml or COCO JSON to score it on."
+        "--data",
+        metavar="DATA",
+        help="Ultralytics data.yaml or COCO JSON to score it on, or a folder of images without labels.",
     ),
 ]
 ImgszOption = Annotated[

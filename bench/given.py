@@ -45,10 +45,12 @@ class GivenArtifact:
     def detector(self, dataset_names: Sequence[str]) -> Detector:
         """What is known of the detector in the file.
 
-        A file without class names is taken to have those of its data set, in that order. Raises
-        BadInputError where their number is another.
+        A file without class names is taken to have those of its data set, in that order, or their
+        numbers where that has none either (a folder of images). Raises BadInputError where the
+        number of names is another.
         """
-        names = self.names or tuple(dataset_names)
+        numbers = tuple(str(index) for index in range(self.classes or 0))
+        names = self.names or tuple(dataset_names) or numbers
         if self.classes not in (None, len(names)):
             raise BadInputError(
                 f"{self.path} has {self.classes} classes and does not name them; its data set has "

@@ -77,7 +77,7 @@ def prepare_images(
             partial, mode="w+", dtype=np.uint8, shape=shape
         )
         for index, path in enumerate(paths):
-            pixels[index], place = _prepare(path, imgsz)
+            pixels[index], place = letterboxed(path, imgsz)
             geometries.append(place)
             if progress:
                 progress(index + 1, len(paths))
@@ -90,7 +90,11 @@ def prepare_images(
     return PreparedImages(path=destination, geometries=tuple(geometries))
 
 
-def _prepare(path: Path, imgsz: int) -> tuple[npt.NDArray[np.uint8], Geometry]:
+def letterboxed(path: Path, imgsz: int) -> tuple[npt.NDArray[np.uint8], Geometry]:
+    """One image as uint8 (imgsz, imgsz, 3), RGB, and where it lies in it.
+
+    Raises BadInputError where it cannot be decoded.
+    """
     try:
         pixels = read_rgb(path)
     except Exception as error:

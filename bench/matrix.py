@@ -134,7 +134,9 @@ class VariantEntry(_Strict):
     """A recipe: what is done to the model before it is exported."""
 
     name: Name
-    steps: tuple[Step, ...] = Field(min_length=1)
+    steps: tuple[Step, ...] = Field(
+        description="Carried out in order; none for the model as it is, under a name of its own."
+    )
 
 
 class BackendEntry(_Strict):

@@ -167,6 +167,8 @@ def data_source(entry: ModelEntry) -> DataSource:
     if entry.data.startswith(BUILTIN):
         return DataSource(name=name, yaml=_builtin(entry.data, ".yaml", YamlSource("", None)))
     path = Path(entry.data)
+    if path.is_dir():
+        return DataSource(name=name, folder=path)
     if path.suffix.lower() == ".json":
         return DataSource(name=name, annotations=path)
     names = COCO_NAMES if entry.names == "coco" else entry.names

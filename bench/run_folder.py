@@ -57,16 +57,31 @@ def _dataset_facts(model: PlannedModel) -> dict[str, Any]:
         "calibration_images": len(dataset.calibration),
         "calibration_hash": dataset.calibration_hash,
         "calibration_source": dataset.calibration_source,
+        "labelled": dataset.labelled,
     }
 
 
 def _notes(plan: Plan) -> list[str]:
-    return [
-        f"{model.name}: the data set has no train split, so {len(model.dataset.calibration)} of "
-        f"its validation images were set aside to calibrate on; they are not scored."
-        for model in plan.models.values()
-        if model.dataset.calibration_source == "validation"
-    ]
+    notes = []
+    for model in plan.models.values():
+        dataset = model.dataset
+        aside = len(dataset.calibration)
+        if dataset.calibration_source == "validation":
+            notes.append(
+                f"{model.name}: the data set has no train split, so {aside} of "
+                f"its validation images were set aside to calibrate on; they are not scored."
+            )
+        if not dataset.labelled:
+            notes.append(
+                f"{model.name}: its images have no labels, so there is no mAP; agreement with the "
+                f"dense FP32 model on {len(dataset.scored)} images stands in for it."
+            )
+        if dataset.calibration_source == "folder":
+            notes.append(
+                f"{model.name}: {aside} of the images were set aside to calibrate on; agreement is "
+                "measured on the others."
+            )
+    return notes
 
 
 def describe(plan: Plan) -> RunInfo:

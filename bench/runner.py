@@ -10,7 +10,6 @@ from typing import Any
 from bench.aggregate import add_launches, samples_ns
 from bench.average_precision import Scores, score
 from bench.build import BuildTask, Built, build_all, parallel_jobs
-from bench.cells import DENSE
 from bench.detections import load_detections
 from bench.launch import LaunchTask, launch, now
 from bench.plan import Plan, PlannedCell
@@ -32,6 +31,7 @@ from bench.results import (
 from bench.run_folder import write_samples
 from bench.schedule import LaunchSlot, remaining, schedule
 from bench.store import Store
+from bench.variants.steps import asked_sparsity
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -256,12 +256,6 @@ def _score_all(
     return scores
 
 
-def _sparsity(planned: PlannedCell) -> float | None:
-    """The share of weights that the recipe asks to be zero; None where it asks for none."""
-    amounts = [step.amount for step in planned.cell.steps]
-    return max(amounts, default=None)
-
-
 def _result(
     planned: PlannedCell,
     built: Built | None,
@@ -278,7 +272,7 @@ def _result(
         remedy=outcome.remedy or None,
         model=cell.model,
         variant=cell.variant,
-        sparsity=0.0 if cell.variant == DENSE else _sparsity(planned),  # None of one made elsewhere
+        sparsity=None if cell.given is not None else asked_sparsity(cell.steps),
         precision=cell.precision,
         backend=cell.backend,
         device=cell.device,
@@ -295,6 +289,8 @@ def _result(
         for name in ("params", "macs", "nonzero_fraction"):
             setattr(result, name, artifact.detector[name])
         result.notes = list(artifact.notes)
+        if result.sparsity is None and cell.given is None and result.nonzero_fraction is not None:
+            result.sparsity = round(1 - result.nonzero_fraction, 4)  # the recipe chose it
         add_launches(result, launches)
     if scores is not None:
         result.map50_95, result.map50 = scores.map50_95, scores.map50

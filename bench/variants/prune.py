@@ -6,10 +6,25 @@ or an archive knows how to skip them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from backends.base import UnsupportedError
+from bench.variants.steps import PruneStep
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from bench.variants.apply import StepContext
+
+
+def run(
+    module: nn.Module, step: PruneStep, _context: StepContext
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Carry out an ``l1`` step (see ``bench.variants.apply.run_step``)."""
+    if not isinstance(step.amount, float):
+        raise UnsupportedError("amounts are given by the matrix")
+    l1_unstructured(module, step.amount, scope=step.scope)
+    return module, {}
 
 
 def learned_convolutions(module: nn.Module) -> list[nn.Conv2d]:

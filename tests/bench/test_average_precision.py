@@ -225,7 +225,7 @@ def test_equals_pycocotools_on_a_real_detector_and_real_crowds(coco_mini: Path) 
         seed=0,
     )
     assert any(image.crowd.any() for image in dataset.scored)
-    module = model_factory(coco_mini / "yolo11n-coco.pt", (), SIZE)()
+    module = model_factory(coco_mini / "yolo11n-coco.pt", SIZE)()
     detector = describe(module, SIZE)
     class_map = match_names(dataset.names, detector.names)
     assert len(class_map) == 80

@@ -56,9 +56,9 @@ def pixels() -> Any:
 
 def test_the_file_is_checked_without_opening_it(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"is not a \.pt checkpoint"):
-        model_factory(tmp_path / "model.bin", (), SIZE)
+        model_factory(tmp_path / "model.bin", SIZE)
     with pytest.raises(BadInputError, match=r"model\.pt: no such file"):
-        model_factory(tmp_path / "model.pt", (), SIZE)
+        model_factory(tmp_path / "model.pt", SIZE)
 
 
 def test_importing_imports_no_framework() -> None:
@@ -85,7 +85,7 @@ def test_a_checkpoint_is_described(yolo11n: Path) -> None:
 def test_macs_are_those_of_thop(yolo11n: Path) -> None:
     thop = pytest.importorskip("thop")
     torch = pytest.importorskip("torch")
-    module = model_factory(yolo11n, (), SIZE)()
+    module = model_factory(yolo11n, SIZE)()
     counted = describe(module, SIZE).macs
     inputs = [torch.zeros(1, 3, SIZE, SIZE)]
     reference = thop.profile(module, inputs=inputs, verbose=False)[0]
@@ -97,7 +97,7 @@ def test_macs_are_those_of_thop(yolo11n: Path) -> None:
 @pytest.mark.heavy
 def test_the_module_is_fused_and_gives_one_tensor(yolo11n: Path, pixels: Any) -> None:
     torch = pytest.importorskip("torch")
-    module = model_factory(yolo11n, (), SIZE)()
+    module = model_factory(yolo11n, SIZE)()
     output = module(pixels)
     assert isinstance(output, torch.Tensor)
     assert tuple(output.shape) == (2, 4 + 3, 8 * 8 + 4 * 4 + 2 * 2)
@@ -110,7 +110,7 @@ def test_the_module_is_fused_and_gives_one_tensor(yolo11n: Path, pixels: Any) ->
 @pytest.mark.heavy
 def test_modules_share_nothing(yolo11n: Path, pixels: Any) -> None:
     torch = pytest.importorskip("torch")
-    factory = model_factory(yolo11n, (), SIZE)
+    factory = model_factory(yolo11n, SIZE)
     first, second = factory(), factory()
     expected = first(pixels)
     assert torch.equal(second(pixels), expected)
@@ -130,7 +130,7 @@ def test_fused_output_is_that_of_ultralytics(yolo11n: Path, pixels: Any) -> None
     with torch.inference_mode():
         expected = reference(pixels)[0]
         torch.testing.assert_close(
-            model_factory(yolo11n, (), SIZE)()(pixels), expected, rtol=1e-3, atol=1e-3
+            model_factory(yolo11n, SIZE)()(pixels), expected, rtol=1e-3, atol=1e-3
         )
 
 
@@ -140,15 +140,15 @@ def test_a_one_to_one_head_is_used(save_model: SaveModel, config: str, pixels: A
     path = save_model(config)
     detector = inspect_checkpoint(path, SIZE)
     assert detector.layout == "detections"
-    module = model_factory(path, (), SIZE)()
+    module = model_factory(path, SIZE)()
     assert tuple(module(pixels).shape) == (2, 84, 6)  # fewer places than 300
     assert tuple(module(pixels.new_zeros(1, 3, SIZE, SIZE)).shape) == (1, 84, 6)
-    assert model_factory(path, (), 320)().model[-1].max_det == 300
+    assert model_factory(path, 320)().model[-1].max_det == 300
 
 
 @pytest.mark.heavy
 def test_float_nodes_are_the_decode_of_the_head(yolo11n: Path) -> None:
-    (pattern,) = float_nodes(model_factory(yolo11n, (), SIZE)())
+    (pattern,) = float_nodes(model_factory(yolo11n, SIZE)())
     names = {
         "/model.23/Concat": True,
         "/model.23/dfl/conv/Conv": True,
@@ -166,7 +166,7 @@ def test_float_nodes_are_the_decode_of_the_head(yolo11n: Path) -> None:
 
 @pytest.mark.heavy
 def test_float_nodes_follow_the_index_of_the_head(save_model: SaveModel) -> None:
-    module = model_factory(save_model("yolov8n"), (), SIZE)()
+    module = model_factory(save_model("yolov8n"), SIZE)()
     assert re.fullmatch(float_nodes(module)[0], "/model.22/Concat")
 
 
@@ -188,8 +188,8 @@ def test_the_moving_average_goes_first(save_model: SaveModel, tmp_path: Path, pi
     other = torch.load(save_model("yolo11n", nc=2), weights_only=False)
     both = tmp_path / "both.pt"
     torch.save({"model": other["model"], "ema": held["model"]}, both)
-    expected = model_factory(plain, (), SIZE)()(pixels)
-    assert torch.equal(model_factory(both, (), SIZE)()(pixels), expected)
+    expected = model_factory(plain, SIZE)()(pixels)
+    assert torch.equal(model_factory(both, SIZE)()(pixels), expected)
 
 
 @pytest.mark.heavy
@@ -245,7 +245,7 @@ def test_other_files_are_told(content: str, yolo11n: Path, tmp_path: Path) -> No
     elif content == "tensors":
         torch.save({"weight": torch.zeros(2)}, path)
     elif content == "state":
-        torch.save(model_factory(yolo11n, (), SIZE)().state_dict(), path)
+        torch.save(model_factory(yolo11n, SIZE)().state_dict(), path)
     elif content == "other":
         torch.save({"model": torch.nn.Linear(2, 2)}, path)
     else:

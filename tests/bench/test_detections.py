@@ -230,7 +230,7 @@ def test_equals_ultralytics_above_the_cap_on_candidates() -> None:
 @pytest.mark.heavy
 def test_equals_ultralytics_on_a_real_detector(coco_mini: Path) -> None:
     torch = pytest.importorskip("torch")
-    module = model_factory(coco_mini / "yolo11n-coco.pt", (), 320)()
+    module = model_factory(coco_mini / "yolo11n-coco.pt", 320)()
     photos = sorted((coco_mini / "images" / "val").iterdir())[:8]
     images = to_input(np.stack([letterbox(read_rgb(path), 320) for path in photos]))
     with torch.inference_mode():

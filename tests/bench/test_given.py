@@ -157,6 +157,7 @@ def test_names_come_from_the_data_set_where_the_file_has_none() -> None:
     assert (detector.names, detector.layout, detector.params) == (("a", "b"), "detections", None)
     with pytest.raises(BadInputError, match="has 2 classes and does not name them"):
         given.detector(["a", "b", "c"])
+    assert given.detector([]).names == ("0", "1")
 
 
 @pytest.mark.heavy
