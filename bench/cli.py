@@ -56,7 +56,7 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="Ultralytics data.yaml, COCO JSON or a folder of images without labels to score it on.",
+        help="Ultralytics data.yaml or COCO JSON to score it on; or a folder of images, no labels.",
     ),
 ]
 ImgszOption = Annotated[
