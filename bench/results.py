@@ -47,6 +47,8 @@ REPORT_FILE = "report.html"
 SUMMARY_FILE = "summary.md"
 LOGS_FOLDER = "logs"
 PREDICTIONS_FOLDER = "predictions"
+FIDELITY_FILE = "fidelity.json"
+FIDELITY_FOLDER = "fidelity"
 
 
 @dataclasses.dataclass(frozen=True)

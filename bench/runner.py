@@ -11,6 +11,7 @@ from bench.aggregate import add_launches, samples_ns
 from bench.average_precision import Scores, score
 from bench.build import BuildTask, Built, build_all, parallel_jobs
 from bench.detections import load_detections
+from bench.fidelity import CellImages, add_fidelity
 from bench.launch import LaunchTask, launch, now
 from bench.plan import Plan, PlannedCell
 from bench.progress import Progress, duration_text
@@ -70,11 +71,13 @@ def execute(
     info.artifacts_built = sum(item.artifact is not None and not item.reused for item in exported)
     info.artifacts_reused = sum(item.reused for item in exported)
     launches = _launch_all(plan, cells, built, folder, progress)
-    scores = _score_all(plan, cells, launches, folder, progress)
+    predictions = _predictions(cells, launches, folder)
+    scores = _score_all(plan, cells, predictions, progress)
     results = {
         cell.id: _result(cell, built.get(cell.id), launches.get(cell.id, []), scores.get(cell.id))
         for cell in cells
     }
+    _compare_all(plan, cells, predictions, list(results.values()), folder, progress)
     status = exit_status(results.values())
     write_samples(
         folder,
@@ -231,20 +234,26 @@ def _said(record: Mapping[str, Any]) -> str:
     return f"p50 {times[len(times) // 2] / 1e6:.2f} ms ({duration_text(record['duration_s'])})"
 
 
-def _score_all(
-    plan: Plan, cells: list[PlannedCell], launches: Launches, folder: Path, progress: Progress
-) -> dict[str, Scores]:
-    files = {
+def _predictions(cells: list[PlannedCell], launches: Launches, folder: Path) -> dict[str, Path]:
+    """The files of boxes of the cells that have one."""
+    return {
         cell.id: folder / PREDICTIONS_FOLDER / record["predictions"]
         for cell in cells
         for record in launches.get(cell.id, [])
         if record["status"] == "ok" and record["predictions"]
     }
-    progress.phase("score", len(files))
+
+
+def _score_all(
+    plan: Plan, cells: list[PlannedCell], files: Mapping[str, Path], progress: Progress
+) -> dict[str, Scores]:
+    """The scores of the cells whose images are labelled."""
+    scored = [
+        cell for cell in cells if cell.id in files and plan.models[cell.cell.model].dataset.labelled
+    ]
+    progress.phase("score", len(scored))
     scores: dict[str, Scores] = {}
-    for cell in cells:
-        if cell.id not in files:
-            continue
+    for cell in scored:
         model = plan.models[cell.cell.model]
         scores[cell.id] = score(
             model.dataset.scored,
@@ -254,6 +263,25 @@ def _score_all(
         )
         progress.done(f"{cell.id}: mAP50-95 {scores[cell.id].map50_95:.4f}")
     return scores
+
+
+def _compare_all(
+    plan: Plan,
+    cells: list[PlannedCell],
+    files: Mapping[str, Path],
+    results: list[CellResult],
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Compare the cells with the dense FP32 ones; the figures go into ``results``."""
+    images = {}
+    for cell in cells:
+        if cell.id in files:
+            model = plan.models[cell.cell.model]
+            names = [image.path.name for image in model.dataset.scored]
+            images[cell.id] = CellImages(files[cell.id], names, model.scored[cell.cell.imgsz].path)
+    progress.phase("compare", len(images))
+    add_fidelity(results, images, folder, progress.done)
 
 
 def _result(
