@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _RUNNERS = {
-    "l1": "bench.variants.prune",
+    "l1": "bench.variants.l1",
     "2:4": "bench.variants.two_four",
     "structured": "bench.variants.structured",
     "finetune": "bench.variants.finetune",

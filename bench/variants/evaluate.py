@@ -40,7 +40,7 @@ class Evaluator:
         self.images, self.imgsz, self.head = tuple(images), imgsz, head
         prepared = [letterboxed(image.path, imgsz) for image in images]
         self._pixels = np.stack([pixels for pixels, _ in prepared])
-        self._geometries = [geometry for _, geometry in prepared]
+        self.geometries = [geometry for _, geometry in prepared]
 
     def detections(self, module: nn.Module) -> list[Detections]:
         """The boxes of each image as they are scored. ``module``: before fusing, left as it is."""
@@ -59,7 +59,7 @@ class Evaluator:
         """COCO's AP in [0, 1]. ``module``: a detector before fusing, left as it is."""
         classes = int(module.model[-1].nc)
         found = self.detections(module)
-        return score(self.images, found, self._geometries, identity(classes)).map50_95
+        return score(self.images, found, self.geometries, identity(classes)).map50_95
 
 
 def selection_evaluator(context: StepContext, imgsz: int | None = None) -> Evaluator:

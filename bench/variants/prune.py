@@ -6,25 +6,14 @@ or an archive knows how to skip them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
-
-from backends.base import UnsupportedError
-from bench.variants.steps import PruneStep
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.variants.apply import StepContext
-
-
-def run(
-    module: nn.Module, step: PruneStep, _context: StepContext
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Carry out an ``l1`` step (see ``bench.variants.apply.run_step``)."""
-    if not isinstance(step.amount, float):
-        raise UnsupportedError("amounts are given by the matrix")
-    l1_unstructured(module, step.amount, scope=step.scope)
-    return module, {}
+Scope = Literal["layer", "global"]
+"""Where the smallest weights are looked for: in each layer, or in all of them together."""
 
 
 def learned_convolutions(module: nn.Module) -> list[nn.Conv2d]:
@@ -59,19 +48,23 @@ def prunable(module: nn.Module) -> list[nn.Conv2d]:
     return [layer for layer in learned_convolutions(module)[1:] if layer.bias is None]
 
 
-def l1_unstructured(
-    module: nn.Module, amount: float, *, scope: Literal["layer", "global"] = "layer"
-) -> None:
+def l1_unstructured(module: nn.Module, amount: float, *, scope: Scope = "layer") -> None:
     """Set the share ``amount`` of the prunable weights to zero, smallest magnitudes first.
 
-    ``module`` is a detector before fusing. ``scope`` is ``layer`` (the share is taken of each
-    layer) or ``global`` (of all weights together). In place and permanent: no mask is left behind,
-    so the module can be copied. Biases and batch normalisation are kept. Zeros stay zeros when
-    batch normalisation is fused later, because fusing scales whole output channels.
+    ``module`` is a detector before fusing. Biases and batch normalisation are kept. Zeros stay
+    zeros when batch normalisation is fused later, because fusing scales whole output channels.
+    """
+    zero_smallest(prunable(module), amount, scope=scope)
+
+
+def zero_smallest(layers: Sequence[nn.Conv2d], amount: float, *, scope: Scope = "layer") -> None:
+    """Set the share ``amount`` of the layers' weights to zero, smallest magnitudes first.
+
+    ``scope`` is ``layer`` (the share is taken of each layer) or ``global`` (of all their weights
+    together). In place and permanent: no mask is left behind, so the layers can be copied.
     """
     from torch.nn.utils import prune
 
-    layers = prunable(module)
     if scope == "global":
         prune.global_unstructured(
             [(layer, "weight") for layer in layers],
