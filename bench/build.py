@@ -16,7 +16,7 @@ import psutil
 from backends import registry
 from bench.machine import usable_cpus
 from bench.results import Outcome
-from bench.spawn import PACKAGE_ROOT, run_child, thread_environment
+from bench.spawn import PACKAGE_ROOT, children_stop_with, run_child, thread_environment
 from bench.store import FILES, ArtifactKey, Store, StoredArtifact, digest
 
 _CHILD_BYTES = 3 << 30
@@ -42,7 +42,8 @@ class BuildTask:
     """One artifact to be had. ``recipe`` is what its key is made from.
 
     ``calibration`` is the ``.npy`` of letterboxed calibration images. ``can_export`` is False where
-    this machine has no exporter: ``missing`` then says so, with ``remedy``.
+    this machine has no exporter: ``missing`` then says so, with ``remedy``. ``model`` is what the
+    recipe made; ``blocked`` tells why there is none.
     """
 
     key: ArtifactKey
@@ -56,6 +57,7 @@ class BuildTask:
     can_export: bool = True
     missing: str = ""
     remedy: str = ""
+    blocked: Outcome | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,6 @@ def _export(task: BuildTask, store: Store, log: Path) -> Built:
             "kind": "export",
             "spec": registry.specs()[recipe["backend"]],
             "model": str(task.model),
-            "steps": recipe["steps"],
             "precision": recipe["precision"],
             "device": recipe["device"],
             "imgsz": recipe["imgsz"],
@@ -142,6 +143,8 @@ def build_one(task: BuildTask, store: Store, log: Path) -> Built:
             return Built(Outcome("ok"), found, reused=True)
         if not task.can_export:
             return Built(Outcome("unavailable", task.missing, task.remedy))
+        if task.blocked is not None:
+            return Built(task.blocked)
         return _export(task, store, log)
 
 
@@ -161,5 +164,8 @@ def build_all(
         on_done(task, built, time.monotonic() - started)
         return built
 
-    with ThreadPoolExecutor(max_workers=jobs or parallel_jobs()) as pool:
+    with (
+        ThreadPoolExecutor(max_workers=jobs or parallel_jobs()) as pool,
+        children_stop_with(pool),
+    ):
         return dict(zip((task.key for task in tasks), pool.map(one, tasks), strict=True))

@@ -42,8 +42,9 @@ class DataSource:
     ``folder`` holds images without labels: they are judged by agreement alone (``bench.fidelity``).
     ``images`` is the folder of the images of ``annotations``, guessed where not given.
     ``calibration`` is a folder, a text file of paths, or a ``data.yaml`` whose ``train`` split is
-    meant; it goes before the train split of ``yaml``. ``names`` are the class names where ``yaml``
-    has none.
+    meant; it goes before the train split of ``yaml``. ``training`` is where recipes find images to
+    train on, where not in ``yaml`` (``bench.training_split``). ``names`` are the class names where
+    ``yaml`` has none.
     """
 
     name: str
@@ -52,6 +53,7 @@ class DataSource:
     folder: Path | None = None
     images: Path | None = None
     calibration: Path | None = None
+    training: Path | None = None
     names: tuple[str, ...] | None = None
 
 

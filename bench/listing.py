@@ -8,6 +8,10 @@ from pathlib import Path
 
 from bench.probing import probe_backends
 from bench.request import ResolvedMatrix, probe_matrix
+from bench.variants.steps import NOT_QAT, needs_data, without_rounding
+
+VARIANTS_EXTRA = "variants"
+"""The extra of the distribution that recipes with data need."""
 
 _STYLES = {"measured": "", "left out": "dim", "unavailable": "yellow", "unsupported": "yellow"}
 
@@ -44,6 +48,8 @@ def listing(resolved: ResolvedMatrix) -> list[Row]:
             service.served and service.native
         ):
             row = Row(cell.id, "left out", service.reason)
+        elif given is None and without_rounding(cell.precision, cell.steps):
+            row = Row(cell.id, "left out", NOT_QAT)
         elif not service.served and (given is None or service.exists):
             row = Row(cell.id, "unavailable" if service.exists else "unsupported", service.reason)
         elif options.error:
@@ -57,8 +63,10 @@ def listing(resolved: ResolvedMatrix) -> list[Row]:
 
 
 def required_extras(resolved: ResolvedMatrix) -> list[str]:
-    """The extras of the distribution that the cells' backends need."""
+    """The extras of the distribution that the cells' backends and recipes need."""
     names = sorted({cell.backend for cell in resolved.cells})
     with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
         answers = probe_backends(names, log=Path(folder) / "probe.log")
-    return [found.extra for found in answers.backends.values() if found.extra]
+    extras = [found.extra for found in answers.backends.values() if found.extra]
+    trains = any(needs_data(step) for cell in resolved.cells for step in cell.steps)
+    return [*extras, *([VARIANTS_EXTRA] if trains else [])]

@@ -83,6 +83,11 @@ class DataEntry(_Strict):
     calibration: str | None = Field(
         None, description="Folder, or text file of paths, of the images to calibrate on."
     )
+    training: str | None = Field(
+        None,
+        description="COCO JSON, data.yaml, or folder `images` beside `labels`, of the images that "
+        "recipes train on.",
+    )
 
 
 class ModelEntry(_Strict):
@@ -189,6 +194,7 @@ class Limits(_Strict):
     """What a child process may use before it is stopped."""
 
     build_timeout_s: float = Field(1200, gt=0)
+    recipe_timeout_s: float = Field(21_600, gt=0, description="Of each step of a recipe.")
     launch_timeout_s: float = Field(300, gt=0)
     memory_mb: int | None = Field(
         None, ge=64, description="Private memory of a child (Linux); no limit by default."

@@ -12,20 +12,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backends.base import CALIBRATED_PRECISIONS, Detector, Service
+from backends.base import CALIBRATED_PRECISIONS, Detector, Service, UnavailableError
 from bench.build import artifact_key, exporter_source_hash
 from bench.cells import Cell, LeftOut
-from bench.datasets import Dataset, load_dataset, match_names
+from bench.datasets import Dataset, DataSource, load_dataset, match_names
 from bench.errors import BadInputError, NothingToRunError
 from bench.given import GivenArtifact
 from bench.images import PreparedImages, prepare_images
 from bench.machine import default_threads
-from bench.matrix import Matrix, ModelEntry, model_name
+from bench.matrix import BUILTIN, Matrix, ModelEntry, model_name
 from bench.probing import Found, package_versions
+from bench.recipes import Recipe, plan_steps, recipe_versions
 from bench.request import ResolvedMatrix, data_source, model_path, probe_matrix
 from bench.results import Outcome, Status
 from bench.spawn import run_child
 from bench.store import ArtifactKey, Store, StoredArtifact, digest, file_sha256
+from bench.training_data import TrainingData
+from bench.training_split import DIGITS_IMAGES, digits_training, load_training
+from bench.variants.steps import NOT_QAT, needs_data, without_rounding
 
 _INSPECT_TIMEOUT_S = 300.0
 
@@ -40,6 +44,8 @@ class PlannedModel:
     """A model, its data and what was found out about them.
 
     ``detectors``, ``scored`` and, where a cell needs any, ``calibration`` images are by imgsz.
+    ``training``, in the model's classes, is there where a recipe needs data; ``training_outcome``
+    tells why there is none.
     """
 
     name: str
@@ -50,6 +56,8 @@ class PlannedModel:
     scored: Mapping[int, PreparedImages]
     calibration: Mapping[int, PreparedImages]
     class_map: Mapping[int, int]
+    training: TrainingData | None = None
+    training_outcome: Outcome | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +66,8 @@ class PlannedCell:
 
     ``artifact`` is there where it was made elsewhere; nothing is built for such a cell. A cell with
     an outcome and a key is built all the same: its artifact ships to where it can run.
+    ``recipe_of_model`` is what is done to the model before, ``recipe`` what the artifact's key is
+    made from.
     """
 
     cell: Cell
@@ -71,6 +81,7 @@ class PlannedCell:
     can_export: bool = True
     export_reason: str = ""
     export_remedy: str = ""
+    recipe_of_model: Recipe | None = None
 
     @property
     def id(self) -> str:
@@ -110,6 +121,7 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
             if model_name(entry) in used
         }
     planned: list[PlannedCell] = []
+    recipes: dict[tuple[str, str], Recipe | None] = {}
     left_out = list(resolved_matrix.expansion.left_out)
     for cell, options in zip(cells, here.options, strict=True):
         found = by_python[cell.python].backends[cell.backend]
@@ -117,6 +129,9 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
         emulated = not (service.served and service.native)
         if found.probe.installed and cell.precision in matrix.native_only and emulated:
             left_out.append(LeftOut(cell.id, service.reason))
+            continue
+        if cell.given is None and without_rounding(cell.precision, cell.steps):
+            left_out.append(LeftOut(cell.id, NOT_QAT))
             continue
         if options.error:
             outcome = Outcome("unsupported", options.error, options.remedy)
@@ -127,8 +142,10 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
             planned.append(_given_cell(cell, cell.given, service, decided, models))
             continue
         exporter = here.backends[cell.backend]
+        model = models[cell.model]
+        recipe = recipes.setdefault((cell.model, cell.variant), _recipe(cell, model, matrix.seed))
         planned.append(
-            _planned_cell(cell, options.options, service, decided, exporter, models[cell.model])
+            _planned_cell(cell, options.options, service, decided, exporter, model, recipe)
         )
     if not planned:
         raise NothingToRunError("every cell is left out", remedy="See why with: deploymark list")
@@ -141,6 +158,36 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
         models=models,
         left_out=tuple(left_out),
         packages=package_versions({*packages, "deploymark", "numpy"}),
+    )
+
+
+def _recipe(cell: Cell, model: PlannedModel, seed: int) -> Recipe | None:
+    """What is done to the model of a cell before it is exported; None where nothing is."""
+    if not cell.steps:
+        return None
+    versions = recipe_versions()
+    data = model.training
+    needs = any(needs_data(step) for step in cell.steps)
+    return Recipe(
+        model=cell.model,
+        variant=cell.variant,
+        path=model.path,
+        head=cell.head,
+        seed=seed,
+        steps=plan_steps(
+            cell.steps,
+            model_sha256=model.sha256,
+            head=cell.head,
+            seed=seed,
+            training_hash=None if data is None else data.digest(),
+            versions=versions,
+        ),
+        versions=versions,
+        data=data if needs else None,
+        timeout_s=cell.limits.recipe_timeout_s,
+        memory_mb=cell.limits.memory_mb,
+        can_train=importlib.util.find_spec("ultralytics") is not None,
+        outcome=model.training_outcome if needs else None,
     )
 
 
@@ -194,11 +241,16 @@ def _planned_cell(
     decided: Outcome | None,
     exporter: Found,
     model: PlannedModel,
+    recipe_of_model: Recipe | None,
 ) -> PlannedCell:
     threads = cell.threads or default_threads()
     elsewhere = decided is not None and decided.status == "unavailable"
     if decided is not None and not (elsewhere and exporter.portable and exporter.probe.can_export):
         return PlannedCell(cell, threads, outcome=decided)
+    if recipe_of_model is not None and recipe_of_model.outcome is not None:
+        return PlannedCell(
+            cell, threads, outcome=recipe_of_model.outcome, recipe_of_model=recipe_of_model
+        )
     calibrated = cell.precision in CALIBRATED_PRECISIONS
     if calibrated and not model.dataset.calibration:
         return PlannedCell(
@@ -213,7 +265,7 @@ def _planned_cell(
     recipe = {
         "model": model.sha256,
         "head": cell.head,
-        "steps": [step.model_dump() for step in cell.steps],
+        "steps": [] if recipe_of_model is None else recipe_of_model.steps[-1].recipe,
         "backend": cell.backend,
         "precision": cell.precision,
         "device": cell.device,
@@ -225,6 +277,7 @@ def _planned_cell(
     versions = {
         **package_versions(exporter.export_packages),
         "deploymark-exporter": exporter_source_hash(),
+        **({} if recipe_of_model is None else recipe_of_model.versions),
     }
     can_export = exporter.probe.can_export
     return PlannedCell(
@@ -238,6 +291,7 @@ def _planned_cell(
         can_export=can_export,
         export_reason=exporter.probe.reason,
         export_remedy=exporter.probe.remedy,
+        recipe_of_model=recipe_of_model,
     )
 
 
@@ -250,8 +304,9 @@ def _planned_model(
     exported = [cell for cell in mine if cell.given is None]
     calibrated = {cell.imgsz for cell in exported if cell.precision in CALIBRATED_PRECISIONS}
     say(f"{name}: reading the data set")
+    source = data_source(entry)
     dataset = load_dataset(
-        data_source(entry),
+        source,
         calibration_images=matrix.calibration.images,
         max_images=matrix.scoring.max_images,
         seed=matrix.seed,
@@ -278,7 +333,28 @@ def _planned_model(
         if imgsz in calibrated and dataset.calibration:
             destination = store.images_path(dataset.calibration_hash, imgsz)
             calibration[imgsz] = prepare_images(dataset.calibration, imgsz, destination, progress)
-    return PlannedModel(name, path, sha256, dataset, detectors, scored, calibration, class_map)
+    planned = PlannedModel(name, path, sha256, dataset, detectors, scored, calibration, class_map)
+    if any(needs_data(step) for cell in mine for step in cell.steps):
+        return _with_training(planned, entry, source, matrix.seed, store, say)
+    return planned
+
+
+def _with_training(
+    model: PlannedModel, entry: ModelEntry, source: DataSource, seed: int, store: Store, say: Say
+) -> PlannedModel:
+    """The model with the images that its recipes need, or with the reason why there are none."""
+    try:
+        if entry.data == f"{BUILTIN}digits":
+            say(f"{model.name}: drawing {DIGITS_IMAGES} images to train on, where not done before")
+            training = digits_training(store.root / "datasets")
+            source = dataclasses.replace(source, training=training)
+        say(f"{model.name}: reading the train split")
+        progress = _sometimes(say, f"{model.name}: reading the train split")
+        data = load_training(source, model.dataset, seed=seed, progress=progress)
+    except UnavailableError as error:
+        outcome = Outcome("unavailable", error.message, error.remedy)
+        return dataclasses.replace(model, training_outcome=outcome)
+    return dataclasses.replace(model, training=data.in_classes_of_model(model.class_map))
 
 
 def _sometimes(say: Say, what: str) -> Callable[[int, int], None]:

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 _MINUTE_S = 60
+_TOLD_EVERY_S = 20.0
 
 
 def duration_text(seconds: float) -> str:
@@ -41,7 +42,7 @@ class Progress:
         self._phase = ""
         self._total = 0
         self._done = 0
-        self._started = self._last = time.monotonic()
+        self._started = self._last = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -70,6 +71,14 @@ class Progress:
 
     def now(self, what: str) -> None:
         """What is being done within a step: shown on a terminal only."""
+        self._draw(what)
+
+    def tell(self, what: str) -> None:
+        """What is being done within a step that takes minutes: elsewhere a line now and then."""
+        now = time.monotonic()
+        if self._live is None and now - self._told >= _TOLD_EVERY_S:
+            self._told = now
+            self._print(f"  {what}")
         self._draw(what)
 
     def done(self, what: str) -> None:

@@ -20,12 +20,14 @@ from bench.matrix import (
     DataEntry,
     Matrix,
     ModelEntry,
+    VariantEntry,
     find_matrix,
     model_name,
     read_matrix,
     with_overrides,
 )
 from bench.probing import Answers, OptionsQuestion, probe_backends
+from bench.variants.steps import files_of, with_files
 from bench.yaml_source import YamlSource
 
 
@@ -75,6 +77,9 @@ def expand_resolved(matrix: Matrix, where: YamlSource, selection: str) -> Resolv
     """The cells of a matrix whose paths are absolute. Raises BadInputError."""
     for index, entry in enumerate(matrix.models):
         _check_model_file(entry, index, where)
+    for index, variant in enumerate(matrix.variants):
+        if not isinstance(variant, str):
+            _check_recipe_files(variant, index, where)
     with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
         names = [entry.name for entry in matrix.backend_entries()]
         names += [item.backend for item in matrix.include]
@@ -105,7 +110,25 @@ def _with_absolute_paths(matrix: Matrix, folder: Path) -> Matrix:
             if (reference := getattr(entry, key)) is not None:
                 changes[key] = _absolute(reference, folder)
         models.append(entry.model_copy(update={**changes, "data": data}))
-    return matrix.model_copy(update={"models": tuple(models)})
+    variants = tuple(
+        entry if isinstance(entry, str) else _with_absolute_files(entry, folder)
+        for entry in matrix.variants
+    )
+    return matrix.model_copy(update={"models": tuple(models), "variants": variants})
+
+
+def _checkpoint(reference: str, folder: Path) -> str:
+    if reference.startswith(BUILTIN):
+        return str(_builtin(reference, ".pt", YamlSource("a step's checkpoint", None)))
+    return _absolute(reference, folder)
+
+
+def _with_absolute_files(entry: VariantEntry, folder: Path) -> VariantEntry:
+    steps = tuple(
+        with_files(step, {name: _checkpoint(name, folder) for name in files_of(step)})
+        for step in entry.steps
+    )
+    return entry.model_copy(update={"steps": steps})
 
 
 def _check_model_file(entry: ModelEntry, index: int, where: YamlSource) -> None:
@@ -132,6 +155,17 @@ def _check_model_file(entry: ModelEntry, index: int, where: YamlSource) -> None:
         )
     if isinstance(entry.data, str) and entry.data.startswith(BUILTIN):
         _builtin(entry.data, ".yaml", where, ("models", index, "data"))
+
+
+def _check_recipe_files(entry: VariantEntry, index: int, where: YamlSource) -> None:
+    for number, step in enumerate(entry.steps):
+        for name in files_of(step):
+            if not Path(name).is_file():
+                raise where.error(
+                    ("variants", index, "steps", number),
+                    f"no such file: {name}",
+                    remedy="Give a .pt checkpoint, by a path relative to the matrix.",
+                )
 
 
 def _builtin(
@@ -163,6 +197,7 @@ def data_source(entry: ModelEntry) -> DataSource:
             annotations=Path(given.annotations),
             images=None if given.images is None else Path(given.images),
             calibration=None if given.calibration is None else Path(given.calibration),
+            training=None if given.training is None else Path(given.training),
         )
     if entry.data.startswith(BUILTIN):
         return DataSource(name=name, yaml=_builtin(entry.data, ".yaml", YamlSource("", None)))

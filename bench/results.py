@@ -47,6 +47,8 @@ REPORT_FILE = "report.html"
 SUMMARY_FILE = "summary.md"
 LOGS_FOLDER = "logs"
 PREDICTIONS_FOLDER = "predictions"
+VARIANTS_FILE = "variants.json"
+VARIANTS_FILE = "variants.json"
 FIDELITY_FILE = "fidelity.json"
 FIDELITY_FOLDER = "fidelity"
 
@@ -191,6 +193,11 @@ def write_cells(folder: Path, cells: Sequence[CellResult]) -> None:
     write_text_atomically(folder / CELLS_FILE, dump_json(rows) + "\n")
 
 
+def write_variants(folder: Path, variants: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``variants.json``: what the recipes did, one mapping a model and variant."""
+    write_text_atomically(folder / VARIANTS_FILE, dump_json(list(variants)) + "\n")
+
+
 def append_launch(stream: TextIO, record: Mapping[str, Any]) -> None:
     """Add one line to ``launches.jsonl`` and see it onto the disk before returning."""
     stream.write(dump_json(record, indent=None) + "\n")
@@ -269,3 +276,34 @@ def load_run(folder: Path) -> Run:
     except (OSError, ValueError, TypeError) as error:
         raise BadInputError(f"{path} cannot be read: {error}") from error
     return Run(folder=folder, info=info, cells=cells)
+
+
+def _read_beside(path: Path, kind: type[Any]) -> Any:
+    """The JSON of a file that not every run has: an empty ``kind`` where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return kind()
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, kind):
+        raise BadInputError(f"{path} holds no JSON {kind.__name__}")
+    return value
+
+
+def read_variants(folder: Path) -> list[dict[str, Any]]:
+    """``variants.json``: one mapping a model and variant with a recipe, what its steps did.
+
+    Empty where there is none. Raises BadInputError where it cannot be read.
+    """
+    found = _read_beside(folder / VARIANTS_FILE, list)
+    return [entry for entry in found if isinstance(entry, dict)]
+
+
+def read_fidelity(folder: Path) -> dict[str, dict[str, Any]]:
+    """``fidelity.json``: by cell its reference and its worst images (``bench.fidelity``).
+
+    Empty where there is none. Raises BadInputError where it cannot be read.
+    """
+    found = _read_beside(folder / FIDELITY_FILE, dict)
+    return {name: entry for name, entry in found.items() if isinstance(entry, dict)}

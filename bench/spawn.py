@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -169,6 +170,30 @@ def _outcome_of_death(code: int, log: Path) -> Outcome:
     return Outcome("crashed", f"the process ended with exit code {code} and no result{said}")
 
 
+_running: set[subprocess.Popen[bytes]] = set()
+_stopping = threading.Event()
+
+
+@contextlib.contextmanager
+def children_stop_with(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """End the children that the pool's threads wait for where the block is left by an exception.
+
+    Leaving the pool would otherwise wait for them: hours, of a training that Ctrl-C is to stop.
+    """
+    try:
+        yield
+    except BaseException:
+        _stopping.set()
+        try:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in tuple(_running):
+                _kill(process)
+            pool.shutdown()
+        finally:
+            _stopping.clear()
+        raise
+
+
 def run_child(
     module: str,
     job: Mapping[str, Any],
@@ -187,6 +212,8 @@ def run_child(
     child itself calls bad input. What the child leaves in its temporary folder goes with it:
     runtimes unpack and compile there, and a killed one cannot clear up.
     """
+    if _stopping.is_set():
+        return ChildEnd(Outcome("crashed", "the run was stopped"), None, 0.0)
     with tempfile.TemporaryDirectory(
         prefix="deploymark-child-", ignore_cleanup_errors=True
     ) as scratch:
@@ -218,6 +245,7 @@ def _run(
             env=_environment(path_entry, python, env),
             start_new_session=True,
         )
+    _running.add(process)
     try:
         stdin = cast("BinaryIO", process.stdin)
         with contextlib.suppress(BrokenPipeError):
@@ -242,6 +270,7 @@ def _run(
     except subprocess.TimeoutExpired:
         code = 0
     finally:
+        _running.discard(process)
         _kill(process)
         for stream in (process.stdin, process.stdout):
             with contextlib.suppress(OSError):

@@ -19,7 +19,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 from filelock import FileLock
@@ -34,6 +34,11 @@ GZIP_LEVEL = 6
 """The level that ``gzip`` itself defaults to, so that the figure can be checked by hand."""
 
 _CHUNK_BYTES = 1 << 20
+
+_FOLDERS = ("artifacts", "variants", "datasets", "inspections", "images", "tmp", "locks")
+
+Shelf = Literal["artifacts", "variants"]
+"""What is kept under keys: exported files, and the checkpoints that recipes make."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +140,7 @@ class Store:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or cache_root()
         try:
-            for name in ("artifacts", "inspections", "images", "tmp", "locks"):
+            for name in _FOLDERS:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInputError(
@@ -156,9 +161,9 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def find(self, key: ArtifactKey) -> StoredArtifact | None:
+    def find(self, key: ArtifactKey, shelf: Shelf = "artifacts") -> StoredArtifact | None:
         """The artifact of a key, its bytes checked against their hash; None if there is none."""
-        folder = self.root / "artifacts" / key.recipe
+        folder = self.root / shelf / key.recipe
         if key.version is not None:
             return self._read(folder / key.version)
         with contextlib.suppress(OSError):
@@ -178,6 +183,7 @@ class Store:
         self,
         key: ArtifactKey,
         workspace: Path,
+        shelf: Shelf = "artifacts",
         *,
         entry: str,
         detector: Mapping[str, Any],
@@ -200,7 +206,7 @@ class Store:
             "notes": list(notes),
         }
         (workspace / MANIFEST).write_text(dump_json(values) + "\n", encoding="utf-8")
-        target = self.root / "artifacts" / key.recipe / str(key.version)
+        target = self.root / shelf / key.recipe / str(key.version)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():  # what lay there failed its check
             shutil.rmtree(target)
@@ -241,6 +247,8 @@ class Store:
         entries, size = 0, 0
         for path in [
             *(self.root / "artifacts").glob("*/*"),
+            *(self.root / "variants").glob("*/*"),
+            *(self.root / "datasets").iterdir(),
             *(self.root / "images").iterdir(),
             *(self.root / "inspections").iterdir(),
         ]:

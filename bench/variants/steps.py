@@ -222,3 +222,11 @@ def asked_sparsity(steps: tuple[Step, ...]) -> float | None:
 def is_quantization_aware(steps: tuple[Step, ...]) -> bool:
     """Whether a recipe ends with simulated rounding in the model, which makes ``int8-qat``."""
     return bool(steps) and isinstance(steps[-1], QatStep)
+
+
+NOT_QAT = "int8-qat is the precision of a recipe that ends in a qat step"
+
+
+def without_rounding(precision: str, steps: tuple[Step, ...]) -> bool:
+    """Whether a cell asks for the precision of a trained rounding that its recipe does not make."""
+    return precision == "int8-qat" and not is_quantization_aware(steps)
