@@ -6,6 +6,7 @@ Devices are execution providers; of them only ``cpu`` has been run where this wa
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -118,6 +119,7 @@ class OnnxRuntimeBackend(Backend):
             raise UnsupportedError(f"onnxruntime has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
         artifact = Artifact(request.folder, "model.onnx")
+        notes: tuple[str, ...] = ()
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             source = Path(folder, "fp32.onnx")
             write_onnx(request.model(), source, batch=request.batch, imgsz=request.imgsz)
@@ -131,14 +133,8 @@ class OnnxRuntimeBackend(Backend):
                         source, artifact.path, Path(folder), request.float_nodes, options
                     )
                 else:
-                    images = request.calibration() if request.calibration is not None else ()
-                    ort_quantize.quantize(
-                        source,
-                        artifact.path,
-                        Path(folder),
-                        ort_quantize.batches(images, request.batch),
-                        request.float_nodes,
-                        options,
+                    notes = ort_quantize.quantize(
+                        source, artifact.path, Path(folder), request, options
                     )
             except BackendError:
                 raise
@@ -147,7 +143,7 @@ class OnnxRuntimeBackend(Backend):
                     f"ONNX Runtime's {request.precision} conversion failed: "
                     f"{type(error).__name__}: {error}"
                 ) from error
-        return artifact
+        return dataclasses.replace(artifact, notes=notes)
 
     def describe(self, path: Path) -> ArtifactFacts:
         """What an ``.onnx`` file says of itself; weights in files beside it belong to it."""

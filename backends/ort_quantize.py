@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends.base import ExportError
-from backends.onnx_graph import INPUT_NAME, matching, quiet
-from backends.options import resolve_choices
+from backends import ort_search, ptq
+from backends.base import ExportError, ExportRequest
+from backends.onnx_graph import matching
+from backends.options import OpenOption, is_count, is_share, resolve_choices
+from backends.ort_calibrate import calibrate, quiet_quantizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "activations": ("uint8", "int8"),
     "per_channel": (True, False),
     "reduce_range": ("first_layer", "all", "none"),
+    "decode": ("float", "int8"),
 }
 """Options of an INT8 export and their values, the default first.
 
@@ -30,7 +31,26 @@ adds two u8 x s8 products in 16 saturating bits, which 7-bit weights cannot over
 first layer that overflows, fed by pixels of the full range: a YOLO11n of mAP50-95 0.309 in FP32
 scored 0.263 on such a CPU with ``none``, 0.293 with ``all`` and 0.309 with ``first_layer``. That
 costs nothing on other CPUs (NNCF does it for all of them, ``OverflowFix.FIRST_LAYER``), so it is
-the default everywhere and one artifact serves them all."""
+the default everywhere and one artifact serves them all. ``decode``: whether the decode of boxes and
+scores is quantized, too. A scale shared by boxes (hundreds of pixels) and scores (below one) rounds
+all scores to zero: int8 is of use with ``max_drop`` only, or to see what it costs."""
+
+OPEN_OPTIONS: dict[str, OpenOption] = {
+    **ptq.OPTIONS,
+    "max_drop": OpenOption(
+        None,
+        "null or a number between 0 and 1",
+        lambda value: value is None or is_share(value),
+    ),
+    "search_images": OpenOption(16, "a whole number from 1", is_count),
+}
+"""Options of an INT8 export that are no choice of a few values.
+
+``max_drop``: the largest loss of agreement with the FP32 model (``agreement``) over the calibration
+images. Layers are then searched that stay in float so that it is kept (``ort_search``), which takes
+some minutes; null, the default, is no search. ``search_images``: how many of the calibration images
+rank the layers: all of them judge, but ranking takes a trial a layer. For the others see
+``ptq.OPTIONS``."""
 
 DYNAMIC_OPTIONS: dict[str, tuple[Any, ...]] = {
     "weights": ("uint8", "int8"),
@@ -44,16 +64,13 @@ times slower on x86. ``per_channel``: one scale an output channel of matrix prod
 gives a convolution's weights one scale in either case. ``reduce_range``: 7-bit weights, of use to
 int8 ones on x86 without VNNI."""
 
-LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-"""Operators that have weights, as their second input."""
-
 
 def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
     """INT8 options with every default explicit.
 
     Raises UnsupportedError for an unknown option or value.
     """
-    return resolve_choices("onnxruntime", OPTIONS, options)
+    return resolve_choices("onnxruntime", OPTIONS, options, OPEN_OPTIONS)
 
 
 def resolve_dynamic(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,24 +79,6 @@ def resolve_dynamic(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises UnsupportedError for an unknown option or value.
     """
     return resolve_choices("onnxruntime", DYNAMIC_OPTIONS, options)
-
-
-def first_layers(graph: Any) -> list[str]:
-    """Names of the weights that the graph's input meets first (``graph``: an ONNX ``GraphProto``).
-
-    Operators without weights (a division by 255, a slice) are looked through.
-    """
-    initializers = {tensor.name for tensor in graph.initializer}
-    reached = {value.name for value in graph.input} - initializers
-    weights: list[str] = []
-    for node in graph.node:  # in topological order, as ONNX demands
-        if reached.isdisjoint(node.input):
-            continue
-        if node.op_type in LAYERS and len(node.input) > 1 and node.input[1] in initializers:
-            weights.append(node.input[1])
-        else:
-            reached.update(node.output)
-    return weights
 
 
 def batches(images: Sequence[npt.NDArray[np.float32]], batch: int) -> list[npt.NDArray[np.float32]]:
@@ -99,84 +98,48 @@ def batches(images: Sequence[npt.NDArray[np.float32]], batch: int) -> list[npt.N
     return [np.concatenate(filled[start : start + batch]) for start in range(0, count, batch)]
 
 
-class CalibrationReader:
-    """Calibration batches, as ``quantize_static`` reads them (its ``CalibrationDataReader``)."""
-
-    def __init__(self, arrays: Sequence[npt.NDArray[np.float32]]) -> None:
-        self._arrays = arrays
-        self._next, self._end = 0, len(arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """Go on with this slice: called where activations are collected piecewise."""
-        self._next, self._end = start_index, end_index
-
-    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """The next batch by input name, None at the end."""
-        if self._next >= self._end:
-            return None
-        self._next += 1
-        return {INPUT_NAME: self._arrays[self._next - 1]}
-
-
-def calibration_settings(name: str) -> tuple[Any, dict[str, Any]]:
-    """ONNX Runtime's ``CalibrationMethod``, and the ``extra_options`` that go with it."""
-    from onnxruntime.quantization import CalibrationMethod
-
-    methods = {
-        "minmax": CalibrationMethod.MinMax,
-        "entropy": CalibrationMethod.Entropy,
-        "percentile": CalibrationMethod.Percentile,
-    }
-    # Histograms of one batch at a time: all batches' activations would fill the memory.
-    return methods[name], {} if name == "minmax" else {"CalibStridedMinMax": 1}
-
-
 def quantize(
     source: Path,
     target: Path,
     scratch: Path,
-    images: Sequence[npt.NDArray[np.float32]],
-    float_nodes: Sequence[str],
+    request: ExportRequest,
     options: Mapping[str, Any],
-) -> None:
-    """Write ``source``, an FP32 ONNX file, to ``target`` with Q/DQ pairs.
+) -> tuple[str, ...]:
+    """Write ``source``, an FP32 ONNX file, to ``target`` with Q/DQ pairs; returns notes on it.
 
-    Every operator that ONNX Runtime can quantize is, but nodes that ``float_nodes`` match: a scale
-    shared by boxes (hundreds of pixels) and scores (below one) would round all scores to zero.
-    ``options`` as ``resolve`` gives them. ``scratch`` is a folder for files in between.
+    Every operator that ONNX Runtime can quantize is, but those of ``request.float_nodes`` (unless
+    ``decode`` is int8), of ``float_layers``, and of the layers that a search keeps in float where
+    there is a ``max_drop``. ``options`` as ``resolve`` gives them. ``scratch`` is a folder for
+    files in between. Raises ExportError.
     """
-    import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    images = request.calibration() if request.calibration is not None else ()
+    images = ptq.first_images(images, options["calibration_images"])
+    arrays = batches(images, request.batch)
+    calibrated = calibrate(source, scratch, arrays, options)
+    known = ptq.layers(calibrated.nodes)
+    decode = matching(calibrated.nodes, request.float_nodes) if options["decode"] == "float" else ()
+    asked = ptq.chosen(known, options["float_layers"])
+    fixed = {*decode, *(node for layer in asked for node in known[layer])}
+    notes = [f"kept in float by float_layers: {', '.join(asked)}"] if asked else []
+    if options["max_drop"] is None:
+        calibrated.write(target, fixed)
+        return tuple(notes)
 
-    method, extra = calibration_settings(options["calibration"])
-    types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
-    prepared = scratch / "prepared.onnx"
-    with quiet("root"), io.StringIO() as sink, contextlib.redirect_stdout(sink):
-        # Shapes are fixed, so that plain shape inference sees them all.
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        graph = onnx.load(prepared, load_external_data=False).graph
-        if options["reduce_range"] == "first_layer":
-            seven_bits = {"quant_type": QuantType.QInt8, "symmetric": True, "reduce_range": True}
-            if options["per_channel"]:
-                seven_bits["axis"] = 0
-            extra["TensorQuantOverrides"] = {name: [seven_bits] for name in first_layers(graph)}
-        quantize_static(
-            prepared,
-            target,
-            CalibrationReader(images),
-            quant_format=QuantFormat.QDQ,
-            activation_type=types[options["activations"]],
-            weight_type=QuantType.QInt8,
-            per_channel=options["per_channel"],
-            reduce_range=options["reduce_range"] == "all",
-            calibrate_method=method,
-            nodes_to_exclude=matching((node.name for node in graph.node), float_nodes),
-            extra_options=extra,
-        )
+    def write(path: Path, floats: Collection[str]) -> None:
+        """Write a file whose named layers are in float besides."""
+        calibrated.write(path, fixed.union(*(known[layer] for layer in floats)))
+
+    rounded = calibrated.quantizable - fixed
+    candidates = [layer for layer in known if not rounded.isdisjoint(known[layer])]
+    found = ort_search.search(
+        candidates,
+        ort_search.OnnxTrials(source, arrays, request.detector.layout, write, scratch),
+        max_drop=options["max_drop"],
+        ranking_batches=-(-options["search_images"] // request.batch),
+    )
+    write(target, found.kept)
+    notes.append(ort_search.note(found, len(candidates), len(images), options["max_drop"]))
+    return tuple(notes)
 
 
 def quantize_dynamically(
@@ -197,7 +160,7 @@ def quantize_dynamically(
 
     types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
     prepared = scratch / "prepared.onnx"
-    with quiet("root"), io.StringIO() as sink, contextlib.redirect_stdout(sink):
+    with quiet_quantizer():
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         graph = onnx.load(prepared, load_external_data=False).graph
         quantize_dynamic(

@@ -17,7 +17,8 @@ from backends import torch_half
 from backends.base import BackendError, ExportError, ExportRequest
 from backends.onnx_graph import matching, quiet, write_onnx
 from backends.options import resolve_choices
-from backends.ort_quantize import CalibrationReader, batches, calibration_settings
+from backends.ort_calibrate import CalibrationReader, calibration_settings
+from backends.ort_quantize import batches
 
 if TYPE_CHECKING:
     import numpy as np

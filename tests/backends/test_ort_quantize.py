@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from backends import ort_quantize
-from backends.base import ExportError, UnsupportedError
+from backends import ort_calibrate, ort_quantize
+from backends.base import Detector, ExportError, ExportRequest, UnsupportedError
 
 
 def test_every_default_is_explicit() -> None:
@@ -15,11 +16,21 @@ def test_every_default_is_explicit() -> None:
         "activations": "uint8",
         "per_channel": True,
         "reduce_range": "first_layer",
+        "decode": "float",
+        "calibration_images": None,
+        "float_layers": [],
+        "max_drop": None,
+        "search_images": 16,
     }
 
 
 def test_given_options_win() -> None:
-    given = {"calibration": "entropy", "per_channel": False}
+    given = {
+        "calibration": "entropy",
+        "per_channel": False,
+        "max_drop": 0.01,
+        "float_layers": ["a"],
+    }
     assert ort_quantize.resolve(given) == ort_quantize.resolve({}) | given
 
 
@@ -30,6 +41,11 @@ def test_given_options_win() -> None:
         ({"calibration": "magic"}, "minmax, entropy, percentile, got 'magic'"),
         ({"per_channel": 1}, "True, False, got 1"),
         ({"reduce_range": True}, "first_layer, all, none, got True"),
+        ({"calibration_images": 0}, "null or a whole number from 1, got 0"),
+        ({"search_images": None}, "a whole number from 1, got None"),
+        ({"float_layers": "model.0"}, "a list of names of layers, got 'model.0'"),
+        ({"max_drop": 1.0}, "null or a number between 0 and 1, got 1.0"),
+        ({"max_drop": True}, "got True"),
     ],
 )
 def test_other_options_and_values_are_refused(options: dict[str, Any], said: str) -> None:
@@ -72,7 +88,7 @@ def test_first_layers_are_looked_for_behind_operators_without_weights() -> None:
         [helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, None)],
         weights,
     )
-    assert ort_quantize.first_layers(graph) == ["a"]
+    assert ort_calibrate.first_layers(graph) == ["a"]
 
 
 @pytest.mark.heavy
@@ -87,7 +103,7 @@ def test_first_layers_are_looked_for_behind_operators_without_weights() -> None:
     ],
 )
 def test_weights_get_the_bits_that_options_say(
-    options: dict[str, Any], first: int, second: int, tmp_path: Any
+    options: dict[str, Any], first: int, second: int, tmp_path: Path
 ) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -113,11 +129,23 @@ def test_weights_get_the_bits_that_options_say(
         graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
     )
     onnx.save(model, tmp_path / "fp32.onnx")
-    arrays = [random.random((2, 3, 16, 16), np.float32) for _ in range(3)]
-    resolved = ort_quantize.resolve(options)
-    ort_quantize.quantize(
-        tmp_path / "fp32.onnx", tmp_path / "int8.onnx", tmp_path, arrays, [r"^/c/.*"], resolved
+    images = [random.random((1, 3, 16, 16), np.float32) for _ in range(5)]
+    request = ExportRequest(
+        model=lambda: None,
+        detector=Detector(names=()),
+        precision="int8",
+        device="cpu",
+        imgsz=16,
+        batch=2,
+        folder=tmp_path,
+        calibration=lambda: images,
+        float_nodes=(r"^/c/.*",),
     )
+    resolved = ort_quantize.resolve(options)
+    notes = ort_quantize.quantize(
+        tmp_path / "fp32.onnx", tmp_path / "int8.onnx", tmp_path, request, resolved
+    )
+    assert notes == ()
     quantized = onnx.load(tmp_path / "int8.onnx").graph
     largest = {
         tensor.name: int(np.abs(onnx.numpy_helper.to_array(tensor).astype(int)).max())
