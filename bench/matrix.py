@@ -101,8 +101,8 @@ class ModelEntry(_Strict):
         description="Instead of `path`: an exported file or folder, to be measured as it is.",
     )
     data: str | DataEntry = Field(
-        description="Ultralytics data.yaml or COCO JSON, relative to this file; builtin:digits; or a "
-        "folder of images without labels, to judge by agreement with the dense FP32 model alone."
+        description="Ultralytics data.yaml or COCO JSON, relative to this file; builtin:digits; or "
+        "a folder of images without labels, to judge by agreement with the dense FP32 model alone."
     )
     name: Name | None = Field(None, description="Its word in cell ids; the file's stem by default.")
     names: Literal["coco"] | tuple[str, ...] | None = Field(
