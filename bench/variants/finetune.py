@@ -1,0 +1,17 @@
+"""Fine-tuning: training on, as the network is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.variants.apply import Record, StepContext
+from bench.variants.steps import FinetuneStep
+from bench.variants.training import train
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def run(module: nn.Module, step: FinetuneStep, context: StepContext) -> tuple[nn.Module, Record]:
+    """Carry out a ``finetune`` step (see ``bench.variants.training.train``)."""
+    return train(module, step, context)
