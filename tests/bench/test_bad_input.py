@@ -101,6 +101,25 @@ def test_calibration_images_that_are_scored(folder: Path, data: Path) -> None:
     assert image.name in text
 
 
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "photos: no image in this folder or below it"),
+        ({"notes.txt": b"no image"}, "photos: no image in this folder or below it"),
+        ({"a.jpg": b"no image"}, "a.jpg: cannot be decoded as an image"),
+        ({"data.yaml": b""}, "photos: holds a data.yaml"),
+    ],
+)
+def test_a_folder_that_is_no_data_set(folder: Path, files: dict[str, bytes], words: str) -> None:
+    (folder / "photos").mkdir()
+    for name, content in files.items():
+        (folder / "photos" / name).write_bytes(content)
+    arguments = ["--model", "builtin:digits", "--data", "photos", "--backends", "onnxruntime"]
+    text = refused(folder, *arguments)
+    assert words in text
+    assert "Traceback" not in text
+
+
 @pytest.mark.heavy
 def test_a_corrupt_image(folder: Path, data: Path) -> None:
     pytest.importorskip("ultralytics")
