@@ -31,7 +31,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     add_completion=False,
 )
-cache_app = typer.Typer(help="The store of exported artifacts.", no_args_is_help=True)
+cache_app = typer.Typer(
+    help="The store of artifacts and of what recipes made.", no_args_is_help=True
+)
 app.add_typer(cache_app, name="cache")
 
 _out = Console(highlight=False)
@@ -333,20 +335,28 @@ def cache_path() -> None:
 @cache_app.command("list")
 @_mends_errors
 def cache_list() -> None:
-    """List the artifacts of the store."""
-    from bench.store import Store
+    """List the artifacts of the store, and the checkpoints that recipes made."""
+    from bench.store import Store, StoredArtifact
+
+    def described(item: StoredArtifact) -> tuple[str, ...]:
+        steps = " ".join(str(step.get("kind", "")) for step in item.recipe["steps"]) or "dense"
+        return steps, f"{item.bytes / 1e6:.1f}", f"{item.build_s:.1f}", item.sha256[:12]
 
     store = Store()
     table = Table(
         "backend", "precision", "imgsz", "batch", "steps", "MB", "build s", "sha256", box=None
     )
-    for item in store.artifacts():
-        recipe = item.recipe
-        steps = " ".join(str(step.get("kind", "")) for step in recipe["steps"]) or "dense"
-        cells = (recipe["backend"], recipe["precision"], str(recipe["imgsz"]), str(recipe["batch"]))
-        figures = (f"{item.bytes / 1e6:.1f}", f"{item.build_s:.1f}", item.sha256[:12])
-        table.add_row(*(escape(text) for text in (*cells, steps, *figures)))
+    for item in store.entries():
+        axes = (str(item.recipe[key]) for key in ("backend", "precision", "imgsz", "batch"))
+        table.add_row(*(escape(text) for text in (*axes, *described(item))))
     _out.print(table)
+    made = store.entries("variants")
+    if made:
+        variants = Table("model", "steps", "MB", "seconds", "sha256", box=None, title="recipes")
+        for item in made:
+            model = str(item.recipe["model"])[:12]
+            variants.add_row(*(escape(text) for text in (model, *described(item))))
+        _out.print(variants)
     _out.print(f"{store.size_bytes() / 1e6:.1f} MB in {escape(str(store.root))}")
 
 
@@ -357,7 +367,7 @@ def cache_clear(
         float, typer.Option(min=0.0, help="Only what was not made within so many days.")
     ] = 0.0,
 ) -> None:
-    """Remove artifacts, prepared images and inspections from the store."""
+    """Remove artifacts, recipes' checkpoints, prepared images and inspections from the store."""
     from bench.store import Store
 
     entries, size = Store().remove(older_than_days=older_than_days)

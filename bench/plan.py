@@ -161,6 +161,12 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
     )
 
 
+def _done_before(recipe: Recipe | None) -> dict[str, Any]:
+    """What an artifact's key says of the recipe that its checkpoint comes of."""
+    made: dict[str, Any] = {"steps": [], "training": None, "seed": None}
+    return made if recipe is None else {key: recipe.steps[-1].recipe[key] for key in made}
+
+
 def _recipe(cell: Cell, model: PlannedModel, seed: int) -> Recipe | None:
     """What is done to the model of a cell before it is exported; None where nothing is."""
     if not cell.steps:
@@ -265,7 +271,7 @@ def _planned_cell(
     recipe = {
         "model": model.sha256,
         "head": cell.head,
-        "steps": [] if recipe_of_model is None else recipe_of_model.steps[-1].recipe,
+        **_done_before(recipe_of_model),
         "backend": cell.backend,
         "precision": cell.precision,
         "device": cell.device,

@@ -232,9 +232,9 @@ class Store:
         """Where the letterboxed images of a list of images lie (a ``.npy`` file)."""
         return self.root / "images" / f"{dataset_hash[:32]}-{imgsz}.npy"
 
-    def artifacts(self) -> list[StoredArtifact]:
-        """Every sound artifact."""
-        folders = sorted((self.root / "artifacts").glob("*/*"))
+    def entries(self, shelf: Shelf = "artifacts") -> list[StoredArtifact]:
+        """Every sound entry of a shelf."""
+        folders = sorted((self.root / shelf).glob("*/*"))
         return [found for folder in folders if (found := self._read(folder))]
 
     def size_bytes(self) -> int:

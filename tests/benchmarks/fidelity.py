@@ -48,7 +48,7 @@ def stored(backend: str, imgsz: int) -> StoredArtifact:
     wanted = {"backend": backend, "precision": "fp32", "imgsz": imgsz, "batch": 1, "steps": []}
     found = [
         item
-        for item in Store().artifacts()
+        for item in Store().entries()
         if all(item.recipe[key] == value for key, value in wanted.items())
     ]
     if not found:
