@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from bench.results import (
     dump_json,
     write_text_atomically,
 )
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 MATCH_IOU = 0.5
 """Overlap from which on two boxes are the same object, for everything but the agreement itself."""
@@ -61,9 +65,11 @@ class CellImages:
 class ImageFidelity:
     """One image. ``agreement`` is the average precision on it alone.
 
-    ``missed`` are the reference's boxes without one of the cell, ``extra`` the cell's without one
-    of the reference: of those that a user would see, with a score above 0.25.
-    ``mean_score_change`` is that of the boxes found by both, None where there is none.
+    Of the boxes that a user would see, with a score above 0.25, ``missed`` counts those of the
+    reference that the cell does not have even at 0.05, and ``extra`` those of the cell that the
+    reference does not have even at 0.05: a score that slips from 0.26 to 0.24 is neither. It is in
+    ``mean_score_change``, that of the boxes found by both, None where there is none. ``agreement``
+    is 1 where the reference has no box above 0.25 and nothing is extra, 0 where something is.
     """
 
     index: int
@@ -149,17 +155,16 @@ def compare(reference: Sequence[Boxes], candidate: Sequence[Boxes]) -> Fidelity:
     changes: list[float] = []
     truths = 0
     for index, (one, found) in enumerate(zip(reference, candidate, strict=True)):
-        truth = one.above(TRUTH_CONFIDENCE)
+        truth, shown = one.above(TRUTH_CONFIDENCE), found.above(TRUTH_CONFIDENCE)
         pairs = matches(truth, found, MATCH_IOU)
-        shown = found.scores > TRUTH_CONFIDENCE
-        both = sum(bool(shown[row]) for row, _ in pairs)
+        extra = len(shown.scores) - len(matches(one, shown, MATCH_IOU))
         here = [float(found.scores[row]) - float(truth.scores[place]) for row, place in pairs]
         images.append(
             ImageFidelity(
                 index=index,
-                agreement=box_agreement([one], [found]),
-                missed=len(truth.scores) - both,
-                extra=int(shown.sum()) - both,
+                agreement=box_agreement([one], [found]) if len(truth.scores) else float(not extra),
+                missed=len(truth.scores) - len(pairs),
+                extra=extra,
                 mean_score_change=_mean(here),
             )
         )
@@ -245,11 +250,22 @@ def _pictures(
         pixels = np.load(images[cell.cell].pixels, mmap_mode="r")
         for number, image in enumerate(compared[cell.cell].worst[:PICTURES_A_CELL], 1):
             name = f"{FIDELITY_FOLDER}/{cell.cell}-{number}.jpg"
-            expected = boxes[cell.agreement_reference or ""][image.index].above(TRUTH_CONFIDENCE)
-            found = boxes[cell.cell][image.index].above(TRUTH_CONFIDENCE)
-            draw(pixels[image.index], expected.corners, found.corners, folder / name)
+            one = boxes[cell.agreement_reference or ""][image.index]
+            other = boxes[cell.cell][image.index]
+            draw(pixels[image.index], _seen(one, other), _seen(other, one), folder / name)
             drawn[cell.cell, image.index] = name
     return drawn
+
+
+def _seen(one: Boxes, other: Boxes) -> npt.NDArray[np.float32]:
+    """Corners of the boxes of ``one`` above 0.25, and of those that ``other`` has above 0.25.
+
+    Drawn for both sides, a box that stands alone is one that is missed or extra.
+    """
+    shown = len(one.above(TRUTH_CONFIDENCE).scores)  # the first ones: the best come first
+    shared = {place for _, place in matches(one, other.above(TRUTH_CONFIDENCE), MATCH_IOU)}
+    corners: npt.NDArray[np.float32] = one.corners[sorted({*range(shown), *shared})]
+    return corners
 
 
 def _record(
