@@ -49,12 +49,13 @@ class Trainer(DetectionTrainer):  # type: ignore[misc]
     ) -> None:
         self._module, self._settings, self._images = module, settings, images
         self._say, self._extra_loss = say, extra_loss
-        self._threads = torch.get_num_threads()
+        threads = torch.get_num_threads()
         self._step = self._steps = 0
         self._epoch_started = self._said = time.monotonic()
         self.history: list[dict[str, float | None]] = []
         self._zeros = _pruned_weights(module)
         super().__init__(overrides={**arguments, "model": "module", "save_dir": str(folder)})
+        torch.set_num_threads(threads)  # choosing the device set Ultralytics' own number
         self.model = module
 
     # Ultralytics' hooks. Its callbacks are never run: they report to services it finds installed.
@@ -72,17 +73,13 @@ class Trainer(DetectionTrainer):  # type: ignore[misc]
 
     def get_dataset(self) -> dict[str, Any]:
         """What a ``data.yaml`` would say; reading one makes Ultralytics look for a font online."""
-        count = int(self._module.model[-1].nc)
-        names = (
-            dict(enumerate(self._module.names))
-            if not isinstance(self._module.names, dict)
-            else self._module.names
-        )
+        count, names = int(self._module.model[-1].nc), self._module.names
+        known = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
         return {
             "path": self._images,
             "train": str(self._images),
             "val": str(self._images),
-            "names": {index: str(names.get(index, f"class_{index}")) for index in range(count)},
+            "names": {index: str(known.get(index, f"class_{index}")) for index in range(count)},
             "nc": count,
             "channels": 3,
         }
@@ -120,7 +117,6 @@ class Trainer(DetectionTrainer):  # type: ignore[misc]
     # What happens at those events.
 
     def _start(self) -> None:
-        torch.set_num_threads(self._threads)  # choosing the device set Ultralytics' own
         self._steps = len(self.train_loader) * self.epochs
         self.ema.decay = ema_decay(self._steps)
         self.model.criterion = _Criterion(self.model, self._extra_loss, self._watch)
