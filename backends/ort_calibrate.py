@@ -21,6 +21,23 @@ if TYPE_CHECKING:
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that have weights, as their second input."""
 
+FOLLOWERS = frozenset(
+    {
+        "AveragePool",
+        "Flatten",
+        "MaxPool",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "Squeeze",
+        "TopK",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+"""Operators that the quantizer leaves in float unless their input is quantized, and then gives the
+scale of their input (its ``QDQDirect8BitOp``): they round nothing by themselves."""
+
 
 def first_layers(graph: Any) -> list[str]:
     """Names of the weights that the graph's input meets first (``graph``: an ONNX ``GraphProto``).
@@ -86,14 +103,15 @@ def quiet_quantizer() -> Iterator[None]:
 class Calibrated:
     """A float graph with the range of each of its tensors: INT8 files are written from it.
 
-    ``path`` is the graph's file, ``nodes`` are the names of all its nodes, ``quantizable`` of those
-    whose type is one of ``operators``, which ONNX Runtime can quantize. ``ranges`` are its
-    ``TensorsData``, ``options`` as ``ort_quantize.resolve`` gives them.
+    ``path`` is the graph's file, ``nodes`` are the names of all its nodes, ``rounding`` of those
+    that are quantized by themselves, and do not only follow what feeds them. ``operators`` are the
+    types of node that ONNX Runtime can quantize, ``ranges`` its ``TensorsData``; ``options`` as
+    ``ort_quantize.resolve`` gives them.
     """
 
     path: Path
     nodes: tuple[str, ...]
-    quantizable: frozenset[str]
+    rounding: frozenset[str]
     operators: tuple[str, ...]
     ranges: Any
     options: Mapping[str, Any]
@@ -168,7 +186,7 @@ def calibrate(
     return Calibrated(
         path=prepared,
         nodes=tuple(node.name for node in nodes),
-        quantizable=frozenset(node.name for node in nodes if node.op_type in operators),
+        rounding=frozenset(node.name for node in nodes if node.op_type in {*operators} - FOLLOWERS),
         operators=operators,
         ranges=ranges,
         options=options,

@@ -129,7 +129,7 @@ def quantize(
         """Write a file whose named layers are in float besides."""
         calibrated.write(path, fixed.union(*(known[layer] for layer in floats)))
 
-    rounded = calibrated.quantizable - fixed
+    rounded = calibrated.rounding - fixed
     candidates = [layer for layer in known if not rounded.isdisjoint(known[layer])]
     found = ort_search.search(
         candidates,

@@ -160,3 +160,133 @@ def test_weights_get_the_bits_that_options_say(
         tensor.data_type for tensor in quantized.initializer if tensor.name.endswith("zero_point")
     }
     assert (onnx.TensorProto.UINT8 in kinds) is (resolved["activations"] == "uint8")
+
+
+@pytest.fixture
+def spoilt_by_its_decode(tmp_path: Path) -> ExportRequest:
+    """An INT8 export of ``head.onnx`` beside it, whose boxes and scores share a tensor at last.
+
+    (1, 3, 8, 8) to (1, 6, 64): boxes side by side on a grid, scores of two classes. Named as
+    ``write_onnx`` names a detector's nodes.
+    """
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, random = onnx.helper, np.random.default_rng(0)
+    y, x = np.mgrid[160:2560:320, 160:2560:320].reshape(2, 64)
+    grid = np.stack([x, y, np.full(64, 320), np.full(64, 320)])[None]
+    weights = {
+        "first": random.normal(0, 0.5, (16, 3, 3, 3)).astype(np.float32),
+        "second": random.normal(0, 0.12, (16, 16, 3, 3)).astype(np.float32),
+        "third": random.normal(0, 0.5, (6, 16, 3, 3)).astype(np.float32),
+        "shape": np.array([1, 6, 64]),
+        "parts": np.array([4, 2]),
+        "grid": grid.astype(np.float32),
+    }
+    pads = {"pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["images", "first"], ["a"], "/model.0/conv/Conv", **pads),
+        helper.make_node("Relu", ["a"], ["b"], "/model.0/act/Relu"),
+        helper.make_node("Conv", ["b", "second"], ["c"], "/model.1/cv1/conv/Conv", **pads),
+        helper.make_node("Relu", ["c"], ["d"], "/model.1/cv1/act/Relu"),
+        helper.make_node("Conv", ["d", "third"], ["e"], "/model.1/cv2/Conv", **pads),
+        helper.make_node("Reshape", ["e", "shape"], ["f"], "/model.1/Reshape"),
+        helper.make_node("Split", ["f", "parts"], ["g", "h"], "/model.1/Split", axis=1),
+        helper.make_node("Add", ["g", "grid"], ["i"], "/model.1/Add"),
+        helper.make_node("Sigmoid", ["h"], ["j"], "/model.1/Sigmoid"),
+        helper.make_node("Concat", ["i", "j"], ["output0"], "/model.1/Concat", axis=1),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [value("images", onnx.TensorProto.FLOAT, (1, 3, 8, 8))],
+        [value("output0", onnx.TensorProto.FLOAT, (1, 6, 64))],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "head.onnx")
+    images = [random.random((1, 3, 8, 8), np.float32) for _ in range(6)]
+    return ExportRequest(
+        model=lambda: None,
+        detector=Detector(names=("a", "b")),
+        precision="int8",
+        device="cpu",
+        imgsz=8,
+        batch=1,
+        folder=tmp_path,
+        calibration=lambda: images,
+        float_nodes=(r"^/model\.1/(?!cv[12]).*",),
+    )
+
+
+def quantized(request: ExportRequest, **options: Any) -> tuple[tuple[str, ...], set[str]]:
+    """The notes on an export of ``head.onnx``, and the nodes whose output is rounded."""
+    import onnx
+
+    target = request.folder / "int8.onnx"
+    notes = ort_quantize.quantize(
+        request.folder / "head.onnx", target, request.folder, request, ort_quantize.resolve(options)
+    )
+    nodes = onnx.load(target).graph.node
+    rounded = {node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
+    return notes, {node.name for node in nodes if not rounded.isdisjoint(node.output)}
+
+
+CONVOLUTIONS = {"/model.0/conv/Conv", "/model.1/cv1/conv/Conv", "/model.1/cv2/Conv"}
+
+
+@pytest.mark.heavy
+def test_layers_are_kept_in_float_by_name(spoilt_by_its_decode: ExportRequest) -> None:
+    notes, rounded = quantized(spoilt_by_its_decode)
+    assert notes == ()
+    assert rounded & CONVOLUTIONS == CONVOLUTIONS
+    notes, rounded = quantized(spoilt_by_its_decode, float_layers=["model.1.cv*"])
+    assert notes == ("kept in float by float_layers: model.1.cv1, model.1.cv2",)
+    assert rounded & CONVOLUTIONS == {"/model.0/conv/Conv"}
+    with pytest.raises(ExportError, match=r"'model\.1\.cv3'"):
+        quantized(spoilt_by_its_decode, float_layers=["model.1.cv3"])
+
+
+@pytest.mark.heavy
+def test_fewer_images_calibrate(spoilt_by_its_decode: ExportRequest) -> None:
+    seen: list[Any] = []
+
+    def scales(count: int | None) -> list[bytes]:
+        import onnx
+
+        quantized(spoilt_by_its_decode, calibration_images=count)
+        graph = onnx.load(spoilt_by_its_decode.folder / "int8.onnx").graph
+        return [x.SerializeToString() for x in graph.initializer if x.name.endswith("_scale")]
+
+    seen = [scales(count) for count in (None, 6, 1)]
+    assert seen[0] == seen[1]
+    assert seen[0] != seen[2]
+    with pytest.raises(ExportError, match="asks for 7, and 6 were given"):
+        scales(7)
+
+
+@pytest.mark.heavy
+def test_the_search_keeps_the_layer_that_spoils_all_in_float(
+    spoilt_by_its_decode: ExportRequest, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, rounded = quantized(spoilt_by_its_decode, decode="int8")
+    assert "/model.1/Concat" in rounded
+    assert not capfd.readouterr().err
+    (note,), rounded = quantized(spoilt_by_its_decode, decode="int8", max_drop=0.3)
+    assert note.startswith("kept in float by the search: model.1.Concat (1 of 7 layers)")
+    assert "agreement with FP32 0.000 -> 0." in note
+    assert note.endswith("over 6 images, limit 0.700")
+    assert "/model.1/Concat" not in rounded
+    assert rounded >= CONVOLUTIONS
+    # The build's log tells how far it is.
+    assert "ranked 7 of 7 layers; model.1.Concat alone costs 1.000" in capfd.readouterr().err
+    # In float by default, the decode is none of the layers searched.
+    (note,), rounded = quantized(spoilt_by_its_decode, max_drop=0.3)
+    assert note.startswith("no layer kept in float by the search: agreement with FP32 0.")
+    assert rounded >= CONVOLUTIONS
+
+
+@pytest.mark.heavy
+def test_what_no_layer_can_keep_is_an_export_error(spoilt_by_its_decode: ExportRequest) -> None:
+    with pytest.raises(ExportError, match=r"with one layer in INT8 and 2 in float"):
+        quantized(spoilt_by_its_decode, max_drop=1e-6)
