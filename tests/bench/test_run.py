@@ -54,6 +54,7 @@ FILES = {
     "benchmark.json",
     "report.html",
     "summary.md",
+    "fidelity.json",
     "logs",
 }
 
@@ -103,6 +104,10 @@ def test_a_matrix_from_file_to_report(
     assert pruned["artifact_gzip_bytes"] < ort["artifact_gzip_bytes"]
     int8 = cells["digits-dense-int8-onnxruntime-cpu-160"]
     assert int8["artifact_bytes"] < ort["artifact_bytes"] / 2
+    assert (int8["agreement_reference"], ort["agreement_reference"]) == (ort["cell"], eager["cell"])
+    assert ort["agreement"] > 0.99
+    assert 0.5 < int8["agreement"] <= ort["agreement"]
+    assert pruned["agreement"] < int8["agreement"]
     for cell in cells.values():
         assert cell["energy_j_per_image"] is None
         if cell["status"] == "ok":
