@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench.variants.apply import run_step
+from bench.variants.prune import prunable
+from bench.variants.steps import PruneStep
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_an_amount_is_pruned_in_place(
+    detector: Any, step_context: Callable[..., Any], scope: Any
+) -> None:
+    step = PruneStep(kind="l1", amount=0.4, scope=scope)
+    module, record = run_step(detector, step, step_context(data=None))
+    assert module is detector
+    assert record == {}
+    shares = [float((layer.weight == 0).float().mean()) for layer in prunable(module)]
+    sizes = [layer.weight.numel() for layer in prunable(module)]
+    whole = sum(share * size for share, size in zip(shares, sizes, strict=True)) / sum(sizes)
+    assert whole == pytest.approx(0.4, abs=0.001)
+    assert (max(shares) - min(shares) < 0.05) == (scope == "layer")
