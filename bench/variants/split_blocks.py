@@ -83,8 +83,8 @@ def split_blocks(module: nn.Module) -> int:
     count = 0
     for parent in list(module.modules()):
         for name, block in list(parent.named_children()):
-            make = makers.get(type(block).__name__)
-            if make is None or not hasattr(block, "cv1"):
+            make = makers.get(type(block))
+            if make is None:
                 continue
             replacement = make(block)
             for key in _PLACE:
@@ -96,17 +96,19 @@ def split_blocks(module: nn.Module) -> int:
     return count
 
 
-def _makers() -> dict[str, Callable[[Any], nn.Module]]:
-    """By the name of Ultralytics' class, of which only ``C2f`` and the others' own are meant."""
+def _makers() -> dict[type, Callable[[Any], nn.Module]]:
+    """By Ultralytics' classes. A subclass may do something else, so only these are meant."""
+    from ultralytics.nn.modules import block
+
     return {
-        "C2f": _chain_of_c2f,
-        "C3k2": _chain_of_c2f,
-        "C2fCIB": _chain_of_c2f,
-        "C2fPSA": _chain_of_c2f,
-        "RepNCSPELAN4": _chain_of_elan,
-        "ELAN1": _chain_of_elan,
-        "C2PSA": _pair_of_c2psa,
-        "PSA": _pair_of_psa,
+        block.C2f: _chain_of_c2f,
+        block.C3k2: _chain_of_c2f,
+        block.C2fCIB: _chain_of_c2f,
+        block.C2fPSA: _chain_of_c2f,
+        block.RepNCSPELAN4: _chain_of_elan,
+        block.ELAN1: _chain_of_elan,
+        block.C2PSA: _pair_of_c2psa,
+        block.PSA: _pair_of_psa,
     }
 
 

@@ -28,7 +28,9 @@ def run(
     """Carry out a ``2:4`` step, in place (see ``bench.variants.apply.run_step``).
 
     Layers whose number of input channels is no multiple of four, depthwise ones above all, stay as
-    they are, as they do in ASP. Raises UnsupportedError where that leaves no layer.
+    they are. (ASP leaves narrow layers out, too, of less than 8 outputs and 16 inputs or multiples
+    of these, which sparse tensor cores do not take.) Raises UnsupportedError where that leaves no
+    layer.
     """
     layers = prunable(module)
     fitting = [layer for layer in layers if layer.weight.shape[1] % GROUP == 0]
