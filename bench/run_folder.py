@@ -73,8 +73,8 @@ def _notes(plan: Plan) -> list[str]:
             )
         if not dataset.labelled:
             notes.append(
-                f"{model.name}: its images have no labels, so there is no mAP; agreement with the "
-                f"dense FP32 model on {len(dataset.scored)} images stands in for it."
+                f"{model.name}: its images have no labels, so there is no mAP; agreement with an "
+                f"FP32 cell of the unchanged model stands in, on {len(dataset.scored)} images."
             )
         if dataset.calibration_source == "folder":
             notes.append(
