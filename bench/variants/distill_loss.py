@@ -150,10 +150,12 @@ def _relative_distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Te
     return (gaps[0] + gaps[2]) / width + (gaps[1] + gaps[3]) / height
 
 
-def sentence(reg_max: int) -> str:
-    """The loss and its source in one sentence, for the record."""
+def sentence(reg_max: int, *, ablation: bool = False) -> str:
+    """What is trained for, and its source, in one sentence for the record."""
+    if ablation:
+        return "the detection loss alone"
     return (
-        "added to the detection loss: KL divergence of each class's sigmoid (Hinton et al. 2015; "
-        f"Yang et al., ICCV 2023) and {_BINS if reg_max > 1 else _DISTANCES}, "
-        "the latter weighted by the teacher's confidence at each place"
+        "the detection loss and, from the teacher, KL divergence of each class's sigmoid (Hinton "
+        f"et al. 2015; Yang et al., ICCV 2023) and {_BINS if reg_max > 1 else _DISTANCES}, the "
+        "latter weighted by the teacher's confidence at each place"
     )
