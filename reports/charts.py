@@ -8,46 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.results import NOT_FAILURES, PRECISION_ORDER, CellResult
+from bench.results import NOT_FAILURES, CellResult
 from reports import figures
-from reports.chart_style import PLAIN_NUMBER, Row, finished, log_ticks
+from reports.chart_style import (
+    PLAIN_NUMBER,
+    Row,
+    backend_colour,
+    backend_order,
+    finished,
+    log_ticks,
+    precision_shape,
+)
 from reports.pareto import pareto_front
-
-BACKEND_COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#8a4b8f",
-    "#999933",
-    "#aa3355",
-    "#5b7f95",
-    "#117755",
-    "#b8860b",
-    "#6a5acd",
-    "#7f6a55",
-)
-"""For backends in order of appearance: the Okabe-Ito palette without its black and yellow, which
-vanish on a dark or a light page, then eight more in the manner of Paul Tol's muted scheme."""
-
-PRECISION_SHAPES = dict(
-    zip(
-        PRECISION_ORDER,
-        (
-            "circle",
-            "square",
-            "diamond",
-            "triangle-up",
-            "triangle-down",
-            "cross",
-            "triangle-right",
-            "triangle-left",
-        ),
-        strict=True,
-    )
-)
 
 LATENCY_COLOURS = ("#eaf1f6", "#b9d3e4", "#78a9cb", "#3d78a8", "#17456e")
 """Light to dark with rising latency; one hue, so that lightness alone carries the order."""
@@ -62,17 +34,41 @@ _COLUMN_PX, _NARROWEST_COLUMN_PX, _COLUMNS_PX = 112, 78, 1120
 """A column of the matrix; many share the width of the page, down to what a word needs."""
 
 
-def scatter_rows(cells: Sequence[CellResult]) -> list[Row]:
-    """One row for each ok cell that has both a latency above zero and an mAP.
+def without_labels(cells: Sequence[CellResult]) -> bool:
+    """Whether no cell has an mAP and some have an agreement, which then stands for it."""
+    scored = any(figures.measured(cell.map50_95) is not None for cell in cells)
+    return not scored and any(figures.measured(cell.agreement) is not None for cell in cells)
 
-    A cell whose later launch failed may hold figures, but it is nothing to choose from.
+
+def _accuracies(cells: Sequence[CellResult]) -> list[float | None]:
+    """The accuracy of each cell: its mAP, or its agreement where the run has no labels.
+
+    A cell that others are compared with agrees with itself.
     """
-    plotted = [
-        cell
+    if not without_labels(cells):
+        return [figures.measured(cell.map50_95) for cell in cells]
+    references = {cell.agreement_reference for cell in cells}
+    return [
+        1.0
+        if cell.agreement_reference is None and cell.cell in references
+        else figures.measured(cell.agreement)
         for cell in cells
-        if _drawn_latency(cell) is not None and figures.measured(cell.map50_95) is not None
     ]
-    points = [(float(c.latency_p50_ms or 0), float(c.map50_95 or 0)) for c in plotted]
+
+
+def scatter_rows(cells: Sequence[CellResult]) -> list[Row]:
+    """One row for each ok cell that has both a latency above zero and an accuracy.
+
+    That is its mAP, or its agreement where the run has no labels. A cell whose later launch failed
+    may hold figures, but it is nothing to choose from.
+    """
+    known = [
+        (cell, accuracy)
+        for cell, accuracy in zip(cells, _accuracies(cells), strict=True)
+        if _drawn_latency(cell) is not None and accuracy is not None
+    ]
+    plotted = [cell for cell, _ in known]
+    points = [(float(cell.latency_p50_ms or 0), accuracy) for cell, accuracy in known]
     front = set(pareto_front(points))
     rows: list[Row] = []
     for index, (cell, (latency, accuracy)) in enumerate(zip(plotted, points, strict=True)):
@@ -105,7 +101,7 @@ def _accuracy_domain(rows: Sequence[Row]) -> list[float]:
 
 
 def latency_accuracy_chart(cells: Sequence[CellResult]) -> Row | None:
-    """Vega-Lite specification: latency (x, logarithmic) against mAP (y), with the Pareto front.
+    """Vega-Lite specification: latency (x, logarithmic) against accuracy (y), with the front.
 
     None where no cell has both. Rows are of ``scatter_rows``; whiskers are confidence intervals.
     """
@@ -124,17 +120,10 @@ def latency_accuracy_chart(cells: Sequence[CellResult]) -> Row | None:
     ticks = log_ticks(low, high)
     x = alt.X("p50:Q").scale(type="log", domain=[low, high], nice=False)
     x = x.axis(title="latency p50, ms (log scale)", values=ticks, labelExpr=PLAIN_NUMBER)
-    y = alt.Y("map:Q").scale(domain=_accuracy_domain(rows), nice=True).title("mAP50-95")
-    backends = list(dict.fromkeys(r["backend"] for r in rows))
-    precisions = sorted({r["precision"] for r in rows}, key=_precision_order)
-    palette = [BACKEND_COLOURS[i % len(BACKEND_COLOURS)] for i in range(len(backends))]
-    shapes = [PRECISION_SHAPES.get(precision, "circle") for precision in precisions]
-    colour = alt.Color("backend:N").scale(domain=backends, range=palette).title("backend")
-    shape = (
-        alt.Shape("precision:N")
-        .scale(domain=precisions, range=shapes)
-        .legend(title="precision", symbolFillColor="#7d8a94")
-    )
+    accuracy = "agreement with the reference" if without_labels(cells) else "mAP50-95"
+    y = alt.Y("map:Q").scale(domain=_accuracy_domain(rows), nice=True).title(accuracy)
+    colour = backend_colour(rows, backend_order(cells))
+    shape = precision_shape(rows)
     by_backend = alt.selection_point(name="by_backend", fields=["backend"], bind="legend")
     strength = alt.condition(by_backend, alt.value(0.95), alt.value(0.12))
 
@@ -162,7 +151,7 @@ def latency_accuracy_chart(cells: Sequence[CellResult]) -> Row | None:
             tooltip=[
                 alt.Tooltip("cell:N", title="cell"),
                 alt.Tooltip("latency:N", title="p50 [95 % CI]"),
-                alt.Tooltip("accuracy:N", title="mAP50-95"),
+                alt.Tooltip("accuracy:N", title=accuracy),
                 alt.Tooltip("backend:N", title="backend"),
                 alt.Tooltip("precision:N", title="precision"),
                 alt.Tooltip("variant:N", title="variant"),
@@ -173,13 +162,6 @@ def latency_accuracy_chart(cells: Sequence[CellResult]) -> Row | None:
     )
     chart = alt.layer(line, whiskers, points).properties(width="container", height=400)
     return finished(chart, {"cells": rows, "front": steps})
-
-
-def _precision_order(precision: str) -> tuple[int, str]:
-    known = (
-        PRECISION_ORDER.index(precision) if precision in PRECISION_ORDER else len(PRECISION_ORDER)
-    )
-    return known, precision
 
 
 _ROW_LABEL = {

@@ -10,6 +10,8 @@ ABSENT = "\N{EN DASH}"
 
 MIB = float(1 << 20)
 
+MINUS = "\N{MINUS SIGN}"
+
 
 def measured(value: float | None) -> float | None:
     """The value where it is a finite number, otherwise None."""
@@ -26,6 +28,26 @@ def significant(value: float, digits: int = 3) -> str:
     # The exponent after rounding: 9.999 is written 10.0, not 10.00.
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     return f"{value:.{max(0, digits - 1 - exponent)}f}"
+
+
+def signed(value: float, decimals: int) -> str:
+    """``+0.8``, or with a minus sign as wide as the plus; what rounds to zero has no sign."""
+    text = f"{abs(value):.{decimals}f}"
+    if float(text) == 0:
+        return text
+    return f"{'+' if value > 0 else MINUS}{text}"
+
+
+def signed_percent(share: float) -> str:
+    """``+12 %`` for 0.12, ``0 %`` for what rounds to it."""
+    return f"{signed(100 * share, 0)} %"
+
+
+def number(value: object) -> float | None:
+    """A finite number read from JSON, otherwise None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return measured(float(value))
 
 
 def plural(count: int, noun: str) -> str:

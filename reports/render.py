@@ -9,9 +9,23 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.results import REPORT_FILE, CellResult, Run, load_run, write_text_atomically
+from bench.results import (
+    REPORT_FILE,
+    CellResult,
+    Run,
+    load_run,
+    read_fidelity,
+    read_variants,
+    write_text_atomically,
+)
 from reports import facts, figures, outcomes, tables
-from reports.charts import latency_accuracy_chart, matrix_chart
+from reports.charts import latency_accuracy_chart, matrix_chart, without_labels
+from reports.effect_chart import effect_chart
+from reports.effect_table import effect_table
+from reports.effect_words import sentence
+from reports.effectiveness import effects_of
+from reports.fidelity import fidelity_views
+from reports.recipes import recipe_views
 from reports.vega import VegaBundle
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -44,7 +58,7 @@ def _cell_table(cells: tuple[CellResult, ...], environment: Environment) -> str:
     shown = tables.shown_columns(cells)
     classes = [
         "n" * column.numeric
-        + "long" * (column.key == "executed_precision")
+        + "long" * (column.key in tables.LONG_TEXTS)
         + " more" * (not shown[column.key])
         for column in tables.COLUMNS
     ]
@@ -59,9 +73,39 @@ def _cell_table(cells: tuple[CellResult, ...], environment: Environment) -> str:
     )
 
 
+def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], dict[str, Any]]:
+    """The sections that not every run has, as HTML (empty where it has not), and their charts."""
+    cells, by_agreement = run.cells, without_labels(run.cells)
+
+    def section(name: str, **values: Any) -> Markup:
+        html = environment.get_template(f"{name}.html").render(by_agreement=by_agreement, **values)
+        return Markup(html)  # noqa: S704 - of a template of ours
+
+    sections = dict.fromkeys(("effects", "recipes", "fidelity"), Markup())
+    charts: dict[str, Any] = {}
+    if groups := effects_of(cells):
+        several = len({group.model for group in groups}) > 1
+        charts["effects"] = effect_chart(groups, cells, by_agreement=by_agreement)
+        sections["effects"] = section(
+            "effects",
+            sentences=[sentence(group, with_model=several) for group in groups],
+            table=effect_table(groups),
+            chart=charts["effects"] is not None,
+        )
+    if recipes := recipe_views(read_variants(run.folder), with_charts=True):
+        sections["recipes"] = section("recipes", recipes=recipes)
+        charts |= {chart.key: chart.spec for view in recipes for chart in view.charts}
+    if views := fidelity_views(cells, read_fidelity(run.folder), run.folder):
+        sections["fidelity"] = section("fidelity", fidelity=views)
+    return sections, charts
+
+
 def _context(run: Run, environment: Environment) -> dict[str, Any]:
     cells, info = run.cells, run.info
+    by_agreement = without_labels(cells)
     return {
+        "by_agreement": by_agreement,
+        "accuracy": "agreement with the reference" if by_agreement else "mAP50-95",
         "run_id": run.folder.resolve().name,
         "state": facts.state(run),
         "headline": facts.headline(run),
@@ -91,15 +135,16 @@ def render_report(run: Run) -> str:
     """
     environment = _environment()
     page = environment.get_template("report.html")
+    charts: dict[str, Any] = {"scatter": None, "matrix": None}
     if not run.cells:
-        return page.render(
-            _context(run, environment), charts={"scatter": None, "matrix": None}, library=""
-        )
+        sections, _ = _sections(run, environment)
+        return page.render(_context(run, environment), **sections, charts=charts, library="")
     with VegaBundle() as bundle:
+        sections, more_charts = _sections(run, environment)
         charts = {"scatter": latency_accuracy_chart(run.cells), "matrix": matrix_chart(run.cells)}
         context = _context(run, environment)
         library = Markup(bundle.script())  # noqa: S704 - made safe for a script element there
-    return page.render(context, charts=charts, library=library)
+    return page.render(context, **sections, charts=charts | more_charts, library=library)
 
 
 def write_report(folder: Path) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.results import SUMMARY_FILE, CellResult, Run, load_run, write_text_atomically
 from reports import facts, figures, outcomes, tables
+from reports.markdown import code, escape, table
+from reports.summary_variants import variant_lines
 
 _KEYS = (
     "cell",
@@ -19,27 +20,12 @@ _KEYS = (
     "peak_rss_bytes",
     "artifact_bytes",
     "map50_95",
+    "agreement",
+    "score_drift",
     "energy_j_per_image",
 )
 _CELLS_NAMED = 5
 """Cells listed by name under one cause; the report has them all."""
-
-
-def escape(text: str) -> str:
-    """``text`` on one line, with nothing in it that Markdown or HTML would take for markup."""
-    line = " ".join(text.split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    line = re.sub(r"([\\`*\[\]#|~$])", r"\\\1", line)
-    # An underscore within a word is no markup, and names are full of them.
-    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
-
-
-def code(text: str) -> str:
-    """``text`` as a code span that also holds in a table; escaped text where it has a backtick."""
-    line = " ".join(text.split())
-    if "`" in line or not line:
-        return escape(line)
-    return "`" + line.replace("|", "\\|") + "`"
 
 
 def _heading(column: tables.Column) -> str:
@@ -49,16 +35,13 @@ def _heading(column: tables.Column) -> str:
 def _table(cells: Sequence[CellResult]) -> list[str]:
     shown = tables.shown_columns(cells)
     columns = [tables.BY_KEY[key] for key in _KEYS if shown[key]]
-    lines = [
-        "| " + " | ".join(escape(_heading(column)) for column in columns) + " |",
-        "|" + "|".join(" ---: " if column.numeric else " --- " for column in columns) + "|",
-    ]
+    rows = []
     for cell in cells:
         fields = [tables.field(cell, column) for column in columns]
-        texts = [code(fields[0].text)]
-        texts += [escape(f"{item.text} {item.extra}".rstrip()) for item in fields[1:]]
-        lines.append("| " + " | ".join(texts) + " |")
-    return lines
+        texts = [escape(f"{item.text} {item.extra}".rstrip()) for item in fields[1:]]
+        rows.append([code(fields[0].text), *texts])
+    headings = [escape(_heading(column)) for column in columns]
+    return table(headings, rows, numeric=[column.numeric for column in columns])
 
 
 def _named(cells: Sequence[str]) -> str:
@@ -103,6 +86,7 @@ def render_summary(run: Run) -> str:
     common = ", ".join(f"{name} {value}" for name, value in tables.common_axes(cells))
     if common:
         lines += ["", f"The same for all cells: {escape(common)}."]
+    lines += variant_lines(run)
     lines += _causes("What failed", outcomes.failures(cells))
     lines += _causes("Not served here", outcomes.not_served(cells))
     lines += _causes("Left out of the matrix", outcomes.left_out(info.left_out))

@@ -9,9 +9,13 @@ from typing import Any, Literal
 from bench.results import CellResult
 from reports import figures
 
-Kind = Literal["text", "axis", "figure", "count", "score"]
+Kind = Literal["text", "axis", "figure", "count", "score", "change"]
 """``text`` is shown always; ``axis`` tells cells apart and is shown where it differs. ``figure``
-has three significant digits, ``count`` is a whole number, ``score`` has three decimals."""
+has three significant digits, ``count`` is a whole number, ``score`` has three decimals, ``change``
+its sign too."""
+
+LONG_TEXTS = frozenset({"executed_precision", "notes"})
+"""Columns whose text is cut off in the table by its style sheet, and whole in its title."""
 
 _FEWEST_ITERATIONS = {"latency_p90_ms": 100, "latency_p95_ms": 200, "latency_p99_ms": 1000}
 """Iterations below which a percentile q is left out of the results: 10 / (1 - q)."""
@@ -36,7 +40,7 @@ class Column:
     @property
     def numeric(self) -> bool:
         """True where values sort as numbers and align right."""
-        return self.kind in {"figure", "count", "score"}
+        return self.kind in {"figure", "count", "score", "change"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +106,19 @@ COLUMNS: tuple[Column, ...] = (
     Column("map50_95", "mAP50-95", "score", "COCO AP over IoU 0.50 to 0.95.", high_first=True),
     Column("map50", "mAP50", "score", "COCO AP at IoU 0.50.", high_first=True),
     Column(
+        "agreement",
+        "agreement",
+        "score",
+        "AP of the cell's boxes with those of its reference taken as the truth.",
+        high_first=True,
+    ),
+    Column(
+        "score_drift",
+        "score drift",
+        "change",
+        "Mean change of the scores of boxes that the cell and its reference both find.",
+    ),
+    Column(
         "energy_j_per_image",
         "energy",
         "figure",
@@ -119,9 +136,14 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("nonzero_fraction", "non-zero", "score", "Share of the weights that are not zero."),
     Column("executed_precision", "executed precision", "text", "What the runtime says it ran."),
+    Column("notes", "notes", "text", "How the artifact came out."),
 )
 
 BY_KEY = {column.key: column for column in COLUMNS}
+
+
+_ABSENCES = {"executed_precision": "the runtime does not tell", "notes": "no notes"}
+"""Why a column has no text; figures say that they were not measured."""
 
 
 def _absence(cell: CellResult, key: str) -> str:
@@ -133,38 +155,42 @@ def _absence(cell: CellResult, key: str) -> str:
     fewest = _FEWEST_ITERATIONS.get(key, 0)
     if cell.iterations < fewest:
         return f"not given: {cell.iterations} iterations, {fewest} needed"
-    if key == "executed_precision":
-        return "the runtime does not tell"
-    return "not measured"
+    if key in {"agreement", "score_drift"}:
+        return "not compared" if cell.agreement_reference is None else "no boxes to compare"
+    return _ABSENCES.get(key, "not measured")
 
 
 def _number(column: Column, value: float) -> str:
     if column.kind == "count":
         return f"{value:.0f}"
+    if column.kind == "change":
+        return figures.signed(value, 3)
     return f"{value:.3f}" if column.kind == "score" else figures.significant(value)
 
 
 def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
     """What stands beside a figure, and its title."""
+    extra = title = ""
     if column.key == "latency_p50_ms":
-        ends = figures.interval(cell.latency_ci_low_ms, cell.latency_ci_high_ms)
-        return (ends, "") if ends else ("", "no interval: it takes two launches or more")
-    if column.key == "energy_j_per_image":
-        source = cell.energy_source or ""
-        return "modelled" if "modelled" in source.lower() else "", source
-    if column.key in {"map50_95", "map50"} and cell.map_images is not None:
-        return "", f"over {figures.plural(cell.map_images, 'image')}"
-    if column.key == "status":
-        return "", cell.reason or ""
-    if column.key == "executed_precision":
-        # Long, and cut off in the table by its style sheet.
-        return "", cell.executed_precision or ""
-    return "", ""
+        extra = figures.interval(cell.latency_ci_low_ms, cell.latency_ci_high_ms) or ""
+        title = "" if extra else "no interval: it takes two launches or more"
+    elif column.key == "energy_j_per_image":
+        title = cell.energy_source or ""
+        extra = "modelled" if "modelled" in title.lower() else ""
+    elif column.key in {"map50_95", "map50"} and cell.map_images is not None:
+        title = f"over {figures.plural(cell.map_images, 'image')}"
+    elif column.key in {"agreement", "score_drift"} and cell.agreement_reference:
+        title = f"with {cell.agreement_reference}"
+    elif column.key == "status":
+        title = cell.reason or ""
+    elif column.key in LONG_TEXTS:
+        title = str(_value(cell, column) or "")
+    return extra, title
 
 
 def field(cell: CellResult, column: Column) -> Field:
     """One figure of a cell as it is shown."""
-    value = getattr(cell, column.key)
+    value = _value(cell, column)
     if not _present(value, column):
         return Field(figures.ABSENT, title=_absence(cell, column.key), absent=True)
     extra, title = _notes(cell, column)
@@ -175,6 +201,11 @@ def field(cell: CellResult, column: Column) -> Field:
     return Field(str(value), value=sort_by, title=title, extra=extra)
 
 
+def _value(cell: CellResult, column: Column) -> Any:
+    value = getattr(cell, column.key)
+    return " ".join(value) if isinstance(value, list) else value
+
+
 def field_rows(cells: Sequence[CellResult]) -> list[list[Field]]:
     """The fields of each cell, in the order of ``COLUMNS``."""
     return [[field(cell, column) for column in COLUMNS] for cell in cells]
@@ -183,12 +214,15 @@ def field_rows(cells: Sequence[CellResult]) -> list[list[Field]]:
 def shown_columns(cells: Sequence[CellResult]) -> dict[str, bool]:
     """For each column's key, whether it is shown before the reader asks for all.
 
-    Left out are columns of figures without a single one, and axes that are the same for all cells.
+    Left out are columns of figures without a single one, axes that are the same for all cells, and
+    notes, which are long.
     """
     shown = {}
     for column in COLUMNS:
         if column.kind == "axis":
             shown[column.key] = len({getattr(cell, column.key) for cell in cells}) > 1
+        elif column.key == "notes":
+            shown[column.key] = False
         elif column.numeric or column.key == "executed_precision":
             shown[column.key] = any(_present(getattr(cell, column.key), column) for cell in cells)
         else:
@@ -208,8 +242,10 @@ def common_axes(cells: Sequence[CellResult]) -> list[tuple[str, str]]:
     """(title, value with unit) of every axis that is the same for all cells."""
     common = []
     for column in COLUMNS:
+        if column.kind != "axis":
+            continue
         values = {getattr(cell, column.key) for cell in cells}
-        if column.kind == "axis" and len(values) == 1:
+        if len(values) == 1:
             value = values.pop()
             if value not in {None, ""}:
                 common.append((column.title, f"{value} {column.unit}".rstrip()))

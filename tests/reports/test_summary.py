@@ -8,7 +8,8 @@ import pytest
 
 from bench.errors import BadInputError
 from bench.results import CellResult, Run, write_cells, write_run_info
-from reports.summary import code, escape, render_summary, write_summary
+from reports.markdown import code, escape
+from reports.summary import render_summary, write_summary
 
 MakeCell = Callable[..., CellResult]
 MakeRun = Callable[..., Run]
