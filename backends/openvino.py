@@ -6,6 +6,7 @@ where this was written.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,6 +89,7 @@ class OpenVinoBackend(Backend):
             raise UnsupportedError(f"openvino has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
         artifact = Artifact(request.folder, "model.xml")
+        notes: tuple[str, ...] = ()
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             source = Path(folder, "fp32.onnx")
             write_onnx(request.model(), source, batch=request.batch, imgsz=request.imgsz)
@@ -97,7 +99,7 @@ class OpenVinoBackend(Backend):
                 with quiet("nncf", "openvino"):
                     model = ov.convert_model(source)
                     if request.precision == "int8":
-                        model = ov_quantize.quantize(model, request, options)
+                        model, notes = ov_quantize.quantize(model, request, options)
                     ov.save_model(
                         model, artifact.path, compress_to_fp16=request.precision == "fp16"
                     )
@@ -108,7 +110,7 @@ class OpenVinoBackend(Backend):
                     f"OpenVINO's {request.precision} conversion failed: "
                     f"{type(error).__name__}: {error}"
                 ) from error
-        return artifact
+        return dataclasses.replace(artifact, notes=notes)
 
     def describe(self, path: Path) -> ArtifactFacts:
         """What an ``.xml``, a folder with one, or an ``.onnx`` file says of itself."""

@@ -120,10 +120,10 @@ def quantize(
     decode = matching(calibrated.nodes, request.float_nodes) if options["decode"] == "float" else ()
     asked = ptq.chosen(known, options["float_layers"])
     fixed = {*decode, *(node for layer in asked for node in known[layer])}
-    notes = [f"kept in float by float_layers: {', '.join(asked)}"] if asked else []
+    notes = ptq.note(options["float_layers"], asked)
     if options["max_drop"] is None:
         calibrated.write(target, fixed)
-        return tuple(notes)
+        return notes
 
     def write(path: Path, floats: Collection[str]) -> None:
         """Write a file whose named layers are in float besides."""
@@ -138,8 +138,7 @@ def quantize(
         ranking_batches=-(-options["search_images"] // request.batch),
     )
     write(target, found.kept)
-    notes.append(ort_search.note(found, len(candidates), len(images), options["max_drop"]))
-    return tuple(notes)
+    return (*notes, ort_search.note(found, len(candidates), len(images), options["max_drop"]))
 
 
 def quantize_dynamically(

@@ -8,10 +8,11 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from backends import ptq
 from backends.agreement import agreement
-from backends.base import ExportError, ExportRequest, OutputLayout, UnsupportedError
+from backends.base import ExportError, ExportRequest, OutputLayout
 from backends.onnx_graph import matching
-from backends.options import resolve_choices
+from backends.options import OpenOption, is_share, resolve_choices
 from backends.ort_quantize import batches
 
 if TYPE_CHECKING:
@@ -32,6 +33,20 @@ the other, the groups of layers whose rounding costs most, until the drop is wit
 first tries each of some hundred groups, which takes minutes, and longer than a build may take by
 default on a slow or busy machine (``limits: build_timeout_s``)."""
 
+OPEN_OPTIONS: dict[str, OpenOption] = {
+    ACCURACY_CONTROL: OpenOption(
+        None,
+        "null or a number between 0 and 1",
+        lambda value: value is None or is_share(value),
+    ),
+    **ptq.OPTIONS,
+}
+"""Options of an INT8 export that are no choice of a few values."""
+
+BIASED = "/WithoutBiases"
+"""What OpenVINO adds to the name of a convolution, as it gives the name itself to the addition of
+its bias."""
+
 RANKING_BATCHES = 16
 """Batches on which each group of layers is tried in float: those where INT8 agrees least."""
 
@@ -41,35 +56,30 @@ def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UnsupportedError for an unknown option or value.
     """
-    given = dict(options)
-    limit = given.pop(ACCURACY_CONTROL, None)
-    try:
-        resolved = resolve_choices("openvino", CHOICES, given)
-    except UnsupportedError as error:
-        error.remedy = error.remedy and f"Its options are {', '.join(CHOICES)}, {ACCURACY_CONTROL}."
-        raise
-    is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
-    if limit is not None and not (is_number and 0 < limit < 1):
-        raise UnsupportedError(
-            f"openvino's option {ACCURACY_CONTROL} is null or a number between 0 and 1, "
-            f"got {limit!r}"
-        )
-    return resolved | {ACCURACY_CONTROL: None if limit is None else float(limit)}
+    return resolve_choices("openvino", CHOICES, options, OPEN_OPTIONS)
 
 
-def quantize(model: Any, request: ExportRequest, options: Mapping[str, Any]) -> Any:
-    """Quantize an OpenVINO model, all but the nodes of ``request.float_nodes``.
+def quantize(
+    model: Any, request: ExportRequest, options: Mapping[str, Any]
+) -> tuple[Any, tuple[str, ...]]:
+    """Quantize an OpenVINO model, all but ``request.float_nodes`` and ``float_layers``.
 
-    ``options`` as ``resolve`` gives them. Raises ExportError without calibration images, and where
-    no choice of layers keeps the drop within the limit asked for.
+    ``options`` as ``resolve`` gives them. Returns the quantized model and notes on it. Raises
+    ExportError without calibration images, for a layer that is not there, and where no choice of
+    layers keeps the drop within the limit asked for.
     """
     import nncf
 
     nncf.set_log_level(logging.ERROR)
     images = request.calibration() if request.calibration is not None else ()
+    images = ptq.first_images(images, options["calibration_images"])
     arrays = batches(images, request.batch)
     names = [node.get_friendly_name() for node in model.get_ops()]
+    known = layers(model)
+    asked = ptq.chosen(known, options["float_layers"])
     floats = matching(names, request.float_nodes)
+    floats += [node for layer in asked for node in known[layer] if node not in floats]
+    notes = ptq.note(options["float_layers"], asked)
     settings = {
         "preset": nncf.QuantizationPreset(options["preset"]),
         "subset_size": len(arrays),
@@ -80,16 +90,37 @@ def quantize(model: Any, request: ExportRequest, options: Mapping[str, Any]) -> 
     )
     with io.StringIO() as sink, contextlib.redirect_stdout(sink):
         if options[ACCURACY_CONTROL] is None:
-            return nncf.quantize(
+            plain = nncf.quantize(
                 model, nncf.Dataset(arrays), advanced_parameters=advanced, **settings
             )
-        return _controlled(
+            return plain, notes
+        controlled = _controlled(
             model,
             arrays,
             request.detector.layout,
             options[ACCURACY_CONTROL],
             {**settings, "advanced_quantization_parameters": advanced},
         )
+        return controlled, notes
+
+
+def layers(model: Any) -> dict[str, list[str]]:
+    """The nodes of each layer, as ``ptq.layers`` has them, of an OpenVINO model read from ONNX.
+
+    Left out are constants and the arithmetic of shapes, which are no work of the model, and the
+    node that gives the output, whose name is the output's.
+    """
+    names = [
+        node.get_friendly_name()
+        for node in model.get_ordered_ops()
+        if node.get_type_name() != "Constant" and node.get_output_element_type(0).is_real()
+    ]
+    nodes = {name: name.removesuffix(BIASED) for name in names if name.startswith("/")}
+    stems = ptq.layers(dict.fromkeys(nodes.values()))
+    return {
+        layer: [name for name, stem in nodes.items() if stem in members]
+        for layer, members in stems.items()
+    }
 
 
 def _controlled(

@@ -108,6 +108,13 @@ def chosen(known: Mapping[str, Sequence[str]], patterns: Iterable[str]) -> list[
     return [layer for layer in known if layer in found]
 
 
+def note(patterns: Sequence[str], kept: Sequence[str]) -> tuple[str, ...]:
+    """A sentence for people on the layers that ``float_layers`` named, none where it is empty."""
+    if not patterns:
+        return ()
+    return (f"kept in float by float_layers: {', '.join(patterns)} ({len(kept)} layers)",)
+
+
 def _names(pattern: str, layer: str, nodes: Sequence[str]) -> bool:
     whole = any(fnmatch.fnmatchcase(layer, form) for form in (pattern, f"{pattern}.*"))
     return whole or any(fnmatch.fnmatchcase(node, pattern) for node in nodes)

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import openvino, ov_quantize
+from backends import openvino, ov_quantize, ptq
 from backends.agreement import agreement
 from backends.base import Detector, ExportError, ExportRequest, UnsupportedError
+from backends.onnx_graph import write_onnx
 
 
 def test_every_default_is_explicit() -> None:
@@ -16,6 +17,8 @@ def test_every_default_is_explicit() -> None:
         "preset": "mixed",
         "overflow_fix": "first_layer_only",
         "accuracy_control": None,
+        "calibration_images": None,
+        "float_layers": [],
     }
     assert openvino.OpenVinoBackend().resolve_options("fp32", {}) == {}
 
@@ -45,7 +48,9 @@ def test_other_options_and_values_are_refused(options: dict[str, Any], said: str
 def test_an_unknown_option_is_told_all_that_there_are() -> None:
     with pytest.raises(UnsupportedError) as caught:
         ov_quantize.resolve({"bits": 4})
-    assert caught.value.remedy == "Its options are preset, overflow_fix, accuracy_control."
+    assert caught.value.remedy == (
+        "Its options are preset, overflow_fix, accuracy_control, calibration_images, float_layers."
+    )
 
 
 def head_of_three_layers() -> Any:
@@ -87,7 +92,9 @@ def quantized(request: Any, limit: float | None) -> tuple[int, float]:
     core, model = ov.Core(), head_of_three_layers()
     images = request.calibration()
     expected = ov_quantize._outputs(core, model, images)
-    result = ov_quantize.quantize(model, request, ov_quantize.resolve({"accuracy_control": limit}))
+    options = ov_quantize.resolve({"accuracy_control": limit})
+    result, notes = ov_quantize.quantize(model, request, options)
+    assert notes == ()
     found = ov_quantize._outputs(core, result, images)
     rounded = sum(node.get_type_name() == "FakeQuantize" for node in result.get_ops())
     return rounded, agreement(expected, found, "anchors")
@@ -131,3 +138,49 @@ def test_a_limit_that_cannot_be_met_is_an_export_error(
     monkeypatch.setattr(ov_quantize, "agreement", lambda *arguments: 0.5)
     with pytest.raises(ExportError, match=r"agrees with FP32 by 0\.500 only, not by 0\.900"):
         quantized(small, 0.1)
+
+
+@pytest.mark.heavy
+def test_layers_are_named_as_in_the_onnx_file(detector: Any, tmp_path: Path) -> None:
+    ov = pytest.importorskip("openvino")
+    onnx = pytest.importorskip("onnx")
+    write_onnx(detector.model(), tmp_path / "fp32.onnx", batch=1, imgsz=64)
+    found = ov_quantize.layers(ov.convert_model(tmp_path / "fp32.onnx"))
+    # OpenVINO has an activation as one node, and the addition of a bias as one of its own.
+    convolution = "/model.2/m.0/cv1/conv/Conv"
+    assert found["model.2.m.0.cv1"] == [
+        f"{convolution}/WithoutBiases",
+        convolution,
+        "/model.2/m.0/cv1/act/Mul",
+    ]
+    nodes = onnx.load(tmp_path / "fp32.onnx").graph.node
+    known = ptq.layers(node.name for node in nodes)
+    assert set(found) <= set(known)
+    convolutions = {node.name for node in nodes if node.op_type == "Conv"}
+    assert set(found) >= {name for name in known if convolutions.intersection(known[name])}
+
+
+@pytest.mark.heavy
+def test_layers_are_kept_in_float_by_name(small: ExportRequest) -> None:
+    def rounded(*names: str) -> set[str]:
+        options = ov_quantize.resolve({"float_layers": list(names), "calibration_images": 2})
+        model, notes = ov_quantize.quantize(head_of_three_layers(), small, options)
+        assert bool(notes) is bool(names)
+        nodes = [node for node in model.get_ops() if node.get_type_name() == "Convolution"]
+        return {
+            node.get_friendly_name()
+            for node in nodes
+            if node.input_value(1).get_node().get_type_name() != "Constant"
+        }
+
+    assert rounded() == {"/first/Conv", "/second/Conv", "/third/Conv"}
+    assert rounded("second", "th*") == {"/first/Conv"}
+    with pytest.raises(ExportError, match="no layer is named like 'fourth'"):
+        rounded("fourth")
+
+
+@pytest.mark.heavy
+def test_no_more_images_calibrate_than_there_are(small: ExportRequest) -> None:
+    options = ov_quantize.resolve({"calibration_images": 7})
+    with pytest.raises(ExportError, match="asks for 7, and 6 were given"):
+        ov_quantize.quantize(head_of_three_layers(), small, options)
