@@ -52,7 +52,8 @@ def prune_by_sensitivity(module: nn.Module, step: PruneStep, context: StepContex
     within ``step.max_drop`` with a margin for the noise of few images (``Drop.bound``), so that it
     holds on other images, too. Nothing is pruned where no amount keeps that.
 
-    Raises UnavailableError where there are no selection images, or too few with boxes.
+    Raises UnavailableError where there are no selection images, or too few with boxes, and
+    UnsupportedError where there is nothing to prune.
     """
     limit = step.max_drop or 0.0
     evaluator, blocks = selection_evaluator(context), blocks_of(module)
@@ -60,7 +61,7 @@ def prune_by_sensitivity(module: nn.Module, step: PruneStep, context: StepContex
     context.say("sensitivity: mAP50-95 before pruning")
     drops, dense = PairedDrop(evaluator, module), few.map50_95(module)
     points = scan(module, blocks, few, dense - LOST_TIMES * limit, step.scope, context.say)
-    # an equal share of the limit: the drop of all blocks together is what these images can show
+    # a block pruned whole is charged an equal share of the limit for what few images do not show
     curves = {name: curve(points, name, dense, limit / len(blocks)) for name in blocks}
     choice = _largest(module, blocks, curves, drops, limit, step.scope, context.say)
     _prune(blocks, choice.amounts, step.scope)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from backends.base import UnsupportedError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -43,9 +45,18 @@ def prunable(module: nn.Module) -> list[nn.Conv2d]:
     These hold about 1 % of a YOLO's weights and most of the harm: with all of them, 30 % by layer
     leaves YOLO11n a mAP50-95 of 0.18 on 50 COCO photos at 320 pixels, without them 0.27. In a model
     before fusing, an output's convolution is one with a bias of its own: the others leave that to
-    the batch normalisation after them.
+    the batch normalisation after them. Raises UnsupportedError where there are none.
     """
-    return [layer for layer in learned_convolutions(module)[1:] if layer.bias is None]
+    learned = learned_convolutions(module)
+    layers = [layer for layer in learned[1:] if layer.bias is None]
+    if not layers:
+        raise UnsupportedError(
+            f"none of the {len(learned)} convolutions can be pruned: the first is kept, and those"
+            " with a bias of their own, which give the outputs",
+            remedy="Give a checkpoint whose batch normalisation is not fused into its"
+            " convolutions.",
+        )
+    return layers
 
 
 def l1_unstructured(module: nn.Module, amount: float, *, scope: Scope = "layer") -> None:
@@ -53,6 +64,7 @@ def l1_unstructured(module: nn.Module, amount: float, *, scope: Scope = "layer")
 
     ``module`` is a detector before fusing. Biases and batch normalisation are kept. Zeros stay
     zeros when batch normalisation is fused later, because fusing scales whole output channels.
+    Raises UnsupportedError where there is nothing to prune.
     """
     zero_smallest(prunable(module), amount, scope=scope)
 

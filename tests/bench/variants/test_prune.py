@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bench.variants.prune import l1_unstructured, learned_convolutions, prunable
+from backends.base import UnsupportedError
+from bench.variants.prune import l1_unstructured, learned_convolutions, prunable, zero_smallest
 
 pytestmark = pytest.mark.heavy
 
@@ -47,6 +48,27 @@ def test_first_output_and_constant_layers_are_kept(module: Any) -> None:
     for index in (0, 1, 4, 6):
         assert torch.equal(module[index].weight, kept[index].weight)
     assert torch.equal(module[5].conv.weight, kept[5].conv.weight)
+
+
+def test_a_model_without_layers_to_prune_is_refused() -> None:
+    fused = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 1))
+    with pytest.raises(UnsupportedError, match="none of the 2 convolutions can be pruned"):
+        l1_unstructured(fused, 0.5)
+
+
+def test_some_layers_alone_are_pruned(module: Any) -> None:
+    zero_smallest([module[3]], 0.25)
+    assert (zeros(module[2]), zeros(module[3])) == (0, 50)
+
+
+def test_zeros_count_towards_a_larger_amount(module: Any) -> None:
+    l1_unstructured(module, 0.3)
+    first = module[3].weight == 0
+    l1_unstructured(module, 0.6)
+    assert zeros(module[3]) == 120
+    assert bool((module[3].weight[first] == 0).all())
+    l1_unstructured(module, 0.1)
+    assert zeros(module[3]) == 120
 
 
 def test_by_layer_takes_the_share_of_each(module: Any) -> None:
