@@ -33,6 +33,10 @@ PRECISIONS = (
 """The precisions of a cell, in the order tables show them. ``palettized`` keeps float arithmetic
 and stores each weight as an index into a small table of values (Core ML)."""
 
+QAT_PRECISION = "int8-qat"
+"""The precision whose model comes with the rounding that it was trained with (fake quantization):
+static INT8 that needs no calibration."""
+
 CALIBRATED_PRECISIONS = frozenset({"int8"})
 """Precisions whose export reads calibration images (static post-training quantization)."""
 

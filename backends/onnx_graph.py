@@ -38,7 +38,7 @@ def quiet(*loggers: str) -> Iterator[None]:
                 logging.getLogger(name).setLevel(level)
 
 
-def write_onnx(model: Any, path: Path, *, batch: int, imgsz: int) -> None:
+def write_onnx(model: Any, path: Path, *, batch: int, imgsz: int, opset: int = OPSET) -> None:
     """Write a module as an FP32 ONNX file of fixed shape, (batch, 3, imgsz, imgsz).
 
     The TorchScript-based exporter is taken on purpose: it names nodes by module path
@@ -61,7 +61,7 @@ def write_onnx(model: Any, path: Path, *, batch: int, imgsz: int) -> None:
                 (example,),
                 str(path),
                 dynamo=False,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=[INPUT_NAME],
                 output_names=[OUTPUT_NAME],
             )

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import ort_files, ort_providers, ort_quantize, ort_trace, packages, telemetry
+from backends import ort_files, ort_providers, ort_quantize, ort_trace, packages, qdq, telemetry
 from backends.base import (
+    QAT_PRECISION,
     Artifact,
     ArtifactFacts,
     Backend,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 # Here, as whoever resolves this backend may import the runtime before it calls ``load``.
 telemetry.silence()
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", QAT_PRECISION)
 
 
 def usable_cpus() -> int:
@@ -126,6 +127,8 @@ class OnnxRuntimeBackend(Backend):
             try:
                 if request.precision == "fp32":
                     shutil.copyfile(source, artifact.path)
+                elif request.precision == QAT_PRECISION:
+                    qdq.for_onnxruntime(source, artifact.path)
                 elif request.precision == "fp16":
                     _write_half(source, artifact.path, request.float_nodes)
                 elif request.precision == "int8-dynamic":

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import ov_files, ov_quantize, ov_settings, packages, telemetry
+from backends import ov_files, ov_quantize, ov_settings, packages, qdq, telemetry
 from backends.base import (
+    QAT_PRECISION,
     Artifact,
     ArtifactFacts,
     Backend,
@@ -96,6 +97,8 @@ class OpenVinoBackend(Backend):
             try:
                 import openvino as ov
 
+                if request.precision == QAT_PRECISION:
+                    qdq.for_openvino(source, source)
                 with quiet("nncf", "openvino"):
                     model = ov.convert_model(source)
                     if request.precision == "int8":

@@ -41,7 +41,10 @@ class Device:
 
 DEVICES = {
     "cpu": Device(
-        (CPU_PROVIDER,), "", ("fp32", "fp16", "int8", "int8-dynamic"), "Reinstall onnxruntime."
+        (CPU_PROVIDER,),
+        "",
+        ("fp32", "fp16", "int8", "int8-dynamic", "int8-qat"),
+        "Reinstall onnxruntime.",
     ),
     "cuda": Device(
         ("CUDAExecutionProvider",),
@@ -62,13 +65,13 @@ DEVICES = {
     "openvino": Device(
         ("OpenVINOExecutionProvider",),
         "onnxruntime-openvino",
-        ("fp32", "fp16", "int8"),
+        ("fp32", "fp16", "int8", "int8-qat"),
         "Install the openvino version that this onnxruntime-openvino asks for",
     ),
     "directml": Device(
         ("DmlExecutionProvider",),
         "onnxruntime-directml",
-        ("fp32", "fp16", "int8"),
+        ("fp32", "fp16", "int8", "int8-qat"),
         "Install a graphics driver with DirectX 12.",
     ),
 }
@@ -77,13 +80,20 @@ DEVICES = {
 ONLY_ON = {"coreml": " (on macOS)", "directml": " (on Windows)"}
 """Devices whose provider is in the wheel for one system only."""
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-qat")
 """Precisions that a probe speaks of."""
 
+_UNSIGNED = (
+    "TensorRT takes symmetric signed activations only, which the INT8 files of this backend do not "
+    "have"
+)
+_NO_INTEGERS = "ONNX Runtime's Core ML provider takes no quantized operators"
+
 ABSENT = {
-    ("tensorrt", "int8"): "TensorRT takes symmetric signed activations only, which the INT8 files "
-    "of this backend do not have",
-    ("coreml", "int8"): "ONNX Runtime's Core ML provider takes no quantized operators",
+    ("tensorrt", "int8"): _UNSIGNED,
+    ("tensorrt", "int8-qat"): _UNSIGNED,
+    ("coreml", "int8"): _NO_INTEGERS,
+    ("coreml", "int8-qat"): _NO_INTEGERS,
 }
 """Why a device lacks a precision, where the reason is a particular one."""
 

@@ -8,7 +8,13 @@ from typing import Any
 from backends import accelerators, cpu
 from backends.base import LoadOptions, Service, UnsupportedError
 
-PRECISION_HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
+PRECISION_HINTS = {
+    "fp32": "f32",
+    "fp16": "f16",
+    "bf16": "bf16",
+    "int8": "f32",
+    "int8-qat": "f32",
+}
 """What ``INFERENCE_PRECISION_HINT`` says for the float part. Left alone the CPU plugin takes bf16
 or f16 where the CPU has it, also for an FP32 model; INT8 models' float layers run in f32."""
 
@@ -27,6 +33,7 @@ def services() -> dict[tuple[str, str], Service]:
         "fp16": Service(served=True, native=here.has_fp16, reason="" if here.has_fp16 else half),
         "bf16": Service(served=True, native=here.has_bf16, reason="" if here.has_bf16 else brain),
         "int8": Service(served=True),
+        "int8-qat": Service(served=True),
     }
     gpu = _where(
         accelerators.has_intel_gpu(),
@@ -38,11 +45,11 @@ def services() -> dict[tuple[str, str], Service]:
         "no Intel NPU shows its driver (intel_vpu) here",
         "Install Intel's NPU driver (github.com/intel/linux-npu-driver) where there is one.",
     )
-    on_gpu = dict.fromkeys(("fp32", "fp16", "int8"), gpu)
+    on_gpu = dict.fromkeys(("fp32", "fp16", "int8", "int8-qat"), gpu)
     by_device = {
         "cpu": on_cpu,
         "gpu": on_gpu | {"bf16": _absent("OpenVINO's GPU plugin has no bfloat16 inference")},
-        "npu": dict.fromkeys(("fp16", "int8"), npu)
+        "npu": dict.fromkeys(("fp16", "int8", "int8-qat"), npu)
         | dict.fromkeys(("fp32", "bf16"), _absent("OpenVINO's NPU plugin computes in float16")),
         "auto": on_gpu if gpu.served else on_cpu,
     }

@@ -207,7 +207,7 @@ class TensorRtSession(Session):
         return self._taken_bytes
 
 
-DLA_PRECISIONS = ("fp16", "int8")
+DLA_PRECISIONS = ("fp16", "int8", "int8-qat")
 DLA_REASON = "a DLA computes in float16 and INT8 only"
 
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import torch_half
-from backends.base import BackendError, ExportError, ExportRequest
-from backends.onnx_graph import matching, quiet, write_onnx
+from backends import qdq, torch_half
+from backends.base import QAT_PRECISION, BackendError, ExportError, ExportRequest
+from backends.onnx_graph import OPSET, matching, quiet, write_onnx
 from backends.options import resolve_choices
 from backends.ort_calibrate import CalibrationReader, calibration_settings
 from backends.ort_quantize import batches
@@ -38,14 +38,15 @@ model pruned so. ``tf32``: float32 products rounded to 10 bits, TensorRT's own d
 an FP32 cell promises more. ``optimization_level``: of the builder, 3 is TensorRT's default.
 ``workspace_mib``: memory of one layer's kernel, 0 is the whole GPU."""
 
+QAT_OPTIONS: dict[str, tuple[Any, ...]] = {"float_part": ("fp16", "fp32")}
 INT8_OPTIONS: dict[str, tuple[Any, ...]] = {
     "calibration": ("minmax", "entropy", "percentile"),
-    "float_part": ("fp16", "fp32"),
+    **QAT_OPTIONS,
 }
 """Options of INT8 besides. ``float_part``: what layers between the quantized convolutions compute
 in; in float32 they would be slower than the whole model is in FP16."""
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", QAT_PRECISION)
 
 QDQ_HALF_OPSET = 19
 """The first opset whose QuantizeLinear takes float16."""
@@ -57,7 +58,8 @@ pairs into. Pairs between a convolution and its activation would keep the two ap
 
 def resolve(precision: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Builder options with every default explicit. Raises UnsupportedError for any other."""
-    choices = COMMON_OPTIONS | (INT8_OPTIONS if precision == "int8" else {})
+    more = {"int8": INT8_OPTIONS, QAT_PRECISION: QAT_OPTIONS}
+    choices = COMMON_OPTIONS | more.get(precision, {})
     return resolve_choices("tensorrt", choices, options)
 
 
@@ -68,11 +70,17 @@ def write(request: ExportRequest, target: Path, scratch: Path, options: Mapping[
     part, nodes that ``request.float_nodes`` match stay in float32: the decode of boxes, whose
     pixels half precision would round to quarters and more. ``options`` as ``resolve`` gives them.
     """
-    half = options["float_part"] if request.precision == "int8" else request.precision
+    half = options.get("float_part", request.precision)
     model = request.model()
     if half in torch_half.DTYPES:
         _check_output(model, request)
         torch_half.convert(model, half, request.float_nodes)
+    if request.precision == QAT_PRECISION:
+        opset = QDQ_HALF_OPSET if half == "fp16" else OPSET
+        source = scratch / "trained.onnx"
+        write_onnx(model, source, batch=request.batch, imgsz=request.imgsz, opset=opset)
+        qdq.for_tensorrt(source, target)
+        return
     if request.precision != "int8":
         write_onnx(model, target, batch=request.batch, imgsz=request.imgsz)
         return

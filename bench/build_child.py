@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backends.base import ExportRequest
+from backends.base import QAT_PRECISION, ExportRequest
 from backends.registry import resolve
 from bench.child import Message, Send, phase, serve
 
@@ -46,7 +46,12 @@ def _export(job: Message, send: Send) -> Message:
     send({"event": "progress", "phase": "open the checkpoint"})
     path = Path(job["model"])
     with phase("export_failed", "opening the checkpoint failed"):
-        factory = model_factory(path, job["imgsz"], head=job["head"])
+        factory = model_factory(
+            path,
+            job["imgsz"],
+            head=job["head"],
+            fake_quantized=job["precision"] == QAT_PRECISION,
+        )
         module = factory()
         detector, nodes = describe(module, job["imgsz"]), float_nodes(module)
         del module

@@ -85,17 +85,21 @@ def describe(module: nn.Module, imgsz: int) -> Detector:
     )
 
 
-def model_factory(path: Path, imgsz: int, *, head: str = "auto") -> Callable[[], nn.Module]:
+def model_factory(
+    path: Path, imgsz: int, *, head: str = "auto", fake_quantized: bool = False
+) -> Callable[[], nn.Module]:
     """A function that returns a fresh module of the checkpoint, on every call.
 
     The module is an Ultralytics ``DetectionModel`` on the CPU in float32, fused, in evaluation
     mode, and maps float32 (batch, 3, imgsz, imgsz) in [0, 1] to one tensor. ``head``: a model with
     a one-to-one branch (YOLOv10, YOLO26) uses that branch, which needs no suppression, unless it is
-    ``one-to-many``; ``one-to-one`` insists on it. The modules share nothing.
+    ``one-to-many``; ``one-to-one`` insists on it. The modules share nothing. ``fake_quantized``
+    keeps the rounding that quantization-aware training put into a checkpoint, which only the
+    precision ``int8-qat`` is to have; without it, the module has the trained weights alone.
 
     Raises BadInputError as ``inspect_checkpoint`` does, before it returns.
     """
-    module = _prepared(path, imgsz, head)
+    module = _prepared(path, imgsz, head, fake_quantized=fake_quantized)
     return lambda: copy.deepcopy(module)
 
 
@@ -160,8 +164,12 @@ def float_nodes(module: Any) -> tuple[str, ...]:
     return (rf"^/model\.{head}/(?!(one2one_)?cv[23]).*",)
 
 
-def _prepared(path: Path, imgsz: int, head: str) -> Any:
+def _prepared(path: Path, imgsz: int, head: str, *, fake_quantized: bool = False) -> Any:
     module = _load(path)
+    if not fake_quantized:
+        from bench.variants.qat_modules import without_fake_quantization
+
+        without_fake_quantization(module)
     _check_stride(path, imgsz, _stride(module))
     try:
         return exportable(module, imgsz, head=head)

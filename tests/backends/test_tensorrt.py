@@ -169,9 +169,10 @@ def test_what_is_served_is_told_from_device_files(tmp_path: Path) -> None:
         (tmp_path / "dev" / name).touch()
     found = tensorrt.services(tmp_path)
     assert {key for key, service in found.items() if service.served} == {
-        *(("cuda", precision) for precision in ("fp32", "fp16", "bf16", "int8")),
+        *(("cuda", precision) for precision in ("fp32", "fp16", "bf16", "int8", "int8-qat")),
         ("dla", "fp16"),
         ("dla", "int8"),
+        ("dla", "int8-qat"),
     }
     assert not found["dla", "fp32"].exists
     assert found["dla", "fp32"].reason

@@ -1,0 +1,286 @@
+"""ONNX files whose Q/DQ pairs were trained: what each runtime wants changed in them.
+
+The file that ``torch.onnx`` makes of a fake-quantized model is symmetric int8: a QuantizeLinear and
+a DequantizeLinear with zero point 0 before each convolution, around its float weights and after it.
+Each runtime runs that, and has a form that it runs in integers:
+
+- ONNX Runtime: uint8 activations, whose kernels are the fast ones on x86, weights and biases stored
+  as integers. A pair gives the same values bit for bit with int8 codes around 0 and uint8 codes
+  around 128.
+- OpenVINO: weights stored as integers.
+- TensorRT: float weights before their pairs, and no pair between a convolution and its activation
+  function, which would keep the two from becoming one kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backends.base import QAT_PRECISION, UnsupportedError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+
+_INT8_ZERO_AS_UINT8 = 128
+"""Code 0 of int8 in uint8: both types have the same 256 levels."""
+
+
+class Graph:
+    """An ONNX graph with its nodes by what they make and take, and its constants as arrays."""
+
+    def __init__(self, model: Any) -> None:
+        from onnx import numpy_helper
+
+        self.proto = model.graph
+        _inline_identities(self.proto)
+        self.constants: dict[str, npt.NDArray[Any]] = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in self.proto.initializer
+        }
+        for node in self.proto.node:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        self.makers = {name: node for node in self.proto.node for name in node.output}
+        self.outputs = {value.name for value in self.proto.output}
+
+    def takers(self, name: str) -> list[Any]:
+        """The nodes that read a value."""
+        return [node for node in self.proto.node if name in node.input]
+
+    def add_constant(self, name: str, values: npt.NDArray[Any]) -> str:
+        """A new initializer, or the one of this name. Returns the name."""
+        from onnx import numpy_helper
+
+        if name not in self.constants:
+            self.constants[name] = values
+            self.proto.initializer.append(numpy_helper.from_array(values, name))
+        return name
+
+    def narrow(self, node: Any, index: int) -> None:
+        """Make a constant input of a node float16."""
+        name = node.input[index]
+        node.input[index] = self.add_constant(
+            f"{name}_float16", self.constants[name].astype("float16")
+        )
+
+    def redirect(self, old: str, new: str) -> None:
+        """Let every reader of ``old`` read ``new``."""
+        for node in self.proto.node:
+            for index, name in enumerate(node.input):
+                if name == old:
+                    node.input[index] = new
+
+    def sweep(self) -> None:
+        """Remove nodes and initializers that nothing reads."""
+        needed = set(self.outputs)
+        kept: list[Any] = []
+        for node in reversed(self.proto.node):
+            if not needed.isdisjoint(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        del self.proto.node[:]
+        self.proto.node.extend(reversed(kept))
+        del self.proto.value_info[:]  # what the exporter knew of types and shapes
+        tensors = [tensor for tensor in self.proto.initializer if tensor.name in needed]
+        del self.proto.initializer[:]
+        self.proto.initializer.extend(tensors)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizedConv:
+    """A convolution whose input and weights come out of Q/DQ pairs.
+
+    ``after`` is the pair's QuantizeLinear that rounds its output, None where there is none.
+    """
+
+    conv: Any
+    input_dequantize: Any
+    weight_quantize: Any
+    weight_dequantize: Any
+    after: Any | None
+
+
+def _inline_identities(graph: Any) -> None:
+    """Remove the Identity nodes by which the exporter shares equal initializers."""
+    names = {tensor.name for tensor in graph.initializer}
+    same: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type == "Identity" and same.get(node.input[0], node.input[0]) in names:
+            same[node.output[0]] = same.get(node.input[0], node.input[0])
+    kept = [node for node in graph.node if node.op_type != "Identity" or node.output[0] not in same]
+    for node in kept:
+        for index, name in enumerate(node.input):
+            node.input[index] = same.get(name, name)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def quantized_convolutions(graph: Graph) -> list[QuantizedConv]:
+    """The convolutions that compute on rounded inputs and weights, in the graph's order.
+
+    Raises UnsupportedError where there is none: the model was not trained with rounding.
+    """
+    found = []
+    for node in graph.proto.node:
+        if node.op_type != "Conv":
+            continue
+        before, weight = (graph.makers.get(name) for name in node.input[:2])
+        if before is None or weight is None or {before.op_type, weight.op_type} != {DEQUANTIZE}:
+            continue
+        rounded = graph.makers.get(weight.input[0])
+        if rounded is None or rounded.op_type != QUANTIZE:
+            continue
+        after = [taker for taker in graph.takers(node.output[0]) if taker.op_type == QUANTIZE]
+        found.append(QuantizedConv(node, before, rounded, weight, after[0] if after else None))
+    if not found:
+        raise UnsupportedError(
+            "the model was not trained with the rounding of INT8",
+            remedy=f"{QAT_PRECISION} is the precision of a recipe that ends in a qat step.",
+        )
+    return found
+
+
+def store_integers(graph: Graph, convolutions: list[QuantizedConv]) -> None:
+    """Store the weights of these convolutions as int8, in the place of their QuantizeLinear."""
+    import numpy as np
+
+    for found in convolutions:
+        name, scale = found.weight_quantize.input[:2]
+        weights, scales = graph.constants[name], graph.constants[scale]
+        shape = (-1, *(1,) * (weights.ndim - 1))
+        codes = np.clip(np.rint(weights / scales.reshape(shape)), -128, 127).astype(np.int8)
+        found.weight_dequantize.input[0] = graph.add_constant(f"{name}_int8", codes)
+
+
+def round_biases(graph: Graph, convolutions: list[QuantizedConv]) -> None:
+    """Store biases as int32 multiples of input scale x weight scale, as integer kernels add them.
+
+    (ONNX, QLinearConv: "bias must be quantized using scale = x_scale * w_scale".)
+    """
+    import numpy as np
+    from onnx import helper
+
+    for found in convolutions:
+        if len(found.conv.input) < 3:  # noqa: PLR2004 - a convolution without a bias
+            continue
+        name = found.conv.input[2]
+        scales = (
+            graph.constants[found.input_dequantize.input[1]]
+            * graph.constants[found.weight_dequantize.input[1]]
+        ).astype(np.float32)
+        codes = np.rint(graph.constants[name] / scales).astype(np.int32)
+        stem = found.conv.output[0]
+        node = helper.make_node(
+            DEQUANTIZE,
+            [
+                graph.add_constant(f"{stem}_bias_int32", codes),
+                graph.add_constant(f"{stem}_bias_scale", scales),
+            ],
+            [f"{stem}_bias"],
+            name=f"{found.conv.name}_bias",
+            axis=0,
+        )
+        found.conv.input[2] = node.output[0]
+        graph.proto.node.insert(0, node)
+
+
+def to_uint8(graph: Graph, convolutions: list[QuantizedConv]) -> None:
+    """Give activations uint8 codes around 128 in place of int8 codes around 0.
+
+    round(x / s) + 128, cut to [0, 255], is round(x / s), cut to [-128, 127], moved by 128.
+    """
+    import numpy as np
+
+    weights = {
+        part.output[0]
+        for found in convolutions
+        for part in (found.weight_quantize, found.weight_dequantize)
+    }
+    zero = graph.add_constant("zero_point_uint8", np.array(_INT8_ZERO_AS_UINT8, np.uint8))
+    for node in graph.proto.node:
+        if node.op_type in {QUANTIZE, DEQUANTIZE} and node.output[0] not in weights:
+            node.input[2] = zero
+
+
+def drop_output_pairs(graph: Graph, convolutions: list[QuantizedConv]) -> None:
+    """Let what follows these convolutions read their float output, not the rounded one."""
+    for found in convolutions:
+        if found.after is None:
+            continue
+        for pair in graph.takers(found.after.output[0]):
+            if pair.op_type == DEQUANTIZE:
+                graph.redirect(pair.output[0], found.conv.output[0])
+
+
+def narrow_pairs(graph: Graph) -> None:
+    """Let pairs of a float16 model take and give float16, in place of float32 between two casts.
+
+    (The casts are the exporter's way: ``torch.fake_quantize…`` takes no float16 scale.)
+    """
+    for quantize in [node for node in graph.proto.node if node.op_type == QUANTIZE]:
+        pairs = graph.takers(quantize.output[0])
+        after = [node for pair in pairs for node in graph.takers(pair.output[0])]
+        if any(node.op_type != "Cast" for node in after):
+            continue
+        for node in after:
+            graph.redirect(node.output[0], node.input[0])
+        before = graph.makers.get(quantize.input[0])
+        if before is None:
+            graph.narrow(quantize, 0)
+        else:
+            quantize.input[0] = before.input[0]
+        for node in (quantize, *pairs):
+            graph.narrow(node, 1)
+
+
+def for_onnxruntime(source: Path, target: Path) -> None:
+    """Write ``source``, the export of a fake-quantized model, as ONNX Runtime runs it in integers.
+
+    Raises UnsupportedError where the model has no trained Q/DQ pairs.
+    """
+    model, graph = _open(source)
+    convolutions = quantized_convolutions(graph)
+    to_uint8(graph, convolutions)
+    store_integers(graph, convolutions)
+    round_biases(graph, convolutions)
+    _save(model, graph, target)
+
+
+def for_openvino(source: Path, target: Path) -> None:
+    """Write ``source`` with int8 weights, which OpenVINO then stores as such.
+
+    Its CPU plugin runs the pairs in integers as they are, with either type of activations. Raises
+    as ``for_onnxruntime``.
+    """
+    model, graph = _open(source)
+    store_integers(graph, quantized_convolutions(graph))
+    _save(model, graph, target)
+
+
+def for_tensorrt(source: Path, target: Path) -> None:
+    """Write ``source``, float32 or float16 between its pairs, as TensorRT fuses them.
+
+    Weights stay in float before their pair, which the builder folds. Raises as ``for_onnxruntime``.
+    """
+    model, graph = _open(source)
+    narrow_pairs(graph)
+    drop_output_pairs(graph, quantized_convolutions(graph))
+    _save(model, graph, target)
+
+
+def _open(path: Path) -> tuple[Any, Graph]:
+    import onnx
+
+    model = onnx.load(path)
+    return model, Graph(model)
+
+
+def _save(model: Any, graph: Graph, path: Path) -> None:
+    import onnx
+
+    graph.sweep()
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)

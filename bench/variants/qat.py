@@ -1,0 +1,107 @@
+"""Quantization-aware training: the model learns to live with the rounding of INT8.
+
+Batch normalisation is folded first, so that the weights that are rounded are those that ship; then
+the learned convolutions round what they take, weigh and give, with ranges chosen on training images
+and kept (``qat_ranges``), and the model is trained on (Jacob et al., 2018; Krishnamoorthi,
+Quantizing Deep Convolutional Networks for Efficient Inference, 2018).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backends.base import UnsupportedError
+from bench.images import letterboxed
+from bench.letterbox import to_input
+from bench.variants.apply import Record, StepContext, merged
+from bench.variants.evaluate import selection_evaluator
+from bench.variants.prune import learned_convolutions
+from bench.variants.steps import QatStep
+from bench.variants.training import train
+from bench.variants.training_set import training_images
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bench.variants.qat_modules import FakeQuantizedConv2d
+
+_BATCH = 8
+"""Images at a time when measuring ranges."""
+
+
+def run(module: nn.Module, step: QatStep, context: StepContext) -> tuple[nn.Module, Record]:
+    """Carry out a ``qat`` step (see ``bench.variants.apply.run_step``).
+
+    The record is that of ``train`` (``map50_95_before`` is the model's with rounding and before
+    training, which is INT8 without it) and ``map50_95_float``, that of the model without rounding,
+    ``quantized_convolutions`` and ``calibration_images``. Raises UnsupportedError where the model
+    has no convolution, besides what ``train`` raises.
+    """
+    from bench.variants.qat_modules import without_fake_quantization
+    from bench.variants.qat_ranges import calibrate
+
+    imgsz = step.imgsz or context.imgsz
+    seed = context.seed if step.seed is None else step.seed
+    images = training_images(context.data, images=step.images, batch=step.batch, seed=seed)
+    order = np.random.default_rng(seed).permutation(len(images))[: step.calibration_images]
+    without_fake_quantization(module)
+    context.say("score the model without rounding")
+    before = selection_evaluator(context, imgsz).map50_95(module)
+    fold_batch_norm(module)
+    layers = fake_quantize(module)
+    context.say(f"measure ranges on {len(order)} images")
+    calibrate(module, layers, _batches([images[index].path for index in order], imgsz))
+    trained, record = train(module, step, context)
+    return trained, merged(
+        record,
+        map50_95_float=before,
+        quantized_convolutions=len(layers),
+        calibration_images=len(order),
+    )
+
+
+def fold_batch_norm(module: Any) -> None:
+    """Fold batch normalisation into the convolutions, in place, both branches of a head kept.
+
+    Ultralytics' own fusing, without what it does to the head: the loss reads both branches.
+    """
+    head = module.model[-1]
+    head.fuse = lambda: None
+    try:
+        module.fuse(verbose=False)
+    finally:
+        del head.fuse
+    for parameter in module.parameters():
+        parameter.requires_grad_(requires_grad=True)
+
+
+def fake_quantize(module: nn.Module) -> list[FakeQuantizedConv2d]:
+    """Replace the learned convolutions by fake-quantized ones, in place; returns them.
+
+    The first one's weights get 7 bits, as in ``backends.ort_quantize``: fed by pixels of the full
+    range, it is the layer that overflows. Raises UnsupportedError where there is none.
+    """
+    from bench.variants.qat_modules import FakeQuantizedConv2d, replace_convolutions
+
+    plain = learned_convolutions(module)
+    if not plain:
+        raise UnsupportedError("the model has no convolution to be quantized")
+    made = {
+        layer: FakeQuantizedConv2d.of(layer, seven_bits=index == 0)
+        for index, layer in enumerate(plain)
+    }
+    replace_convolutions(module, made)
+    return list(made.values())
+
+
+def _batches(paths: list[Any], imgsz: int) -> list[torch.Tensor]:
+    import torch
+
+    pixels = np.stack([letterboxed(path, imgsz)[0] for path in paths])
+    return [
+        torch.from_numpy(to_input(pixels[start : start + _BATCH]))
+        for start in range(0, len(pixels), _BATCH)
+    ]
