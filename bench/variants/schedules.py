@@ -1,9 +1,8 @@
-"""How the learning rate and the moving average change during a training."""
+"""How the learning rate changes during a training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from bench.variants.steps import Training
 
@@ -20,9 +19,3 @@ def learning_rate(settings: Training, step: int, steps: int, steps_per_epoch: in
     progress = (step - warmup) / max(steps - 1 - warmup, 1)
     cosine = (1 + math.cos(math.pi * progress)) / 2
     return settings.lr0 * (settings.lrf + (1 - settings.lrf) * cosine)
-
-
-def ema_decay(steps: int) -> Callable[[int], float]:
-    """How much of the moving average stays, by the number of updates so far, for ``steps``."""
-    tau = max(steps / 10, 1.0)
-    return lambda updates: 1 - 1 / min(1 + updates, tau)

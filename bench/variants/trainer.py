@@ -16,7 +16,7 @@ from torch import nn
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from backends.base import ExportError
-from bench.variants.schedules import ema_decay, learning_rate
+from bench.variants.schedules import learning_rate
 from bench.variants.steps import Training
 
 _ExtraLoss = Callable[[torch.Tensor, Any], tuple[torch.Tensor, dict[str, float]]]
@@ -31,6 +31,11 @@ _CONVOLUTION_DIMENSIONS = 4
 
 class Trainer(DetectionTrainer):  # type: ignore[misc]
     """Trains ``module`` in place; ``ema`` holds the moving average of its weights.
+
+    The average is Ultralytics' own: it forgets at a rate that starts at once and slows down in some
+    thousands of steps, so that after a few hundred steps it is nearly the last weights. Longer
+    memories (a twentieth, a tenth, a fifth of the steps) were worse after each short training that
+    was tried, as the learning rate has come to rest by then.
 
     ``images`` is a folder of images with their labels beside it (``write_training_set``),
     ``folder`` an empty one for what Ultralytics writes. ``arguments`` are Ultralytics' own.
@@ -118,7 +123,6 @@ class Trainer(DetectionTrainer):  # type: ignore[misc]
 
     def _start(self) -> None:
         self._steps = len(self.train_loader) * self.epochs
-        self.ema.decay = ema_decay(self._steps)
         self.model.criterion = _Criterion(self.model, self._extra_loss, self._watch)
         self.optimizer.register_step_post_hook(lambda *_: self._keep_zeros(self.model))
 

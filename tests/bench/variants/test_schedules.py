@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.variants.schedules import ema_decay, learning_rate
+from bench.variants.schedules import learning_rate
 from bench.variants.steps import Training
 
 STEPS_PER_EPOCH = 20
@@ -35,15 +35,3 @@ def test_a_warm_up_longer_than_the_training_ends_with_it() -> None:
     assert found == sorted(found)
     assert found[-1] == pytest.approx(0.01)
     assert learning_rate(settings, 0, 1, 1) == pytest.approx(0.01)
-
-
-def test_the_average_starts_at_the_weights_and_forgets_them() -> None:
-    decay = ema_decay(200)
-    found = [decay(update) for update in range(1, 201)]
-    assert found[0] <= 0.5
-    assert found == sorted(found)
-    share_of_the_start = 1.0
-    for value in found:
-        share_of_the_start *= value
-    assert share_of_the_start < 1e-3
-    assert ema_decay(1)(1) == 0.0

@@ -9,8 +9,10 @@ import pytest
 
 from backends.base import ExportError, UnsupportedError
 from bench.variants.prune import learned_convolutions
-from bench.variants.steps import Training
+from bench.variants.schedules import learning_rate
+from bench.variants.steps import Training, TwoFourStep
 from bench.variants.training import train
+from bench.variants.two_four import run
 
 pytestmark = pytest.mark.heavy
 
@@ -57,9 +59,8 @@ def test_trains_and_tells(
     said: list[str] = []
     context = small(step_context, say=said.append, imgsz=96)
     args, before, there = copy.deepcopy(detector.args), weights(detector), files(drawn_digits)
-    trained, record = train(
-        detector, SHORT.model_copy(update={"epochs": 2, "imgsz": 64, "seed": 3}), context
-    )
+    settings = SHORT.model_copy(update={"epochs": 2, "imgsz": 64, "seed": 3})
+    trained, record = train(detector, settings, context)
 
     assert not trained.training
     assert {value.dtype for value in trained.parameters()} == {torch.float32}
@@ -67,7 +68,9 @@ def test_trains_and_tells(
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert [entry["epoch"] for entry in record["history"]] == [1, 2]
     for entry in record["history"]:
-        assert min(entry[key] for key in ("box_loss", "cls_loss", "dfl_loss", "lr")) > 0
+        assert min(entry[key] for key in ("box_loss", "cls_loss", "dfl_loss")) > 0
+    lasts = [learning_rate(settings, step, steps=4, steps_per_epoch=2) for step in (1, 3)]
+    assert [entry["lr"] for entry in record["history"]] == lasts
     assert {key: record[key] for key in ("training_images", "selection_images", "epochs")} == {
         "training_images": 8,
         "selection_images": 2,
@@ -98,22 +101,19 @@ def test_the_same_seed_gives_the_same_weights(
 
 
 def test_two_of_four_zeros_stay(detector: Any, step_context: Any) -> None:
-    from bench.variants.steps import TwoFourStep
-    from bench.variants.two_four import run
-
     context = small(step_context)
     run(detector, TwoFourStep(kind="2:4"), context)
     # A few zeros by chance are no pruning: such weights are free.
     stem = learned_convolutions(detector)[0].weight
     stem.data[0, 0, 0, 0] = 0
     was = [layer.weight.detach().clone() for layer in learned_convolutions(detector)]
-    # No average would hide what a step wrote into a zero.
     trained, _ = train(detector, SHORT, context)
     now = [layer.weight for layer in learned_convolutions(trained)]
+    after_each_step = [layer.weight for layer in learned_convolutions(detector)]
     zeros = sum(int((weight == 0).sum()) for weight in was)
     assert zeros > 500_000
-    for before, after in zip(was[1:], now[1:], strict=True):
-        assert not after[before == 0].any()
+    for before, *after in zip(was[1:], now[1:], after_each_step[1:], strict=True):
+        assert not any(weight[before == 0].any() for weight in after)
     assert sum(int((weight == 0).sum()) for weight in now) < zeros
     assert now[0][0, 0, 0, 0] != 0
 
