@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 REPORT_EVERY = 10
 """Trials between two lines of progress."""
 
-Trial = Callable[[Collection[str], "int | None"], float]
+Trial = Callable[[Collection[str], int | None], float]
 """Agreement with FP32 of the model whose named layers are in float, on the first so many batches
 of the calibration images (None: on all)."""
 
