@@ -188,7 +188,8 @@ class Trainer(DetectionTrainer):  # type: ignore[misc]
                     f"training diverged: weights of {name} are no numbers at its end",
                     remedy=f"Lower `lr0`, now {self._settings.lr0:g}.",
                 )
-        averaged.criterion = None
+        # It holds this trainer, and whatever `extra_loss` does: nothing for a checkpoint.
+        averaged.criterion = self.model.criterion = None
         return averaged.float().eval().cpu()
 
 
