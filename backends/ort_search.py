@@ -4,7 +4,9 @@ Layers are ranked by partial quantization's sensitivity analysis (Wu, Judd, Zhan
 Micikevicius, "Integer Quantization for Deep Learning Inference: Principles and Empirical
 Evaluation", 2020, section 5.1): one layer at a time is quantized, all others are in float, and what
 that loses is the layer's sensitivity. The other way round, one layer at a time in float, tells
-nothing of a detector that two layers spoil: freeing either one alone leaves it at zero.
+little of a detector that two layers spoil: freeing the second alone leaves it at zero. On a YOLO11n
+at 320 pixels, quantized with its decode by one scale a tensor, the 16 layers ranked first agreed by
+0.97 with FP32, those ranked the other way round by 0.82, by the error of the raw output 0.82.
 
 Then layers go to float in order of sensitivity, the fewest that are enough being found by
 bisection: agreement rises with their number but for noise, and ten trials do in place of a hundred.
@@ -102,7 +104,7 @@ def search(layers: Sequence[str], trial: Trial, *, max_drop: float, ranking_batc
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
         agreed = trial(ranked[:middle], None)
-        _say(f"with {middle} layers in float: {agreed:.3f}")
+        _say(f"with the first {middle} in float: {agreed:.3f}")
         if agreed >= limit:
             enough, after = middle, agreed
         else:
