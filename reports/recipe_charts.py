@@ -94,7 +94,9 @@ def sensitivity_rows(record: Record) -> list[Row]:
     """One row for each block and amount tried, with the amount that was chosen for the block."""
     amounts = record.get("amounts")
     chosen = amounts if isinstance(amounts, Mapping) else {}
-    dense = figures.number(record.get("dense_map50_95"))
+    # The blocks may be tried on fewer images than the rest of the step is scored on.
+    own = record.get("sensitivity_dense_map50_95")
+    dense = figures.number(record.get("dense_map50_95") if own is None else own)
     rows: list[Row] = []
     for entry in _entries(record, "sensitivity"):
         amount, score = figures.number(entry.get("amount")), figures.number(entry.get("map50_95"))

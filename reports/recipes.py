@@ -105,24 +105,20 @@ def options_text(step: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _teacher_note(record: Mapping[str, Any]) -> list[str]:
-    teacher = _mapping(record.get("teacher"))
+def _network(role: str, value: Any) -> list[str]:
+    """``Teacher: 2.58 million parameters, 0.787 billion MACs.``, none where nothing is known."""
+    facts = _mapping(value)
     parts = [
         f"{figures.significant(known * scale)} {unit}"
         for key, scale, unit in (
             ("params", 1e-6, "million parameters"),
             ("macs", 1e-9, "billion MACs"),
         )
-        if (known := figures.number(teacher.get(key))) is not None
+        if (known := figures.number(facts.get(key))) is not None
     ]
-    score = figures.number(teacher.get("map50_95"))
+    score = figures.number(facts.get("map50_95"))
     parts += [f"mAP50-95 {score:.3f}"] if score is not None else []
-    notes = [f"Teacher: {', '.join(parts)}."] if parts else []
-    if record.get("student"):
-        notes.append(f"Student: {record['student']}.")
-    if record.get("ablation") is True:
-        notes.append("Ablation: trained the same way without the teacher.")
-    return notes
+    return [f"{role}: {', '.join(parts)}."] if parts else []
 
 
 def _training_note(record: Mapping[str, Any]) -> list[str]:
@@ -136,20 +132,6 @@ def _training_note(record: Mapping[str, Any]) -> list[str]:
     return [f"Trained: {', '.join(parts)}."] if parts else []
 
 
-def _amounts_note(record: Mapping[str, Any]) -> list[str]:
-    amounts = [figures.number(value) for value in _mapping(record.get("amounts")).values()]
-    known = [amount for amount in amounts if amount is not None]
-    drop = figures.number(record.get("max_drop"))
-    notes = []
-    if known:
-        low, high = min(known), max(known)
-        blocks = figures.plural(len(known), "block")
-        notes.append(f"Amounts of {blocks}: {100 * low:.0f} to {100 * high:.0f} %.")
-    if drop is not None:
-        notes.append(f"Allowed drop of mAP50-95: {drop:g}.")
-    return notes
-
-
 def _cycles_note(record: Mapping[str, Any]) -> list[str]:
     found = record.get("cycles")
     cycles = [entry for entry in found if isinstance(entry, Mapping)] if found else []
@@ -161,12 +143,26 @@ def _cycles_note(record: Mapping[str, Any]) -> list[str]:
     return [f"Kept: cycle {kept[-1].get('cycle')} of {len(cycles)} carried out."]
 
 
-def _notes(entry: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, ...]:
-    notes = [*_training_note(record), *_teacher_note(record)]
-    notes += [str(record["loss"])] if record.get("loss") else []
-    notes += [*_amounts_note(record), *_cycles_note(record)]
+def _quantization_note(record: Mapping[str, Any]) -> list[str]:
     layers = figures.number(record.get("quantized_convolutions"))
-    notes += [f"Convolutions with simulated INT8: {layers:.0f}."] if layers is not None else []
+    unrounded = figures.number(record.get("map50_95_float"))
+    notes = []
+    if layers is not None:
+        notes.append(f"INT8 simulated in {figures.plural(round(layers), 'convolution')}.")
+    if unrounded is not None:
+        notes.append(f"mAP50-95 {unrounded:.3f} without rounding, before the step.")
+    return notes
+
+
+def _notes(entry: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = [
+        *_training_note(record),
+        *_network("Teacher", record.get("teacher")),
+        *_network("Student", record.get("student")),
+    ]
+    if record.get("ablation") is True:
+        notes.append("Ablation: trained the same way without the teacher.")
+    notes += [_text(record.get("loss")), *_cycles_note(record), *_quantization_note(record)]
     notes += _strings(record.get("notes"))
     notes += [_text(entry.get(key)) for key in ("reason", "remedy")]
     return tuple(note for note in notes if note)
@@ -178,7 +174,6 @@ def _step(number: int, entry: Mapping[str, Any]) -> StepView:
     title = "on images held out of the train split"
     if images is not None:
         title = f"on {figures.plural(round(images), 'image')} held out of the train split"
-    after = record.get("map50_95_after")
     status = _text(entry.get("status"))
     made = "from the cache" if entry.get("reused") else "made now"
     return StepView(
@@ -191,8 +186,8 @@ def _step(number: int, entry: Mapping[str, Any]) -> StepView:
         params=_figure(entry.get("params"), scale=1e-6),
         macs=_figure(entry.get("macs"), scale=1e-9),
         nonzero=_score(entry.get("nonzero_fraction")),
-        before=_score(record.get("map50_95_before"), title=title),
-        after=_score(after if after is not None else record.get("map50_95_float"), title=title),
+        before=_score(record.get("map50_95_before", record.get("dense_map50_95")), title=title),
+        after=_score(record.get("map50_95_after"), title=title),
         notes=_notes(entry, record),
     )
 

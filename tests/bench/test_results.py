@@ -7,13 +7,17 @@ import pytest
 
 from bench.errors import BadInputError
 from bench.results import (
+    FIDELITY_FILE,
+    VARIANTS_FILE,
     CellResult,
     RunInfo,
     append_launch,
     drop_torn_line,
     dump_json,
     load_run,
+    read_fidelity,
     read_launches,
+    read_variants,
     write_cells,
     write_run_info,
 )
@@ -138,3 +142,22 @@ def test_a_run_that_was_stopped_says_how_to_go_on(tmp_path: Path) -> None:
     write_run_info(tmp_path, info())
     with pytest.raises(BadInputError, match="--resume"):
         load_run(tmp_path)
+
+
+def test_what_a_run_may_have_beside(tmp_path: Path) -> None:
+    assert read_variants(tmp_path) == []
+    assert read_fidelity(tmp_path) == {}
+    (tmp_path / VARIANTS_FILE).write_text('[{"variant": "l1"}, 3]')
+    (tmp_path / FIDELITY_FILE).write_text('{"a": {"agreement": 1}, "b": 3}')
+    assert read_variants(tmp_path) == [{"variant": "l1"}]
+    assert read_fidelity(tmp_path) == {"a": {"agreement": 1}}
+
+
+@pytest.mark.parametrize("text", ["{", "3"])
+def test_what_lies_beside_a_run_must_be_readable(tmp_path: Path, text: str) -> None:
+    (tmp_path / VARIANTS_FILE).write_text(text)
+    (tmp_path / FIDELITY_FILE).write_text(text)
+    with pytest.raises(BadInputError, match=VARIANTS_FILE):
+        read_variants(tmp_path)
+    with pytest.raises(BadInputError, match=FIDELITY_FILE):
+        read_fidelity(tmp_path)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from bench.results import CellResult, Run, RunInfo
+from bench.results import FIDELITY_FILE, VARIANTS_FILE, CellResult, Run, RunInfo, dump_json
 
 MakeCell = Callable[..., CellResult]
 MakeRun = Callable[..., Run]
+AddVariants = Callable[..., None]
 
 HOSTILE = "<script>alert(1)</script>\"'`|*é漢</script><!--"
 
@@ -95,6 +97,33 @@ def make_run(tmp_path: Path) -> MakeRun:
         return Run(folder=folder, info=RunInfo(**(known | values)), cells=cells)
 
     return make
+
+
+@pytest.fixture
+def add_variants() -> AddVariants:
+    """Writes two recipes with every chart, and a worst image with its picture for each cell."""
+
+    def add(run: Run, name: str = "l1_50") -> None:
+        (run.folder / "fidelity").mkdir(parents=True)
+        Image.new("RGB", (8, 6)).save(run.folder / "fidelity" / "a.jpg")
+        record = {
+            "history": [{"epoch": n, "box_loss": 1 / n, name: None} for n in (1, 2)],
+            "sensitivity": [
+                {"layer": layer, "amount": 0.5, "map50_95": 0.3} for layer in (name, "b")
+            ],
+            "amounts": {name: 0.4},
+            "dense_map50_95": 0.4,
+            "cycles": [{"cycle": 1, "amount": 0.5, "map50_95": 0.3, "kept": True}],
+            "notes": [name],
+        }
+        step = {"step": {"kind": "l1", "teacher": name}, "status": "ok", "record": record}
+        recipe = {"model": "m", "variant": name, "status": "ok", "reason": name, "steps": [step]}
+        (run.folder / VARIANTS_FILE).write_text(dump_json([recipe, recipe | {"variant": "other"}]))
+        worst = {"image": name, "agreement": 0.5, "picture": "fidelity/a.jpg"}
+        found = {cell.cell: {"worst_images": [worst]} for cell in run.cells}
+        (run.folder / FIDELITY_FILE).write_text(dump_json(found))
+
+    return add
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ setTimeout(() => {
   const first = () => [...document.querySelectorAll("#cell-table tbody tr")]
     .filter((row) => !row.hidden).map((row) => row.cells[0].textContent);
   const press = (key) => document.querySelector(`th[data-key=${key}] button`).click();
-  const answer = { drawn: document.querySelectorAll(".chart svg.marks").length };
+  const answer = window.answer = { drawn: document.querySelectorAll(".chart svg.marks").length };
   press("latency_p50_ms"); answer.up = first();
   press("latency_p50_ms"); answer.down = first();
   answer.sort = document.querySelector("th[data-key=latency_p50_ms]").getAttribute("aria-sort");
@@ -47,10 +47,18 @@ setTimeout(() => {
   form.elements.status.value = "crashed";
   form.dispatchEvent(new Event("input"));
   answer.crashed = first();
+  const folds = [...document.querySelectorAll("details.plots")].filter((fold) => !fold.open);
+  answer.folded = folds.length;
+  for (const fold of folds) fold.open = true;
+}, 3000);
+setTimeout(() => {
+  const answer = window.answer;
+  answer.unfolded = document.querySelectorAll(".chart svg.marks").length;
+  answer.shown = [...document.images].map((image) => image.naturalWidth);
   answer.complaints = complaints;
   answer.loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
   document.body.dataset.answer = JSON.stringify(answer);
-}, 3000);
+}, 6000);
 </script>"""
 
 
@@ -59,22 +67,29 @@ def test_page(
     make_run: Callable[..., Run],
     make_cell: Callable[..., CellResult],
     make_failed: Callable[..., CellResult],
+    add_variants: Callable[..., None],
     hostile: str,
     tmp_path: Path,
 ) -> None:
+    compared = {"agreement": 0.9, "agreement_reference": "nine"}
     run = make_run(
-        make_cell("nine", latency_p50_ms=9.0, map50_95=0.30, variant=hostile),
+        make_cell("nine", latency_p50_ms=9.0, map50_95=0.30),
         make_failed("int8-crashed", variant=hostile),
         make_cell("hundred", latency_p50_ms=100.0, map50_95=0.31, variant=hostile),
-        make_cell("int8-c", latency_p50_ms=12.0, map50_95=0.29, variant=hostile),
+        make_cell("int8-c", latency_p50_ms=12.0, map50_95=0.29, variant=hostile, **compared),
     )
+    add_variants(run, hostile)
     page = render_report(run)
     page = page.replace("<title>", WATCH + "<title>", 1)
     head, _, tail = page.rpartition("</body>")
     path = tmp_path / "report.html"
     path.write_text(f"{head}{ACT}</body>{tail}", encoding="utf-8")
     answer = act(path, tmp_path / "profile")
-    assert answer["drawn"] == 2
+    # The scatter, the matrix and the variants; three charts for each of two recipes when opened.
+    assert answer["drawn"] == 3
+    assert answer["folded"] == 2
+    assert answer["unfolded"] == 9
+    assert answer["shown"] == [8]
     assert answer["complaints"] == []
     assert answer["loaded"] == []
     assert answer["up"] == ["nine", "int8-c", "hundred", "int8-crashed"]

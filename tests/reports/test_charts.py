@@ -58,6 +58,24 @@ def test_no_scatter_without_accuracy(make_cell: MakeCell) -> None:
     assert charts.latency_accuracy_chart([]) is None
 
 
+def test_agreement_stands_for_accuracy_only_without_labels(
+    make_cell: MakeCell, make_failed: MakeCell
+) -> None:
+    cells = [
+        make_cell("reference", map50_95=None),
+        make_cell("b", map50_95=None, agreement=0.9, agreement_reference="reference"),
+        make_cell("alone", map50_95=None),
+        make_failed("c", agreement=0.8, agreement_reference="reference"),
+    ]
+    assert charts.without_labels(cells)
+    rows = charts.scatter_rows(cells)
+    assert [(row["cell"], row["map"]) for row in rows] == [("reference", 1.0), ("b", 0.9)]
+    cells.append(make_cell("scored", map50_95=0.3))
+    assert not charts.without_labels(cells)
+    assert [row["cell"] for row in charts.scatter_rows(cells)] == ["scored"]
+    assert not charts.without_labels(cells[:1])
+
+
 def test_rows_of_the_matrix_name_what_differs(make_cell: MakeCell, make_failed: MakeCell) -> None:
     cells = [
         make_cell("a", latency_p50_ms=10.0),

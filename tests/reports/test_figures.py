@@ -76,3 +76,29 @@ def test_moment() -> None:
 def test_plural() -> None:
     assert figures.plural(1, "cell") == "1 cell"
     assert figures.plural(0, "cell") == "0 cells"
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [(0.84, 1, "+0.8"), (-0.84, 1, "\N{MINUS SIGN}0.8"), (0.04, 1, "0.0"), (-0.04, 1, "0.0")],
+)
+def test_signed(value: float, decimals: int, text: str) -> None:
+    assert figures.signed(value, decimals) == text
+
+
+def test_signed_percent() -> None:
+    shares = (0.123, -0.384, 0.004)
+    assert [figures.signed_percent(share) for share in shares] == [
+        "+12 %",
+        "\N{MINUS SIGN}38 %",
+        "0 %",
+    ]
+
+
+@pytest.mark.parametrize("value", [None, True, "1", math.nan, math.inf, [1], {}])
+def test_what_is_no_number(value: object) -> None:
+    assert figures.number(value) is None
+
+
+def test_numbers_of_json() -> None:
+    assert [figures.number(value) for value in (0, 1.5)] == [0.0, 1.5]

@@ -10,11 +10,17 @@ from typing import Self
 import pytest
 
 from backends.base import DeploymarkError
-from bench.results import CellResult, Run, write_cells, write_run_info
+from bench.results import (
+    CellResult,
+    Run,
+    write_cells,
+    write_run_info,
+)
 from reports import render, vega
 
 MakeCell = Callable[..., CellResult]
 MakeRun = Callable[..., Run]
+AddVariants = Callable[..., None]
 
 
 class QuickBundle:
@@ -156,6 +162,75 @@ def test_hostile_names_stay_text(
     assert row["cell"] == hostile
     data_rows = [tr for tr in page.all("tr") if "data-backend" in tr]
     assert data_rows[0]["data-backend"] == hostile
+
+
+@pytest.mark.usefixtures("_quick")
+def test_variants_recipes_and_fidelity(
+    make_run: MakeRun, make_cell: MakeCell, add_variants: AddVariants
+) -> None:
+    compared = {"variant": "l1_50", "agreement": 0.9, "agreement_reference": "a"}
+    run = make_run(make_cell("a"), make_cell("b", **compared, notes=["A note on it."]))
+    add_variants(run)
+    html = render.render_report(run)
+    page = Page(html)
+    text = "".join(page.text)
+    assert "onnxruntime is no faster for it" in text
+    assert "Variants: what each one brings" in text
+    anchors = [a["href"] for a in page.all("a")]
+    order = ["#accuracy", "#variants", "#recipes", "#fidelity", "#matrix"]
+    assert [each for each in anchors if each in order] == order
+    assert {each["id"] for each in page.all("section")} >= {each[1:] for each in order}
+    # Scatter, matrix, effects, and three charts for each of two recipes.
+    assert len(specs(page)) == 9
+    drawn = [figure["data-spec"] for figure in page.all("figure") if "data-spec" in figure]
+    assert sorted(str(name) for name in drawn) == sorted(
+        str(script["id"]) for script in page.all("script") if script.get("id")
+    )
+    (picture,) = page.all("img")
+    assert str(picture["src"]).startswith("data:image/jpeg;base64,")
+    (policy,) = [m for m in page.all("meta") if "http-equiv" in m]
+    assert str(policy["content"]).endswith("; img-src data:")
+    assert "A note on it." in text
+
+
+@pytest.mark.usefixtures("_quick")
+def test_without_labels_fidelity_comes_first(make_run: MakeRun, make_cell: MakeCell) -> None:
+    bare = {"map50_95": None, "map50": None}
+    compared = bare | {"variant": "l1_50", "agreement": 0.9, "agreement_reference": "a"}
+    run = make_run(make_cell("a", **bare), make_cell("b", **compared))
+    page = Page(render.render_report(run))
+    sections = [each["id"] for each in page.all("section")]
+    assert sections.index("fidelity") == sections.index("accuracy") - 1
+    assert sections.count("fidelity") == 1
+    assert "the images have no labels" in "".join(page.text)
+    scatter = specs(page)[0]
+    assert "agreement with the reference" in json.dumps(scatter)
+    cells = scatter["datasets"]["cells"]  # type: ignore[index]
+    assert [(row["cell"], row["map"]) for row in cells] == [("a", 1.0), ("b", 0.9)]
+
+
+@pytest.mark.usefixtures("_quick")
+def test_an_older_run_has_none_of_these_sections(make_run: MakeRun, make_cell: MakeCell) -> None:
+    page = Page(render.render_report(make_run(make_cell())))
+    sections = {each["id"] for each in page.all("section")}
+    assert sections == {"cells", "accuracy", "matrix", "causes", "data", "machine"}
+
+
+@pytest.mark.usefixtures("_quick")
+def test_hostile_recipes_and_images_stay_text(
+    make_run: MakeRun, make_cell: MakeCell, add_variants: AddVariants, hostile: str
+) -> None:
+    compared = {"variant": hostile, "agreement": 0.9, "agreement_reference": hostile}
+    run = make_run(make_cell("a"), make_cell("b", **compared, notes=[hostile]))
+    add_variants(run, hostile)
+    html = render.render_report(run)
+    assert "<script>alert" not in html
+    page = Page(html)
+    # The table's script, nine specifications, the bundle, the charts' script: and no other.
+    assert len(page.scripts) == 12
+    text = "".join(page.text)
+    assert text.count(hostile) > 10
+    assert len(page.all("img")) == 1
 
 
 @pytest.mark.usefixtures("_quick")

@@ -8,7 +8,6 @@ import pytest
 
 from bench.errors import BadInputError
 from bench.results import CellResult, Run, write_cells, write_run_info
-from reports.markdown import code, escape
 from reports.summary import render_summary, write_summary
 
 MakeCell = Callable[..., CellResult]
@@ -53,16 +52,6 @@ def test_a_run_without_cells(make_run: MakeRun) -> None:
     text = render_summary(make_run())
     assert text.startswith("# Deploymark: 0 of 0 cells ok\n")
     assert "|" not in text
-
-
-def test_escape_leaves_no_markup(hostile: str) -> None:
-    text = escape(f"{hostile}\n# heading")
-    assert "<" not in text
-    assert "\n" not in text
-    assert not re.search(r"(?<!\\)[`|*#]", text)
-    assert escape("_a_ b_c __init__") == "\\_a\\_ b_c \\_\\_init\\_\\_"
-    assert code("a_b|c") == "`a_b\\|c`"
-    assert code("a`b") == "a\\`b"
 
 
 def test_write_summary(make_run: MakeRun, make_cell: MakeCell, tmp_path: Path) -> None:

@@ -91,6 +91,29 @@ def test_empty_columns_and_common_axes_are_folded(
     ]
 
 
+def test_agreement_names_its_reference(make_cell: Callable[..., CellResult]) -> None:
+    cell = make_cell(agreement=0.98765, score_drift=-0.0123, agreement_reference="dense")
+    assert (shown(cell, "agreement").text, shown(cell, "agreement").title) == (
+        "0.988",
+        "with dense",
+    )
+    drift = shown(cell, "score_drift")
+    assert (drift.text, drift.value) == ("−0.012", pytest.approx(-0.0123))  # noqa: RUF001
+    assert shown(make_cell(), "agreement").title == "not compared"
+    empty = make_cell(agreement_reference="dense")
+    assert shown(empty, "agreement").title == "no boxes to compare"
+
+
+def test_notes_are_folded_away_and_whole_in_their_title(
+    make_cell: Callable[..., CellResult],
+) -> None:
+    cells = [make_cell(notes=["One.", "Two."]), make_cell()]
+    field = shown(cells[0], "notes")
+    assert (field.text, field.title) == ("One. Two.", "One. Two.")
+    assert shown(cells[1], "notes").absent
+    assert tables.shown_columns(cells)["notes"] is False
+
+
 def test_no_cells_show_no_figures() -> None:
     visible = tables.shown_columns([])
     assert visible["cell"]
