@@ -29,7 +29,7 @@ from bench.spawn import run_child
 from bench.store import ArtifactKey, Store, StoredArtifact, digest, file_sha256
 from bench.training_data import TrainingData
 from bench.training_split import DIGITS_IMAGES, digits_training, load_training
-from bench.variants.steps import NOT_QAT, needs_data, without_rounding
+from bench.variants.steps import NOT_QAT, needs_data, uses_data, without_rounding
 
 _INSPECT_TIMEOUT_S = 300.0
 
@@ -189,7 +189,7 @@ def _recipe(cell: Cell, model: PlannedModel, seed: int) -> Recipe | None:
             versions=versions,
         ),
         versions=versions,
-        data=data if needs else None,
+        data=data if any(uses_data(step) for step in cell.steps) else None,
         timeout_s=cell.limits.recipe_timeout_s,
         memory_mb=cell.limits.memory_mb,
         can_train=importlib.util.find_spec("ultralytics") is not None,
@@ -340,7 +340,7 @@ def _planned_model(
             destination = store.images_path(dataset.calibration_hash, imgsz)
             calibration[imgsz] = prepare_images(dataset.calibration, imgsz, destination, progress)
     planned = PlannedModel(name, path, sha256, dataset, detectors, scored, calibration, class_map)
-    if any(needs_data(step) for cell in mine for step in cell.steps):
+    if any(uses_data(step) for cell in mine for step in cell.steps):
         return _with_training(planned, entry, source, matrix.seed, store, say)
     return planned
 

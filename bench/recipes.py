@@ -24,7 +24,7 @@ from bench.results import Outcome, dump_json
 from bench.spawn import PACKAGE_ROOT, children_stop_with, run_child, thread_environment
 from bench.store import FILES, ArtifactKey, Store, StoredArtifact, digest, file_sha256
 from bench.training_data import TrainingData
-from bench.variants.steps import Step, files_of, needs_data, with_files
+from bench.variants.steps import Step, files_of, uses_data, with_files
 
 PACKAGES = ("torch", "ultralytics", "torch-pruning")
 """Distributions whose versions shape what a recipe makes."""
@@ -49,7 +49,7 @@ class RecipeStep:
 class Recipe:
     """What is done to a model before it is exported.
 
-    ``data`` are its train split's images in the model's classes, None where no step needs any.
+    ``data`` are its train split's images in the model's classes, None where no step uses any.
     ``outcome`` is there where it cannot be carried out at all.
     """
 
@@ -113,7 +113,7 @@ def plan_steps(
     for index, step in enumerate(steps):
         hashes = {name: f"sha256:{file_sha256(Path(name))}" for name in files_of(step)}
         plain.append(with_files(step, hashes).model_dump(mode="json"))
-        trained = any(needs_data(item) for item in steps[: index + 1])
+        trained = any(uses_data(item) for item in steps[: index + 1])
         recipe = {
             "model": model_sha256,
             "head": head,

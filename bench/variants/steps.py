@@ -173,13 +173,13 @@ _TWO_FOUR_SPARSITY = 0.5
 
 
 def needs_data(step: Step) -> bool:
-    """Whether carrying out the step reads images of the train split."""
+    """Whether the step cannot be carried out without images of the train split."""
     return isinstance(step, Training) or (isinstance(step, PruneStep) and step.amount == "auto")
 
 
-def needs_training(step: Step) -> bool:
-    """Whether carrying out the step trains."""
-    return isinstance(step, Training)
+def uses_data(step: Step) -> bool:
+    """Whether the step reads images of the train split where there are any."""
+    return needs_data(step) or isinstance(step, StructuredStep)
 
 
 def files_of(step: Step) -> tuple[str, ...]:

@@ -16,7 +16,14 @@ from bench.recipes import (
 )
 from bench.results import Outcome
 from bench.store import ArtifactKey, Store
-from bench.variants.steps import DistillStep, FinetuneStep, PruneStep, Step, TwoFourStep
+from bench.variants.steps import (
+    DistillStep,
+    FinetuneStep,
+    PruneStep,
+    Step,
+    StructuredStep,
+    TwoFourStep,
+)
 
 L1 = PruneStep(kind="l1", amount=0.5)
 TUNE = FinetuneStep(kind="finetune", epochs=1)
@@ -50,6 +57,12 @@ def test_data_and_seed_matter_from_the_first_step_that_needs_them() -> None:
     for other in (keys(L1, TUNE, seed=1), keys(L1, TUNE, training="u")):
         assert other[0] == here[0]
         assert other[1] != here[1]
+
+
+def test_data_that_is_used_where_there_is_any_tells_results_apart() -> None:
+    pruned = StructuredStep(kind="structured", ratio=0.3)
+    assert keys(pruned, training="t") != keys(pruned, training=None)
+    assert keys(L1, training="t") == keys(L1, training=None)
 
 
 def test_a_teacher_is_told_by_its_bytes(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from bench.variants.steps import (
     files_of,
     is_quantization_aware,
     needs_data,
-    needs_training,
+    uses_data,
     with_files,
 )
 
@@ -116,10 +116,11 @@ def test_reading_steps_needs_no_framework() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_which_steps_read_the_train_split_and_which_train() -> None:
-    training = (FINETUNE, ITERATIVE, DISTILL, QAT)
-    assert tuple(step for step in (*ALL, AUTO) if needs_training(step)) == training
-    assert tuple(step for step in (*ALL, AUTO) if needs_data(step)) == (*training, AUTO)
+def test_which_steps_read_the_train_split() -> None:
+    needing = (FINETUNE, ITERATIVE, DISTILL, QAT, AUTO)
+    assert tuple(step for step in (*ALL, AUTO) if needs_data(step)) == needing
+    used = {step.kind for step in (*ALL, AUTO) if uses_data(step) and not needs_data(step)}
+    assert used == {"structured"}
 
 
 def test_only_distillation_names_files() -> None:
