@@ -17,10 +17,16 @@ _HALF = (48, 52)
 def sentence(group: VariantEffects, *, with_model: bool = False) -> str:
     """``l1_50: half of the weights are zero; no backend is faster for it; gzip 38 % smaller; …``.
 
-    The figures are those of all cells of the variant: a range where they differ.
+    The figures are those of all cells of the variant: a range where they differ. The precision of
+    dense is named where it is another than the variant's own.
     """
     effects = group.effects
     name = f"{group.model} {group.variant}" if with_model else group.variant
+    others = {
+        e.dense.precision for e in effects if e.dense and e.dense.precision != e.cell.precision
+    }
+    if others:
+        name += f", beside dense {' and '.join(sorted(others))}"
     parts = [*_model(effects), _speed(effects), *_sizes(effects), *_accuracy(effects)]
     return f"{name}: {'; '.join(parts)}."
 

@@ -144,10 +144,10 @@ class Effect:
         taken = []
         if self.zeros is not None:
             taken.append(f"{100 * self.zeros:.0f} % sparse")
-        macs = self.change("macs")
-        if macs is not None and round(100 * macs) < 0:
-            taken.append(f"{-100 * macs:.0f} % fewer MACs")
-        return " and ".join(taken) or "nothing taken away"
+        percent = round(100 * (self.change("macs") or 0))
+        if percent:
+            taken.append(f"{abs(percent)} % {'fewer' if percent < 0 else 'more'} MACs")
+        return " and ".join(taken) or "as large as dense"
 
     def _gained(self) -> str:
         speed = self.speed_up

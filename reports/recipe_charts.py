@@ -62,7 +62,7 @@ def curves_chart(record: Record) -> Row | None:
     last = max(row["epoch"] for row in rows)
     ticks = list(range(1, last + 1, math.ceil(last / _MOST_EPOCH_TICKS)))
     x = alt.X("epoch:Q").scale(zero=False, nice=False).axis(values=ticks, format="d", title="epoch")
-    y = alt.Y("value:Q").scale(zero=False).axis(tickCount=4, format="~g", labelFlush=8, title=None)
+    y = alt.Y("value:Q").scale(zero=False).axis(tickCount=4, format="~g", title=None)
     chart = (
         alt.Chart(alt.NamedData(name="curves"))
         .mark_line(point={"size": 22, "color": _LINE}, strokeWidth=1.6, color=_LINE)

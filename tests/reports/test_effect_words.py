@@ -103,3 +103,15 @@ def test_no_dense_cell(make_cell: MakeCell) -> None:
     assert sentence(group) == (
         "v: as many weights and MACs as dense; no dense cell to compare its speed with."
     )
+
+
+def test_the_precision_that_qat_compares_with_is_named(make_cell: MakeCell) -> None:
+    cells = [
+        make_cell("d", precision="int8", macs=10, params=10),
+        make_cell("q", variant="q", precision="int8-qat", macs=10, params=10, map50_95=0.3961),
+    ]
+    (group,) = effects_of(cells)
+    assert sentence(group) == (
+        "q, beside dense int8: as many weights and MACs as dense; "
+        "onnxruntime is no faster for it; mAP50-95 +0.2 points."
+    )

@@ -123,6 +123,11 @@ def test_zeros_that_dense_has_too_are_no_sparsity(make: MakeCell) -> None:
     assert only([dense, make(nonzero_fraction=0.5)]).zeros == 0.5
 
 
+def test_a_student_may_be_larger(make: MakeCell) -> None:
+    assert only([make("dense", macs=100), make(macs=150)]).words == "50 % more MACs, 0 % faster"
+    assert only([make("dense", macs=100), make(macs=100)]).words == "as large as dense, 0 % faster"
+
+
 def test_quantization_aware_compares_with_int8(make: MakeCell) -> None:
     cells = [
         make("dense", latency_p50_ms=20.0),
