@@ -6,14 +6,20 @@ import copy
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from backends.base import UnsupportedError
 from backends.onnx_graph import quiet
 from bench.checkpoint import quiet_ultralytics
+from bench.images import letterboxed
+from bench.labels import ImageLabels
+from bench.letterbox import to_input
 from bench.variants.apply import Record, StepContext
+from bench.variants.batch_norm import lacks_statistics, restore_statistics
 from bench.variants.evaluate import selection_evaluator
 from bench.variants.hyperparameters import hyperparameters
 from bench.variants.steps import Training
@@ -22,6 +28,10 @@ from bench.variants.training_set import training_images, write_training_set
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+
+_STATISTICS_IMAGES = 32
+"""Images that lost statistics of batch normalisation are measured on."""
 
 
 class ExtraLoss(Protocol):
@@ -51,7 +61,8 @@ def train(
 
     The record has ``history`` (a list with the mean losses, the learning rate and the seconds of
     each epoch), ``training_images``, ``selection_images``, ``epochs``, ``imgsz``, ``batch``,
-    ``seed``, ``seconds``, and ``map50_95_before`` and ``map50_95_after`` on the selection images.
+    ``seed``, ``seconds``, and ``map50_95_before`` and ``map50_95_after`` on the selection images;
+    ``notes`` for people where there is something to note.
 
     Raises UnavailableError where there are too few images, UnsupportedError for a hyperparameter or
     an imgsz that cannot be, and ExportError where the loss or a weight is no number any more.
@@ -67,8 +78,8 @@ def train(
     evaluator = selection_evaluator(context, imgsz)
     context.say("score the model before training")
     before = evaluator.map50_95(module)
-
     started = time.monotonic()
+    notes = _restored(module, images, imgsz)
     folder = Path(tempfile.mkdtemp(prefix="training-", dir=context.folder))
     try:
         with quiet("ultralytics"):
@@ -102,7 +113,22 @@ def train(
         "seconds": round(seconds, 3),
         "map50_95_before": before,
         "map50_95_after": evaluator.map50_95(trained),
+        **({"notes": notes} if notes else {}),
     }
+
+
+def _restored(module: nn.Module, images: Sequence[ImageLabels], imgsz: int) -> list[str]:
+    """Restore lost statistics of batch normalisation; returns notes on that for people."""
+    import torch
+
+    if not lacks_statistics(module):
+        return []
+    paths = [image.path for image in images[:_STATISTICS_IMAGES]]
+    batches = (
+        torch.from_numpy(to_input(letterboxed(path, imgsz)[0][np.newaxis])) for path in paths
+    )
+    restore_statistics(module, batches)
+    return [f"statistics of batch normalisation, which were lost, measured on {len(paths)} images"]
 
 
 def _check_imgsz(module: Any, imgsz: int) -> None:
