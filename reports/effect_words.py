@@ -67,7 +67,7 @@ def _speed(effects: Sequence[Effect]) -> str:
             ("faster", "faster"),
             ("no faster", "no faster"),
             ("slower", "slower"),
-            ("not told", "measured by single launches"),
+            ("not told", "no verdict by a single launch"),
         )
         if verdict in by_verdict
     ]

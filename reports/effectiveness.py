@@ -155,7 +155,7 @@ class Effect:
             return "speed-up unknown"
         percent = round(100 * (speed.ratio - 1))
         if speed.verdict == "not told":
-            return f"{_percent_faster(percent)} (one launch)"
+            return f"{figures.signed_percent(percent / 100)} speed by one launch"
         if speed.verdict == "no faster":
             if percent == 0:
                 return "0 % faster"

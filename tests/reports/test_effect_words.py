@@ -87,7 +87,7 @@ def test_larger_and_mixed_sizes(said: Callable[..., str]) -> None:
 
 def test_single_launches_make_no_verdict(said: Callable[..., str]) -> None:
     text = said({"speed": 2.0, "latency_ci_low_ms": None})
-    assert "measured by single launches in b0 fp32 (2.00×)" in text
+    assert "no verdict by a single launch in b0 fp32 (2.00×)" in text
 
 
 def test_without_labels_agreement_is_told(said: Callable[..., str]) -> None:

@@ -104,7 +104,7 @@ def test_no_faster_just_where_the_intervals_overlap(
         (9.8, 9.6, 10.1, "50 % sparse, no faster (+2 %)"),
         (8.0, 7.9, 8.1, "50 % sparse, 25 % faster"),
         (12.5, 12.4, 12.6, "50 % sparse, 20 % slower"),
-        (8.0, None, None, "50 % sparse, 25 % faster (one launch)"),
+        (8.0, None, None, "50 % sparse, +25 % speed by one launch"),
     ],
 )
 def test_half_sparse_and_no_faster_is_plain_to_see(
