@@ -3,8 +3,8 @@
 Which channels belong together is found by torch-pruning's dependency graph (Fang et al., DepGraph:
 Towards Any Structural Pruning, CVPR 2023), which follows a forward pass. What it cannot follow is
 kept from it while it looks: outputs that are cut in two (``bench.variants.split_blocks``), the
-decoding of boxes, and attention, whose reshaping sends the search for a channel's group around the
-residual connections without end.
+decoding of boxes, and attention, whose reshaping sends the search for a channel's group around a
+residual connection for ever, with more channels each time.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 _NORMS = {"l1": 1, "l2": 2}
 
-_LONGEST_GROUP = 5_000
-"""Layers tied to one another, counted each time the search reaches them: at most 93 in YOLOv3 to
-YOLO26 of any size, and ever more where attention is followed."""
+_LONGEST_GROUP, _MOST_CHANNELS = 2_000, 200_000
+"""Layers tied to one another and their channels together, counted each time the search reaches
+them: at most 93 and 35,712 in YOLOv3 to YOLO26 of any size (YOLO12x), and ever more where attention
+is followed, whose reshaping multiplies the channels in each round."""
+
+_ATTENTION = frozenset({"Attention", "AAttn"})
+"""Attention of Ultralytics' blocks: ``pe``, a depthwise convolution, and ``proj`` follow it."""
 
 _REMEDY = "Prune it without changing its shape: kind: l1."
 
@@ -161,11 +165,14 @@ def _bounded_search() -> Iterator[None]:
     base = graph.Group
 
     class BoundedGroup(base):  # type: ignore[misc, valid-type]
+        channels = 0
+
         def add_dep(self, dep: Any, idxs: Any) -> None:
-            if len(self) >= _LONGEST_GROUP:
-                raise UnsupportedError(
-                    f"the layers tied to the channels of {self[0].dep.target.name} have no end"
-                )
+            self.channels += len(idxs)
+            if len(self) >= _LONGEST_GROUP or self.channels > _MOST_CHANNELS:
+                # torch-pruning's names go on with the layer's own description
+                name = str(self[0].dep.target.name).split(" ")[0]
+                raise UnsupportedError(f"the layers tied to the channels of {name} have no end")
             super().add_dep(dep, idxs)
 
     graph.Group = BoundedGroup
@@ -193,7 +200,7 @@ def _ready_to_follow(module: Any) -> Iterator[list[nn.Module]]:
         _replace_forward(stack, head, _raw_convolutions)
         for layer in list(module.modules()):
             name = type(layer).__name__
-            if name in {"Attention", "AAttn"}:
+            if name in _ATTENTION:
                 untouched.append(layer)
                 _replace_forward(stack, layer, _attention_without_products)
             elif name == "ADown":

@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends.base import UnavailableError, UnsupportedError
+from bench.checkpoint import describe, exportable, load_detector, save_detector
+from bench.images import letterboxed
+from bench.labels import yolo_labels
+from bench.letterbox import to_input
+from bench.model_counts import count_macs
+from bench.training_data import TrainingData
+from bench.variants import channels
+from bench.variants.apply import StepContext, run_step
+from bench.variants.channels import output_channels, prune_channels
+from bench.variants.evaluate import Evaluator
+from bench.variants.split_blocks import split_blocks
+from bench.variants.steps import StructuredStep
+from bench.variants.structured import recalibrate, run
+
+pytestmark = pytest.mark.heavy
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("ultralytics")
+pytest.importorskip("torch_pruning")
+
+ROOT = Path(__file__).resolve().parents[3]
+SIZE = 64
+FAMILIES = ["yolov8n", "yolov9t", "yolov10n", "yolo12n", "yolo26n", "yolov8n-ghost"]
+
+CONV, C3K2 = "Conv", "C3k2"
+SMALL = {
+    "nc": 3,
+    "yaml_file": "small.yaml",
+    "backbone": [
+        [-1, 1, CONV, [16, 3, 2]],
+        [-1, 1, CONV, [32, 3, 2]],
+        [-1, 1, C3K2, [32, False, 1.0]],
+        [-1, 1, CONV, [64, 3, 2]],
+        [-1, 1, CONV, [128, 3, 2]],
+        [-1, 1, "C2PSA", [128]],
+    ],
+    "head": [[[3, 5], 1, "Detect", ["nc"]]],
+}
+"""YOLO11 with little of everything."""
+
+
+def untrained(config: Any = SMALL) -> Any:
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(0)
+    module = DetectionModel(copy.deepcopy(config), nc=3, verbose=False).eval()
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.weight.data.uniform_(0.5, 1.5)
+            layer.bias.data.normal_(0, 0.1)
+    module.args = {"imgsz": SIZE, "task": "detect"}
+    module.names = {0: "cat", 1: "dog", 2: "owl"}
+    return module
+
+
+@pytest.fixture(scope="module")
+def detector() -> Any:
+    return untrained()
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> StepContext:
+    return StepContext(tmp_path / "model.pt", SIZE, 0, None, tmp_path, lambda _: None)
+
+
+def macs_of(module: Any) -> int:
+    return count_macs(exportable(copy.deepcopy(module), SIZE), SIZE)[0]
+
+
+def step(**options: Any) -> StructuredStep:
+    return StructuredStep(kind="structured", **options)
+
+
+def output(module: Any, pixels: Any) -> Any:
+    with torch.inference_mode():
+        return module(pixels)[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "scope"), [("yolo11n.yaml", "layer"), (SMALL, "layer"), (SMALL, "global")]
+)
+def test_macs_fall_with_the_ratio_and_widths_are_multiples(config: Any, scope: Any) -> None:
+    whole = untrained(config)
+    left = [macs_of(whole)]
+    split_blocks(whole)
+    before = output_channels(whole)
+    head = f"model.{len(whole.model) - 1}."
+    for ratio in (0.3, 0.55, 0.8) if isinstance(config, str) else (0.1, 0.3, 0.4, 0.55, 0.8, 0.99):
+        pruned = copy.deepcopy(whole)
+        widths = prune_channels(pruned, ratio, scope=scope)
+        left.append(macs_of(pruned))
+        after = output_channels(pruned)
+        changed = {name for name in before if after[name] != before[name]}
+        assert widths.pruned == len(changed) > 0
+        assert widths.kept == len(before) - len(changed)
+        assert widths.share_removed == pytest.approx(1 - sum(after.values()) / sum(before.values()))
+        assert all(after[name] % 8 == 0 and after[name] > 0 for name in changed)
+        # The head's own, and attention's.
+        assert not any(name.startswith(head) or ".attn." in name for name in changed)
+    assert left == sorted(set(left), reverse=True)
+    if isinstance(config, str):
+        assert left[1] < 0.65 * left[0]
+
+
+def test_rounding_down_keeps_at_most_what_the_ratio_leaves(detector: Any) -> None:
+    for round_to in (1, 8, 16):
+        pruned = copy.deepcopy(detector)
+        prune_channels(pruned, 0.4, round_to=round_to)
+        widths = output_channels(pruned)
+        for name, before in (("model.0.conv", 16), ("model.1.conv", 32), ("model.4.conv", 128)):
+            kept = int(before * 0.6) // round_to * round_to
+            assert widths[name] == max(kept, round_to)
+
+
+def test_the_same_arguments_take_the_same_channels(detector: Any) -> None:
+    one, other = copy.deepcopy(detector), copy.deepcopy(detector)
+    assert prune_channels(one, 0.3) == prune_channels(other, 0.3)
+    first, second = one.state_dict(), other.state_dict()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_dead_channels_go_first_and_nothing_changes(detector: Any) -> None:
+    """Channels whose weights are zero give SiLU(0) = 0: without them, all boxes are the same."""
+    module = copy.deepcopy(detector)
+    split_blocks(module)
+    layer = module.get_submodule("model.2.chain.0.cv1")
+    dead = torch.arange(0, layer.conv.out_channels, 2)
+    for weight in (layer.conv.weight, layer.bn.weight, layer.bn.bias):
+        weight.data[dead] = 0
+    pruned = copy.deepcopy(module)
+    widths = prune_channels(pruned, 0.0, exceptions={"model.2.chain.0.cv1.conv": 0.5})
+    assert widths.pruned == 1
+    assert output_channels(pruned)["model.2.chain.0.cv1.conv"] == layer.conv.out_channels // 2
+    pixels = torch.rand(1, 3, SIZE, SIZE)
+    torch.testing.assert_close(output(pruned, pixels), output(module, pixels), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_pruned_and_learns(family: str) -> None:
+    module = untrained(f"{family}.yaml")
+    before = count_macs(module, SIZE)[0]
+    prune_channels(module, 0.4)
+    assert count_macs(module, SIZE)[0] < 0.65 * before
+    module.train()
+    raw = module(torch.rand(2, 3, SIZE, SIZE))
+    raw = raw.get("one2many", raw)
+    (raw["boxes"].square().mean() + raw["scores"].square().mean()).backward()
+    for name, weight in module.named_parameters():
+        if weight.requires_grad and "one2one" not in name:
+            assert weight.grad is not None, name
+
+
+def test_an_input_that_is_cut_in_two_stays_whole() -> None:
+    """``ADown`` of YOLOv9c."""
+    layers = [
+        [-1, 1, CONV, [32, 3, 2]],
+        [-1, 1, CONV, [32, 3, 2]],
+        [-1, 1, "ADown", [64]],
+        [-1, 1, CONV, [64, 3, 2]],
+    ]
+    head = [[[2, 3], 1, "Detect", ["nc"]]]
+    module = untrained({"nc": 3, "backbone": layers, "head": head})
+    prune_channels(module, 0.5)
+    widths = output_channels(module)
+    assert widths["model.0.conv"] == 16
+    assert widths["model.1.conv"] == 32
+    assert not any("pin" in name for name, _ in module.named_modules())
+    assert macs_of(module) > 0
+
+
+def test_the_record_says_what_was_done(detector: Any, context: StepContext) -> None:
+    before = {name: weight.clone() for name, weight in detector.state_dict().items()}
+    pruned, record = run_step(detector, step(ratio=0.3), context)
+    after = detector.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    counts = [describe(exportable(copy.deepcopy(each), SIZE), SIZE) for each in (detector, pruned)]
+    assert (record["macs_before"], record["macs_after"]) == tuple(each.macs for each in counts)
+    assert (record["params_before"], record["params_after"]) == tuple(
+        each.params for each in counts
+    )
+    assert record["ratio"] == 0.3
+    total = record["layers_pruned"] + record["layers_kept"]
+    assert total == len(output_channels(pruned))
+    assert f"in {record['layers_pruned']} of {total} convolutions" in record["notes"][0]
+    assert "map50_95_after" not in record
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_what_makes_a_checkpoint_is_kept(detector: Any, context: StepContext) -> None:
+    pruned, _ = run(detector, step(ratio=0.3), context)
+    for name in ("names", "args", "yaml", "save", "nc", "task"):
+        assert getattr(pruned, name, None) == getattr(detector, name, None)
+    assert torch.equal(pruned.stride, detector.stride)
+    assert torch.equal(pruned.model[-1].stride, detector.model[-1].stride)
+    assert [(layer.i, layer.f) for layer in pruned.model] == [
+        (layer.i, layer.f) for layer in detector.model
+    ]
+
+
+@pytest.mark.parametrize(("scope", "slack"), [("layer", 0.02), ("global", 0.06)])
+def test_a_target_of_macs_is_met_and_little_less(
+    detector: Any, context: StepContext, scope: Any, slack: float
+) -> None:
+    _, record = run(detector, step(macs=0.65, scope=scope), context)
+    share = record["macs_after"] / record["macs_before"]
+    assert 0.65 - slack < share <= 0.65
+
+
+def test_a_target_out_of_reach_says_what_is_reachable(detector: Any, context: StepContext) -> None:
+    with pytest.raises(UnsupportedError, match=r"small keeps \d+\.\d % of its MACs at the least"):
+        run(detector, step(macs=0.05), context)
+
+
+def test_too_low_a_ratio_has_nothing_to_take(detector: Any) -> None:
+    with pytest.raises(UnsupportedError, match="takes no channel of small") as caught:
+        prune_channels(copy.deepcopy(detector), 0.0)
+    assert "higher ratio" in caught.value.remedy
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_a_search_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, split: bool) -> None:
+    """The stock model, which torch-pruning follows for ever."""
+    monkeypatch.setattr(channels, "_ATTENTION", frozenset())
+    if not split:
+        monkeypatch.setattr("bench.variants.split_blocks.split_blocks", lambda _: 0)
+    with pytest.raises(UnsupportedError, match=r"yolo11n: the layers tied to .* no end") as caught:
+        prune_channels(untrained("yolo11n.yaml"), 0.3)
+    assert "kind: l1" in caught.value.remedy
+
+
+def test_all_is_as_it_was_after_an_error(detector: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch_pruning.dependency import graph
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise KeyError("conv")
+
+    group = graph.Group
+    module = copy.deepcopy(detector).train()
+    module.model[0].requires_grad_(requires_grad=False)
+    split_blocks(module)
+    state = sorted(module.state_dict())
+    learns = [weight.requires_grad for weight in module.parameters()]
+    monkeypatch.setattr(graph.DependencyGraph, "get_all_groups", broken)
+    with pytest.raises(UnsupportedError, match="cannot follow small: KeyError"):
+        prune_channels(module, 0.3)
+    assert graph.Group is group
+    assert sorted(module.state_dict()) == state
+    assert [weight.requires_grad for weight in module.parameters()] == learns
+    assert all("forward" not in vars(layer) and layer.training for layer in module.modules())
+    monkeypatch.undo()
+    prune_channels(module, 0.3)
+    assert [weight.requires_grad for weight in module.parameters()] == learns
+    assert all("forward" not in vars(layer) and layer.training for layer in module.modules())
+
+
+def test_without_torch_pruning_it_is_unavailable(
+    detector: Any, context: StepContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    with pytest.raises(UnavailableError, match="torch-pruning is not installed") as caught:
+        run(detector, step(ratio=0.3), context)
+    assert caught.value.remedy == "pip install 'deploymark[torch]'"
+
+
+def test_a_fused_checkpoint_is_refused(detector: Any) -> None:
+    with pytest.raises(UnsupportedError, match="the checkpoint is fused"):
+        prune_channels(copy.deepcopy(detector).fuse(verbose=False), 0.3)
+
+
+def test_a_network_that_no_longer_runs_is_refused(
+    detector: Any, context: StepContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def careless(module: Any, *_: Any, **__: Any) -> Any:
+        convolution = module.model[1].conv
+        convolution.weight = torch.nn.Parameter(convolution.weight[:, :8].detach())
+        return channels.Widths(1, 1, 0.5)
+
+    monkeypatch.setattr("bench.variants.structured.prune_channels", careless)
+    with pytest.raises(UnsupportedError, match="small does not run at 64 pixels"):
+        run(detector, step(ratio=0.3), context)
+
+
+def training_data(digits: Path, training: int, selection: int) -> TrainingData:
+    paths = sorted((digits / "images" / "val").iterdir())[: training + selection]
+    labels = [yolo_labels(path, *letterboxed_size(path), 10) for path in paths]
+    return TrainingData(tuple(labels[:training]), tuple(labels[training:]))
+
+
+def letterboxed_size(path: Path) -> tuple[int, int]:
+    place = letterboxed(path, 32)[1]
+    return place.width, place.height
+
+
+def test_recalibrated_statistics_are_those_of_the_images(detector: Any, digits: Path) -> None:
+    module = copy.deepcopy(detector)
+    module.model[0].bn.momentum = 0.25
+    weights = [weight.clone() for weight in module.parameters()]
+    images = sorted((digits / "images" / "calib").iterdir())[:32]
+    recalibrate(module, images, SIZE)
+    pixels = np.stack([letterboxed(path, SIZE)[0] for path in images])
+    with torch.inference_mode():
+        values = module.model[0].conv(torch.from_numpy(to_input(pixels)))
+    layer = module.model[0].bn
+    torch.testing.assert_close(layer.running_mean, values.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    # Of two batches of 16 each.
+    batches = torch.stack([part.transpose(0, 1).flatten(1).var(1) for part in values.split(16)])
+    torch.testing.assert_close(layer.running_var, batches.mean(0), atol=1e-5, rtol=1e-4)
+    assert layer.momentum == 0.25
+    assert not any(each.training for each in module.modules())
+    assert all(map(torch.equal, weights, module.parameters()))
+
+
+@pytest.fixture(scope="module")
+def trained(digits: Path) -> Any:
+    return load_detector(digits / "digits.pt")
+
+
+def test_recalibration_brings_some_of_the_boxes_back(
+    trained: Any, digits: Path, context: StepContext, tmp_path: Path
+) -> None:
+    data = training_data(digits, 24, 8)
+    asked = step(ratio=0.1, round_to=1)
+    told = StepContext(tmp_path, 160, 0, data, tmp_path, lambda _: None)
+    without, _ = run(trained, asked, context)
+    with_images, record = run(trained, asked, told)
+    scorer = Evaluator(data.selection, 160)
+    assert record["map50_95_before"] == scorer.map50_95(trained)
+    assert record["map50_95_after"] == scorer.map50_95(with_images)
+    assert record["map50_95_before"] > record["map50_95_after"] > scorer.map50_95(without) + 0.05
+    assert [tuple(weight.shape) for weight in with_images.parameters()] == [
+        tuple(weight.shape) for weight in without.parameters()
+    ]
+
+
+FRESH = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from bench.checkpoint import describe, exportable, load_detector, quiet_ultralytics
+path, data = Path(sys.argv[1]), sys.argv[2]
+found = describe(exportable(load_detector(path), 64), 64)
+quiet_ultralytics()
+from ultralytics import YOLO
+options = {"imgsz": 64, "verbose": False, "device": "cpu"}
+boxes = YOLO(path).predict(np.zeros((64, 64, 3), np.uint8), save=False, **options)
+options["project"] = path.parent
+metrics = YOLO(path).val(data=data, workers=0, plots=False, save=False, **options)
+file = YOLO(path).export(format="onnx", simplify=False, **options)
+import onnxruntime
+session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+shape = session.run(None, {"images": np.zeros((1, 3, 64, 64), np.float32)})[0].shape
+print(json.dumps([found.macs, found.params, found.family, list(found.names), len(boxes),
+                  metrics.box.map, list(shape)]))
+"""
+
+
+def test_a_fresh_process_opens_the_file_and_so_does_ultralytics(
+    trained: Any, digits: Path, context: StepContext, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pruned, record = run(trained, step(ratio=0.3), context)
+    save_detector(pruned, tmp_path / "pruned.pt")
+    for kind in ("images", "labels"):
+        folder = tmp_path / kind / "val"
+        folder.mkdir(parents=True)
+        for path in sorted((digits / kind / "val").iterdir())[:4]:
+            (folder / path.name).write_bytes(path.read_bytes())
+    names = json.dumps([str(number) for number in range(10)])
+    (tmp_path / "data.yaml").write_text(
+        f"path: {tmp_path}\ntrain: images/val\nval: images/val\nnames: {names}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, str(tmp_path / "pruned.pt"), str(tmp_path / "data.yaml")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    macs, params, family, classes, images, score, shape = json.loads(done.stdout.splitlines()[-1])
+    assert (macs, params) == (record["macs_after"], record["params_after"])
+    assert family == "yolo11n"
+    assert len(classes) == 10
+    assert images == 1
+    assert 0 <= score <= 1
+    assert shape == [1, 14, 84]
