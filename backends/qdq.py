@@ -7,9 +7,9 @@ Each runtime runs that, and has a form that it runs in integers:
 - ONNX Runtime: uint8 activations, whose kernels are the fast ones on x86, weights and biases stored
   as integers. A pair gives the same values bit for bit with int8 codes around 0 and uint8 codes
   around 128.
-- OpenVINO: weights stored as integers.
-- TensorRT: float weights before their pairs, and no pair between a convolution and its activation
-  function, which would keep the two from becoming one kernel.
+- OpenVINO and TensorRT: no pair between a convolution and its activation function, which would keep
+  TensorRT from making one kernel of the two, and rounds where neither needs it. OpenVINO's weights
+  are stored as integers, TensorRT's in float before their pairs.
 """
 
 from __future__ import annotations
@@ -164,7 +164,8 @@ def round_biases(graph: Graph, convolutions: list[QuantizedConv]) -> None:
     from onnx import helper
 
     for found in convolutions:
-        if len(found.conv.input) < 3:  # noqa: PLR2004 - a convolution without a bias
+        # One whose output is not rounded runs in float.
+        if found.after is None or len(found.conv.input) < 3:  # noqa: PLR2004 - it has no bias
             continue
         name = found.conv.input[2]
         scales = (
@@ -250,13 +251,15 @@ def for_onnxruntime(source: Path, target: Path) -> None:
 
 
 def for_openvino(source: Path, target: Path) -> None:
-    """Write ``source`` with int8 weights, which OpenVINO then stores as such.
+    """Write ``source`` with int8 weights, and pairs before convolutions only.
 
-    Its CPU plugin runs the pairs in integers as they are, with either type of activations. Raises
-    as ``for_onnxruntime``.
+    Its CPU plugin runs such pairs in integers with either type of activations. Raises as
+    ``for_onnxruntime``.
     """
     model, graph = _open(source)
-    store_integers(graph, quantized_convolutions(graph))
+    convolutions = quantized_convolutions(graph)
+    store_integers(graph, convolutions)
+    drop_output_pairs(graph, convolutions)
     _save(model, graph, target)
 
 

@@ -78,23 +78,39 @@ def fold_batch_norm(module: Any) -> None:
         parameter.requires_grad_(requires_grad=True)
 
 
-def fake_quantize(module: nn.Module) -> list[FakeQuantizedConv2d]:
+def fake_quantize(module: Any) -> list[FakeQuantizedConv2d]:
     """Replace the learned convolutions by fake-quantized ones, in place; returns them.
 
-    The first one's weights get 7 bits, as in ``backends.ort_quantize``: fed by pixels of the full
-    range, it is the layer that overflows. Raises UnsupportedError where there is none.
+    ``module`` is a detector with batch normalisation folded. The first convolution's weights get 7
+    bits, as in ``backends.ort_quantize``: fed by pixels of the full range, it is the layer that
+    overflows. The outputs of the head's last convolutions are not rounded: 256 levels from the
+    lowest to the highest logit make ties of scores (a YOLO11n not yet trained with rounding scored
+    a mAP50-95 of 0.299 with it and 0.302 without on 100 COCO photos, 0.311 in FP32).
+    Raises UnsupportedError where there is no convolution.
     """
     from bench.variants.qat_modules import FakeQuantizedConv2d, replace_convolutions
 
     plain = learned_convolutions(module)
     if not plain:
         raise UnsupportedError("the model has no convolution to be quantized")
+    last = _last_convolutions(module.model[-1])
     made = {
-        layer: FakeQuantizedConv2d.of(layer, seven_bits=index == 0)
+        layer: FakeQuantizedConv2d.of(layer, seven_bits=index == 0, rounds_output=layer not in last)
         for index, layer in enumerate(plain)
     }
     replace_convolutions(module, made)
     return list(made.values())
+
+
+def _last_convolutions(head: nn.Module) -> set[nn.Module]:
+    """Those of a head that give boxes and scores: no ``Conv`` with an activation is around them."""
+    from torch import nn
+
+    return {
+        layer
+        for name, layer in head.named_modules()
+        if isinstance(layer, nn.Conv2d) and not name.endswith(".conv")
+    }
 
 
 def _batches(paths: list[Any], imgsz: int) -> list[torch.Tensor]:

@@ -34,8 +34,8 @@ class FakeQuantizedConv2d(nn.Conv2d):  # type: ignore[misc]
     one tensor's readers then share a scale; ``weight_scale``, float32 (out_channels,), follows the
     largest weight of each channel (``measure_weights``). ``seven_bits`` halves the weights' codes:
     without VNNI, x86 adds two products of u8 and s8 in 16 saturating bits, which fewer bits cannot
-    overflow. The output is rounded before the activation function, where ONNX Runtime's integer
-    kernel ends.
+    overflow. Where ``rounds_output``, the output is rounded before the activation function, where
+    ONNX Runtime's integer kernel ends.
     """
 
     input_scale: torch.Tensor
@@ -43,15 +43,18 @@ class FakeQuantizedConv2d(nn.Conv2d):  # type: ignore[misc]
     weight_scale: torch.Tensor
     zero_points: torch.Tensor
     seven_bits: bool
+    rounds_output: bool
     rounds: bool
     """False while ranges are measured: it is then a convolution like any other."""
 
     @classmethod
-    def of(cls, plain: nn.Conv2d, *, seven_bits: bool = False) -> FakeQuantizedConv2d:
+    def of(
+        cls, plain: nn.Conv2d, *, seven_bits: bool = False, rounds_output: bool = True
+    ) -> FakeQuantizedConv2d:
         """A fake-quantized convolution that shares the parameters of ``plain``."""
         made = cls(**_shape_of(plain))
         made.weight, made.bias = plain.weight, plain.bias
-        made.seven_bits, made.rounds = seven_bits, True
+        made.seven_bits, made.rounds_output, made.rounds = seven_bits, rounds_output, True
         made.register_buffer("input_scale", torch.ones(()))
         made.register_buffer("output_scale", torch.ones(()))
         made.register_buffer("weight_scale", torch.ones(plain.out_channels))
@@ -89,7 +92,8 @@ class FakeQuantizedConv2d(nn.Conv2d):  # type: ignore[misc]
             self.measure_weights()
         taken = self._rounded(images, self.input_scale)
         weight = self._rounded(self.weight, self.weight_scale)
-        return self._rounded(self._conv_forward(taken, weight, self.bias), self.output_scale)
+        given = self._conv_forward(taken, weight, self.bias)
+        return self._rounded(given, self.output_scale) if self.rounds_output else given
 
     def _rounded(self, values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """``values`` on the levels of ``scale``: one for all, or one for each index of axis 0.

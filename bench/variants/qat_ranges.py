@@ -68,13 +68,14 @@ def _visit(
     batches: Sequence[torch.Tensor],
     note: Any,
 ) -> None:
-    """Run the module without rounding; show ``note`` the input and the output of each layer."""
+    """Run the module without rounding; show ``note`` what each layer rounds of what it meets."""
     import torch
 
     def watch(index: int) -> Any:
         def run(_layer: nn.Module, taken: tuple[torch.Tensor, ...], given: torch.Tensor) -> None:
             note((index, "input"), taken[0])
-            note((index, "output"), given)
+            if layers[index].rounds_output:
+                note((index, "output"), given)
 
         return run
 

@@ -25,6 +25,9 @@ telemetry.silence()
 QUANTIZED = 87
 """All convolutions but the decode's own."""
 
+OUTPUTS = 6
+"""Convolutions that give the boxes and the scores of three strides."""
+
 LARGEST, MEAN = (30, 0.4), (2, 0.06)
 """Errors of a box (pixels) and of a score, as the contract tests allow them for int8."""
 
@@ -132,7 +135,9 @@ def test_every_learned_convolution_runs_in_integers(
     session = backend.load(artifact, LoadOptions("cpu", QAT_PRECISION, 1, shape))
     assert_close(session.infer(trained.images), trained.expected)
     counts = convolutions(session.executed_precision().layers)
-    assert counts.get("u8", 0) + counts.get("i8", 0) >= QUANTIZED
+    # ONNX Runtime computes those in float whose output is not rounded.
+    floats = OUTPUTS if name == "onnxruntime" else 0
+    assert counts.get("u8", 0) + counts.get("i8", 0) == QUANTIZED - floats
     # A YOLO11n has 2.6 million weights, a byte each.
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4 << 20
 

@@ -19,6 +19,9 @@ pytestmark = pytest.mark.heavy
 LEARNED = 87
 """The convolutions of YOLO11n but the one of the decode."""
 
+OUTPUTS = 6
+"""Convolutions that give the boxes and the scores of three strides."""
+
 STEP = QatStep(kind="qat", epochs=1, batch=8, calibration_images=8)
 
 
@@ -71,6 +74,7 @@ def test_a_step_trains_with_rounding_and_says_so(
         assert 0 <= record[key] <= 1
     assert [layer.seven_bits for layer in layers] == [True] + [False] * (LEARNED - 1)
     assert all(float(layer.input_scale) != 1 for layer in layers)
+    assert sum(not layer.rounds_output for layer in layers) == OUTPUTS
     state = trained.state_dict()
     assert all(not state[name][mask].any() for name, mask in zeros.items())
     assert all(int(codes(layer).abs().max()) <= 127 for layer in layers)
