@@ -9,6 +9,7 @@ residual connection for ever, with more channels each time.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import types
 import warnings
@@ -53,6 +54,18 @@ class Widths:
     share_removed: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Cycle:
+    """One of several prunings, each of which takes a share of what there was before the first.
+
+    ``start`` are the widths at the start, by ``split_widths``, ``done`` is the share asked for in
+    the cycle before. Without it, rounding down in each cycle would add up.
+    """
+
+    start: Mapping[str, int]
+    done: float
+
+
 def family(module: Any) -> str:
     """The architecture's name, ``yolo11n``, or that of the class where it has none."""
     return Path(str((module.yaml or {}).get("yaml_file", ""))).stem or type(module).__name__
@@ -66,6 +79,7 @@ def prune_channels(
     scope: Literal["layer", "global"] = "layer",
     round_to: int = 8,
     exceptions: Mapping[str, float] | None = None,
+    cycle: Cycle | None = None,
 ) -> Widths:
     """Remove the share ``ratio`` of the channels of a detector before fusing, in place.
 
@@ -76,6 +90,9 @@ def prune_channels(
     ``split_blocks``, where the scope is ``layer``. The head and attention keep their channels, and
     with them what is added to attention's output and what depthwise convolutions of the head read.
     The same module and arguments give the same result.
+
+    In a ``cycle``, each layer comes to the width that the ratio gives of its width at the start; in
+    the scope ``global`` near that, because multiples are then rounded to the nearest.
 
     Raises UnsupportedError where the architecture cannot be followed or nothing can go, and
     UnavailableError where torch-pruning is not installed.
@@ -89,6 +106,11 @@ def prune_channels(
         )
     split_blocks(module)
     before = output_channels(module)
+    asked = ratio
+    if cycle is not None and scope == "layer":
+        exceptions, ratio = _to_widths_of(cycle.start, before, ratio, round_to), 0.0
+    elif cycle is not None:
+        ratio = max(0.0, (ratio - cycle.done) / (1 - cycle.done))
     layers = dict(module.named_modules())
     options = {
         "pruning_ratio": ratio,
@@ -97,12 +119,13 @@ def prune_channels(
         "round_to": round_to,
     }
     with _ready_to_follow(module) as untouched:
-        _prune(module, _NORMS[importance], ignored_layers=untouched, **options)
+        nearest = cycle is not None and scope == "global"
+        _prune(module, _NORMS[importance], nearest=nearest, ignored_layers=untouched, **options)
     after = output_channels(module)
     pruned = sum(after[name] < before[name] for name in before)
-    if not pruned:
+    if not pruned and cycle is None:
         raise UnsupportedError(
-            f"a ratio of {ratio:g} in multiples of {round_to} takes no channel of {family(module)}",
+            f"a ratio of {asked:g} in multiples of {round_to} takes no channel of {family(module)}",
             remedy="Use a higher ratio or a smaller round_to.",
         )
     share = 1 - sum(after.values()) / sum(before.values())
@@ -117,7 +140,30 @@ def output_channels(module: nn.Module) -> dict[str, int]:
     }
 
 
-def _prune(module: Any, norm: int, **options: Any) -> None:
+def split_widths(module: nn.Module) -> dict[str, int]:
+    """``output_channels`` as ``prune_channels`` names them; the module is left as it is."""
+    from bench.variants.split_blocks import split_blocks
+
+    split = copy.deepcopy(module)
+    split_blocks(split)
+    return output_channels(split)
+
+
+def _to_widths_of(
+    start: Mapping[str, int], now: Mapping[str, int], ratio: float, round_to: int
+) -> dict[str, float]:
+    """The ratios that bring layers from the widths they have to those that ``ratio`` leaves."""
+    ratios = {}
+    for name, width in now.items():
+        left = int(start[name] * (1 - ratio))
+        target = max(left - left % round_to, round_to)
+        if target < width:
+            # torch-pruning rounds down what is left: half a channel keeps that from losing one
+            ratios[name] = 1 - (target + 0.5) / width
+    return ratios
+
+
+def _prune(module: Any, norm: int, *, nearest: bool, **options: Any) -> None:
     """Let torch-pruning build its graph and take the channels; ``options`` are its own."""
     try:
         import torch_pruning
@@ -128,11 +174,14 @@ def _prune(module: Any, norm: int, **options: Any) -> None:
     import torch
 
     class Pruner(torch_pruning.pruner.BasePruner):  # type: ignore[misc]
-        """Keeps one multiple of ``round_to`` where its base would keep a layer whole."""
+        """Keeps one multiple of ``round_to`` where its base would keep a layer whole.
+
+        And the nearest multiple, where its base rounds down, if it is to.
+        """
 
         def _round_to(self, n_pruned: int, current_channels: int, round_to: int) -> int:
-            left = current_channels - n_pruned
-            return current_channels - max(left - left % round_to, min(round_to, current_channels))
+            left = current_channels - n_pruned + (round_to // 2 if nearest else 0)
+            return current_channels - min(max(left - left % round_to, round_to), current_channels)
 
     side = 2 * int(max(module.stride))
     try:

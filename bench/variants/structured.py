@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,13 @@ from bench.images import letterboxed
 from bench.letterbox import to_input
 from bench.model_counts import count_macs
 from bench.variants.apply import StepContext, merged
-from bench.variants.channels import Widths, family, output_channels, prune_channels
+from bench.variants.batch_norm import lacks_statistics, restore_statistics
+from bench.variants.channels import Cycle, Widths, family, output_channels, prune_channels
 from bench.variants.evaluate import selection_evaluator
 from bench.variants.steps import StructuredStep
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 _HIGHEST_RATIO = 0.99
@@ -50,18 +52,28 @@ class _Attempt:
 
 
 def run(
-    module: nn.Module, step: StructuredStep, context: StepContext
+    module: nn.Module,
+    step: StructuredStep,
+    context: StepContext,
+    cycle: Cycle | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Carry out a ``structured`` step (see ``bench.variants.apply.run_step``).
 
     Where there are training images, batch normalisation is set to the pruned network by
-    ``recalibrate``, and the record tells mAP50-95 before and after.
+    ``recalibrate``, and the record tells mAP50-95 before and after. With ``cycle``, the step's
+    ratio is of the channels before the first cycle.
     """
+    images = _recalibration_images(context)
+    notes = []
+    if images and lacks_statistics(module):
+        module = copy.deepcopy(module)
+        restore_statistics(module, _batches(images, context.imgsz))
+        notes = [f"lost statistics of batch normalisation measured on {len(images)} images"]
     before = _cost(module, context.imgsz, context.head)
     if step.ratio is None:
         attempt = _within_macs(module, step, context)
     else:
-        attempt = _attempted(module, step, step.ratio)
+        attempt = _attempted(module, step, step.ratio, cycle=cycle)
     pruned, widths = attempt.module, attempt.widths
     after = _cost(pruned, context.imgsz, context.head)
     if after.shape != before.shape or not after.finite:
@@ -78,14 +90,13 @@ def run(
         "params_after": after.params,
         "layers_pruned": widths.pruned,
         "layers_kept": widths.kept,
-        "notes": [_note(widths)],
+        "notes": [*notes, _note(widths)],
     }
-    if context.data is None:
+    if not images:
         return pruned, record
-    evaluator = selection_evaluator(context)
-    images = _recalibration_images(context)
     context.say(f"batch normalisation from {len(images)} training images")
     recalibrate(pruned, images, context.imgsz)
+    evaluator = selection_evaluator(context)
     return pruned, merged(
         record,
         map50_95_before=evaluator.map50_95(module),
@@ -104,6 +115,8 @@ def recalibrate(module: nn.Module, images: list[Path], imgsz: int) -> None:
     Those of the network before pruning describe other values (adaptive batch normalisation: Li et
     al., EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning, ECCV 2020). In
     place; no weight changes. The plain average over batches of images letterboxed to ``imgsz``.
+    Not for networks that lost their statistics, which compute with none of them
+    (``bench.variants.batch_norm``): restore these first.
     """
     import torch
     from torch import nn
@@ -116,13 +129,21 @@ def recalibrate(module: nn.Module, images: list[Path], imgsz: int) -> None:
         layer.momentum = None  # the average over all batches
         layer.train()
     with torch.no_grad():
-        for start in range(0, len(images), _RECALIBRATION_BATCH):
-            batch = images[start : start + _RECALIBRATION_BATCH]
-            pixels = np.stack([letterboxed(path, imgsz)[0] for path in batch])
-            module(torch.from_numpy(to_input(pixels)))
+        for batch in _batches(images, imgsz):
+            module(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     module.train(training)
+
+
+def _batches(images: list[Path], imgsz: int) -> Iterator[torch.Tensor]:
+    """Float32 (batch, 3, imgsz, imgsz) in [0, 1]."""
+    import torch
+
+    for start in range(0, len(images), _RECALIBRATION_BATCH):
+        paths = images[start : start + _RECALIBRATION_BATCH]
+        pixels = np.stack([letterboxed(path, imgsz)[0] for path in paths])
+        yield torch.from_numpy(to_input(pixels))
 
 
 def _recalibration_images(context: StepContext) -> list[Path]:
@@ -152,7 +173,9 @@ def _attempted(
     module: nn.Module,
     step: StructuredStep,
     ratio: float,
+    *,
     exceptions: Mapping[str, float] | None = None,
+    cycle: Cycle | None = None,
 ) -> _Attempt:
     """A pruned copy."""
     pruned = copy.deepcopy(module)
@@ -163,6 +186,7 @@ def _attempted(
         scope=step.scope,
         round_to=step.round_to,
         exceptions=exceptions,
+        cycle=cycle,
     )
     return _Attempt(pruned, ratio, widths)
 
@@ -183,7 +207,7 @@ def _within_macs(module: Any, step: StructuredStep, context: StepContext) -> _At
     whole = _cost(split, small, context.head).macs
 
     def attempt(ratio: float, spared: Mapping[str, float] | None = None) -> tuple[_Attempt, float]:
-        tried = _attempted(split, step, ratio, spared)
+        tried = _attempted(split, step, ratio, exceptions=spared)
         share = _cost(tried.module, small, context.head).macs / whole
         context.say(f"ratio {ratio:.3f} leaves {100 * share:.1f} % of the MACs")
         return tried, share

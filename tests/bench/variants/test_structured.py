@@ -19,7 +19,8 @@ from bench.model_counts import count_macs
 from bench.training_data import TrainingData
 from bench.variants import channels
 from bench.variants.apply import StepContext, run_step
-from bench.variants.channels import output_channels, prune_channels
+from bench.variants.batch_norm import lacks_statistics
+from bench.variants.channels import Cycle, output_channels, prune_channels, split_widths
 from bench.variants.evaluate import Evaluator
 from bench.variants.split_blocks import split_blocks
 from bench.variants.steps import StructuredStep
@@ -131,6 +132,24 @@ def test_the_same_arguments_take_the_same_channels(detector: Any) -> None:
     first, second = one.state_dict(), other.state_dict()
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_rounding_does_not_add_up_over_cycles(detector: Any, scope: Any) -> None:
+    less, at_once, in_cycles = (copy.deepcopy(detector) for _ in range(3))
+    prune_channels(less, 0.3, scope=scope)
+    prune_channels(at_once, 0.5, scope=scope)
+    start, done, left = split_widths(detector), 0.0, [macs_of(detector)]
+    for ratio in (0.3, 0.45, 0.5):
+        prune_channels(in_cycles, ratio, scope=scope, cycle=Cycle(start, done))
+        done = ratio
+        left.append(macs_of(in_cycles))
+    assert left[0] > left[1] >= left[2] >= left[3]
+    assert macs_of(at_once) <= left[3] < macs_of(less)
+    if scope == "layer":
+        assert output_channels(in_cycles) == output_channels(at_once)
+    # A cycle that asks for no more takes no more.
+    assert prune_channels(in_cycles, 0.5, scope=scope, cycle=Cycle(start, 0.5)).pruned == 0
 
 
 def test_dead_channels_go_first_and_nothing_changes(detector: Any) -> None:
@@ -344,6 +363,26 @@ def test_recalibration_brings_some_of_the_boxes_back(
     assert [tuple(weight.shape) for weight in with_images.parameters()] == [
         tuple(weight.shape) for weight in without.parameters()
     ]
+
+
+def test_lost_statistics_are_restored_and_not_made_up(
+    trained: Any, digits: Path, tmp_path: Path
+) -> None:
+    """A checkpoint put together from a fused export: normalisations that only add a bias."""
+    data = training_data(digits, 16, 8)
+    told = StepContext(tmp_path, 160, 0, data, tmp_path, lambda _: None)
+    lost = copy.deepcopy(trained)
+    for layer in [each for each in lost.modules() if hasattr(each, "bn")]:
+        scale = layer.bn.weight / torch.sqrt(layer.bn.running_var + layer.bn.eps)
+        layer.conv.weight.data *= scale.view(-1, 1, 1, 1)
+        layer.bn.bias.data -= layer.bn.running_mean * scale
+        layer.bn.reset_running_stats()
+        layer.bn.weight.data.fill_((1 + layer.bn.eps) ** 0.5)
+    assert lacks_statistics(lost)
+    _, record = run(lost, step(ratio=0.1, round_to=1), told)
+    assert lacks_statistics(lost)
+    assert record["map50_95_after"] > 0.1
+    assert "measured on 16 images" in record["notes"][0]
 
 
 FRESH = """
