@@ -17,8 +17,10 @@ from bench.variants.evaluate import selection_evaluator
 from bench.variants.paired_drop import Drop, PairedDrop
 from bench.variants.prune import Scope, zero_smallest
 from bench.variants.sensitivity import (
+    SCAN_GROUPS,
     Blocks,
     Curve,
+    Point,
     blocks_of,
     curve,
     restored,
@@ -33,8 +35,12 @@ if TYPE_CHECKING:
 LOST_TIMES = 10
 """A block that alone lost so many times what the whole model may lose is measured no further."""
 
-_TRIALS = 7
-"""Halvings of the range of tolerances: 1 % of it is left."""
+_LEAST = 0.1
+"""What pruning all blocks whole costs at the least, as a share of the limit."""
+
+_TRIALS = 8
+"""Halvings of the range of tolerances, by their cube roots: the joint drop is the sum of many
+blocks', so that the tolerance of one is a small share of the limit, found in small steps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,15 +65,15 @@ def prune_by_sensitivity(module: nn.Module, step: PruneStep, context: StepContex
     evaluator, blocks = selection_evaluator(context), blocks_of(module)
     few = scan_evaluator(evaluator)
     context.say("sensitivity: mAP50-95 before pruning")
-    drops, dense = PairedDrop(evaluator, module), few.map50_95(module)
-    points = scan(module, blocks, few, dense - LOST_TIMES * limit, step.scope, context.say)
-    # a block pruned whole is charged an equal share of the limit for what few images do not show
-    curves = {name: curve(points, name, dense, limit / len(blocks)) for name in blocks}
+    drops = PairedDrop(evaluator, module)
+    alone = PairedDrop(few, module, groups=SCAN_GROUPS)
+    points = scan(module, blocks, alone, LOST_TIMES * limit, step.scope, context.say)
+    curves = {name: curve(points, name, _LEAST * limit / len(blocks)) for name in blocks}
     choice = _largest(module, blocks, curves, drops, limit, step.scope, context.say)
     _prune(blocks, choice.amounts, step.scope)
     return {
-        "sensitivity": [dataclasses.asdict(point) for point in points],
-        "sensitivity_dense_map50_95": dense,
+        "sensitivity": [_row(point) for point in points],
+        "sensitivity_dense_map50_95": alone.before,
         "sensitivity_images": len(few.images),
         "amounts": dict(choice.amounts),
         "selection_images": len(evaluator.images),
@@ -90,10 +96,10 @@ def _largest(
 ) -> _Choice:
     """The largest amounts found with which the whole model stays within the limit."""
     best = _Choice(dict.fromkeys(blocks, 0.0), Drop(drops.before, 0.0, 0.0))
-    low, high = 0.0, limit
+    low, high = 0.0, 1.0
     for trial in range(1, _TRIALS + 1):
-        tolerance = (low + high) / 2
-        amounts = {name: one.amount(tolerance) for name, one in curves.items()}
+        middle = (low + high) / 2
+        amounts = {name: one.amount(limit * middle**3) for name, one in curves.items()}
         with restored([layer for layers in blocks.values() for layer in layers]):
             _prune(blocks, amounts, scope)
             drop = drops.of(module)
@@ -102,10 +108,19 @@ def _largest(
             f"{drop.value:.4f}, {drop.bound:.4f} with its margin, {limit:g} allowed"
         )
         if drop.bound <= limit:
-            low, best = tolerance, _Choice(amounts, drop)
+            low, best = middle, _Choice(amounts, drop)
         else:
-            high = tolerance
+            high = middle
     return best
+
+
+def _row(point: Point) -> Record:
+    return {
+        "layer": point.layer,
+        "amount": point.amount,
+        "map50_95": point.drop.map50_95,
+        "drop_standard_error": point.drop.standard_error,
+    }
 
 
 def _prune(blocks: Blocks, amounts: Mapping[str, float], scope: Scope) -> None:

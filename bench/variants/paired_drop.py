@@ -53,12 +53,16 @@ class Drop:
 class PairedDrop:
     """Measures drops against ``module``, a detector before fusing, on the evaluator's images.
 
-    Raises UnavailableError where fewer than ``GROUPS_MIN`` images have boxes.
+    ``groups`` are left out at most, one after the other. Raises UnavailableError where fewer than
+    ``GROUPS_MIN`` images have boxes.
     """
 
-    def __init__(self, evaluator: Evaluator, module: nn.Module) -> None:
+    def __init__(
+        self, evaluator: Evaluator, module: nn.Module, *, groups: int = GROUPS_MAX
+    ) -> None:
         self._evaluator = evaluator
-        self._kept = _without_each_group([len(image.boxes) > 0 for image in evaluator.images])
+        has_boxes = [len(image.boxes) > 0 for image in evaluator.images]
+        self._kept = _without_each_group(has_boxes, groups)
         self._classes = int(module.model[-1].nc)
         self._before, self._before_groups = self._scores(module)
 
@@ -91,7 +95,7 @@ class PairedDrop:
         ).map50_95
 
 
-def _without_each_group(has_boxes: Sequence[bool]) -> list[list[int]]:
+def _without_each_group(has_boxes: Sequence[bool], most: int) -> list[list[int]]:
     """The positions that are left without each group; the images with boxes are dealt evenly."""
     labelled = sum(has_boxes)
     if labelled < GROUPS_MIN:
@@ -101,6 +105,6 @@ def _without_each_group(has_boxes: Sequence[bool]) -> list[list[int]]:
             remedy="Give a train split with more labelled images.",
         )
     order = sorted(range(len(has_boxes)), key=lambda index: not has_boxes[index])
-    groups = min(GROUPS_MAX, labelled)
+    groups = min(most, labelled)
     dealt = [set(order[start::groups]) for start in range(groups)]
     return [[index for index in range(len(has_boxes)) if index not in out] for out in dealt]

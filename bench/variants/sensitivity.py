@@ -19,6 +19,7 @@ import numpy as np
 
 from bench.labels import ImageLabels
 from bench.variants.evaluate import Evaluator
+from bench.variants.paired_drop import Drop, PairedDrop
 from bench.variants.prune import Scope, prunable, zero_smallest
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ AMOUNTS = (0.3, 0.5, 0.7, 0.9)
 
 SCAN_IMAGES = 64
 """Images that blocks are measured on, evenly taken from the selection images: they only compare
-blocks with each other. At 320 pixels 20 blocks take about two minutes with them on one core."""
+blocks with each other. At 320 pixels 20 blocks take about three minutes with them on one core."""
+
+SCAN_GROUPS = 10
+"""Groups of the jackknife there: half as many scores as for the drop that decides."""
 
 Blocks = Mapping[str, Sequence["nn.Conv2d"]]
 """The convolutions to prune of each block, by the block's name."""
@@ -38,11 +42,11 @@ Blocks = Mapping[str, Sequence["nn.Conv2d"]]
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """mAP50-95 in [0, 1] of the model with one block pruned by ``amount``, in (0, 1)."""
+    """What the model lost with the block ``layer`` pruned by ``amount``, in (0, 1), alone."""
 
     layer: str
     amount: float
-    map50_95: float
+    drop: Drop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,40 +94,43 @@ def scan_evaluator(evaluator: Evaluator) -> Evaluator:
 def scan(
     module: nn.Module,
     blocks: Blocks,
-    evaluator: Evaluator,
-    lowest: float,
+    drops: PairedDrop,
+    most: float,
     scope: Scope,
     say: Callable[[str], None],
 ) -> list[Point]:
-    """mAP50-95 with each block pruned alone by each of ``AMOUNTS``; the module is left as it was.
+    """What pruning each block alone by each of ``AMOUNTS`` loses; the module is left as it was.
 
-    Larger amounts of a block that fell below the mAP50-95 ``lowest`` are left out.
+    ``drops`` measures against ``module``. Larger amounts of a block that lost more mAP50-95 than
+    ``most`` are left out.
     """
     points: list[Point] = []
     for number, (name, layers) in enumerate(blocks.items(), 1):
         for amount in AMOUNTS:
             with restored(layers):
                 zero_smallest(layers, amount, scope=scope)
-                points.append(Point(name, amount, evaluator.map50_95(module)))
+                drop = drops.of(module)
+            points.append(Point(name, amount, drop))
             say(
                 f"sensitivity: block {number} of {len(blocks)}, {name}, {amount:.0%} pruned: "
-                f"mAP50-95 {points[-1].map50_95:.3f}"
+                f"mAP50-95 {drop.map50_95:.3f}"
             )
-            if points[-1].map50_95 < lowest:
+            if drop.value > most:
                 break
     return points
 
 
-def curve(points: Sequence[Point], layer: str, dense: float, least: float) -> Curve:
-    """The drop of a block against its amount. ``dense`` is the mAP50-95 before pruning.
+def curve(points: Sequence[Point], layer: str, least: float) -> Curve:
+    """What a block may have lost (``Drop.bound``), against its amount.
 
-    Where a larger amount lost less, which is noise, the larger drop counts. A drop that few images
-    do not show may be there all the same, so ``least`` times the amount is added.
+    By the bound, a block whose zeros changed nothing is told from one whose loss these images do
+    not show. Where a larger amount lost less, which is noise, the larger drop counts. ``least``
+    times the amount is added, so that the curve rises and no cost allows no amount.
     """
     own = [point for point in points if point.layer == layer]
     amounts = np.array([0.0, *(point.amount for point in own)])
-    drops = np.array([0.0, *(dense - point.map50_95 for point in own)])
-    return Curve(amounts, np.maximum.accumulate(drops) + least * amounts)
+    costs = np.array([0.0, *(point.drop.bound for point in own)])
+    return Curve(amounts, np.maximum.accumulate(costs) + least * amounts)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import pytest
 
 from bench.labels import ImageLabels
 from bench.variants import sensitivity
+from bench.variants.paired_drop import Drop, PairedDrop
 from bench.variants.prune import prunable
 from bench.variants.sensitivity import (
     AMOUNTS,
@@ -26,15 +27,16 @@ torch = pytest.importorskip("torch")
 
 
 class Recorder:
-    """An evaluator that gives each module a score of 1 less its share of zeros, and keeps it."""
+    """Gives each module a drop of its share of zeros, and keeps their number by layer."""
 
     def __init__(self) -> None:
         self.zeros: list[list[int]] = []
 
-    def map50_95(self, module: Any) -> float:
+    def of(self, module: Any) -> Drop:
         weights = [layer.weight for layer in prunable(module)]
         self.zeros.append([int((weight == 0).sum()) for weight in weights])
-        return 1 - sum(self.zeros[-1]) / sum(weight.numel() for weight in weights)
+        lost = sum(self.zeros[-1]) / sum(weight.numel() for weight in weights)
+        return Drop(1 - lost, lost, 0.0)
 
 
 class Model(torch.nn.Module):
@@ -80,7 +82,7 @@ def test_blocks_of_a_detector_hold_all_that_pruning_touches(detector: Any) -> No
 def test_blocks_are_pruned_one_at_a_time_and_given_back() -> None:
     module, judge, said = Model(), Recorder(), list[str]()
     before = weights(module)
-    points = scan(module, blocks_of(module), judge, 0.0, "layer", said.append)  # type: ignore[arg-type]
+    points = scan(module, blocks_of(module), judge, 1.0, "layer", said.append)  # type: ignore[arg-type]
     assert [(point.layer, point.amount) for point in points] == [
         (layer, amount)
         for layer in ("model.1 ModuleList", "model.3 Conv2d")
@@ -96,14 +98,14 @@ def test_blocks_are_pruned_one_at_a_time_and_given_back() -> None:
 def test_globally_the_smallest_of_a_block_go() -> None:
     module, judge = Model(), Recorder()
     module.model[1][0].weight.data *= 1000
-    scan(module, blocks_of(module), judge, 0.0, "global", lambda _what: None)  # type: ignore[arg-type]
+    scan(module, blocks_of(module), judge, 1.0, "global", lambda _what: None)  # type: ignore[arg-type]
     assert judge.zeros[1] == [0, 150, 0]
 
 
 def test_a_block_that_lost_too_much_is_pruned_no_further() -> None:
     module, judge = Model(), Recorder()
-    points = scan(module, blocks_of(module), judge, 0.7, "layer", lambda _what: None)  # type: ignore[arg-type]
-    # 300 and 100 of 400 weights: 0.5 of the first block leaves 0.625
+    points = scan(module, blocks_of(module), judge, 0.3, "layer", lambda _what: None)  # type: ignore[arg-type]
+    # 300 and 100 of 400 weights: 0.5 of the first block are 0.375 of all
     assert [point.amount for point in points] == [0.3, 0.5, *AMOUNTS]
 
 
@@ -121,24 +123,32 @@ def test_weights_are_given_back_after_an_error() -> None:
     assert same(before, weights(module))
 
 
+def point(layer: str, amount: float, drop: float, standard_error: float = 0.0) -> Point:
+    return Point(layer, amount, Drop(0.7 - drop, drop, standard_error))
+
+
 def test_a_curve_rises_from_nothing_to_the_largest_amount_measured() -> None:
-    points = [Point("a", 0.3, 0.69), Point("b", 0.3, 0.1), Point("a", 0.5, 0.65)]
-    one = curve(points, "a", dense=0.7, least=0.0)
+    points = [point("a", 0.3, 0.01), point("b", 0.3, 0.6), point("a", 0.5, 0.05)]
+    one = curve(points, "a", least=0.0)
     assert one.amount(0.0) == 0.0
     assert one.amount(0.01) == pytest.approx(0.3)
     assert one.amount(0.03) == pytest.approx(0.4)
     assert one.amount(0.5) == 0.5
 
 
-def test_a_drop_that_is_not_seen_costs_its_share() -> None:
-    # noise: 0.5 is better than before pruning, 0.7 better than 0.3
-    points = [Point("a", 0.3, 0.68), Point("a", 0.5, 0.71), Point("a", 0.7, 0.69)]
-    one = curve(points, "a", dense=0.7, least=0.01)
+def test_where_more_zeros_lose_less_the_larger_drop_counts() -> None:
+    points = [point("a", 0.3, 0.02), point("a", 0.5, -0.01), point("a", 0.7, 0.01)]
+    one = curve(points, "a", least=0.01)
     np.testing.assert_allclose(one.costs, [0, 0.023, 0.025, 0.027])
     np.testing.assert_allclose(one.amounts, [0, 0.3, 0.5, 0.7])
-    free = curve([Point("a", 0.9, 0.8)], "a", dense=0.7, least=0.01)
-    assert free.amount(0.0) == 0.0
-    assert free.amount(0.0045) == pytest.approx(0.45)
+
+
+def test_a_block_is_charged_what_it_may_have_lost() -> None:
+    points = [point("free", 0.9, 0.0), point("unsure", 0.9, 0.0, standard_error=0.01)]
+    free, unsure = (curve(points, layer, least=0.001) for layer in ("free", "unsure"))
+    assert free.amount(0.0) == unsure.amount(0.0) == 0.0
+    assert free.amount(0.001) == 0.9
+    assert 0.03 < unsure.amount(0.001) < 0.04
 
 
 def image(index: int, boxes: int) -> ImageLabels:
@@ -178,9 +188,9 @@ def test_a_real_block_loses_more_with_more_zeros(
     from bench.variants.evaluate import selection_evaluator
 
     evaluator = selection_evaluator(step_context())
-    dense = evaluator.map50_95(detector)
+    drops = PairedDrop(evaluator, detector)
     blocks = {"model.4 C3k2": blocks_of(detector)["model.4 C3k2"]}
-    points = scan(detector, blocks, evaluator, 0.0, "layer", lambda _what: None)
-    assert len(points) == len(AMOUNTS)
-    assert points[-1].map50_95 < points[1].map50_95 < dense + 0.05
-    assert evaluator.map50_95(detector) == dense
+    points = scan(detector, blocks, drops, 1.0, "layer", lambda _what: None)
+    assert [point.amount for point in points] == list(AMOUNTS)
+    assert points[-1].drop.value > points[1].drop.value > -0.05
+    assert evaluator.map50_95(detector) == drops.before
