@@ -110,7 +110,7 @@ def _variant(job: Message, send: Send) -> Message:
     return {
         "entry": CHECKPOINT,
         "detector": dataclasses.asdict(detector),
-        "record": {**record, "imgsz": imgsz},
+        "record": {"imgsz": imgsz, **record},
     }
 
 

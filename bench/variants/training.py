@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,13 @@ def train(
     chosen = hyperparameters(_plain(own_args), settings.hyperparameters, settings.epochs)
     arguments = _arguments(settings, chosen, imgsz, seed)
     evaluator = selection_evaluator(context, imgsz)
-    context.say("score the model before training")
+
+    def say(what: str) -> None:
+        context.say(what)
+        sys.stderr.write(f"{what}\n")  # the log, which is kept
+
+    sys.stderr.write(f"training: {settings!r}\narguments of Ultralytics: {arguments}\n")
+    say("score the model before training")
     before = evaluator.map50_95(module)
     started = time.monotonic()
     notes = _restored(module, images, imgsz)
@@ -91,20 +98,24 @@ def train(
                 arguments,
                 images=write_training_set(images, folder / "data"),
                 folder=folder / "ultralytics",
-                say=context.say,
+                say=say,
                 extra_loss=extra_loss,
             )
             trainer.train()
-        trained = trainer.result()
+        trained, used = trainer.result(), len(trainer.train_loader.dataset)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     seconds = time.monotonic() - started
+    if used < len(images):
+        notes.append(f"{len(images) - used} of {len(images)} images could not be read")
     # Those of this training name its temporary folder.
     trained.args = copy.deepcopy(own_args) if own_args else {**chosen, "imgsz": imgsz}
-    context.say("score the trained model")
+    say("score the trained model")
+    after = evaluator.map50_95(trained)
+    sys.stderr.write(f"mAP50-95 {before:.4f} before, {after:.4f} after\n")
     return trained, {
         "history": trainer.history,
-        "training_images": len(images),
+        "training_images": used,
         "selection_images": len(evaluator.images),
         "epochs": settings.epochs,
         "imgsz": imgsz,
@@ -112,7 +123,7 @@ def train(
         "seed": seed,
         "seconds": round(seconds, 3),
         "map50_95_before": before,
-        "map50_95_after": evaluator.map50_95(trained),
+        "map50_95_after": after,
         **({"notes": notes} if notes else {}),
     }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,24 @@ def test_both_heads_train(step_context: Any) -> None:
     assert record["history"][0]["l1_loss"] > 0
     # A network without arguments keeps those that it was trained with.
     assert trained.args["imgsz"] == 64
+
+
+def test_an_image_that_cannot_be_read_is_left_out(
+    detector: Any, step_context: Any, tmp_path: Path, capfd: Any
+) -> None:
+    context = small(step_context)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    first, *others = context.data.training
+    data = dataclasses.replace(
+        context.data, training=(dataclasses.replace(first, path=broken), *others)
+    )
+    _, record = train(detector, SHORT, small(step_context, data=data))
+    assert record["training_images"] == 7
+    assert record["notes"] == ["1 of 8 images could not be read"]
+    log = capfd.readouterr().err
+    assert "epoch 1 of 1: box " in log
+    assert "lr0=0.001" in log
 
 
 def test_a_diverging_training_is_told_at_once(detector: Any, step_context: Any) -> None:
