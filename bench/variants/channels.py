@@ -2,27 +2,26 @@
 
 Which channels belong together is found by torch-pruning's dependency graph (Fang et al., DepGraph:
 Towards Any Structural Pruning, CVPR 2023), which follows a forward pass. What it cannot follow is
-kept from it while it looks: outputs that are cut in two (``bench.variants.split_blocks``), the
-decoding of boxes, and attention, whose reshaping sends the search for a channel's group around a
-residual connection for ever, with more channels each time.
+kept from it (``bench.variants.split_blocks``, ``bench.variants.followable``).
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from backends.base import UnavailableError, UnsupportedError
 from bench.model_counts import INPUT_CHANNELS
+from bench.variants.followable import ready_to_follow
 from bench.variants.prune import learned_convolutions
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 _NORMS = {"l1": 1, "l2": 2}
@@ -32,13 +31,7 @@ _LONGEST_GROUP, _MOST_CHANNELS = 2_000, 200_000
 them: at most 93 and 35,712 in YOLOv3 to YOLO26 of any size (YOLO12x), and ever more where attention
 is followed, whose reshaping multiplies the channels in each round."""
 
-_ATTENTION = frozenset({"Attention", "AAttn"})
-"""Attention of Ultralytics' blocks: ``pe``, a depthwise convolution, and ``proj`` follow it."""
-
 _REMEDY = "Prune it without changing its shape: kind: l1."
-
-_BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
-"""The convolutions of a ``Detect`` head: boxes and classes, of both heads where it has two."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,18 +47,6 @@ class Widths:
     share_removed: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Cycle:
-    """One of several prunings, each of which takes a share of what there was before the first.
-
-    ``start`` are the widths at the start, by ``split_widths``, ``done`` is the share asked for in
-    the cycle before. Without it, rounding down in each cycle would add up.
-    """
-
-    start: Mapping[str, int]
-    done: float
-
-
 def family(module: Any) -> str:
     """The architecture's name, ``yolo11n``, or that of the class where it has none."""
     return Path(str((module.yaml or {}).get("yaml_file", ""))).stem or type(module).__name__
@@ -79,7 +60,7 @@ def prune_channels(
     scope: Literal["layer", "global"] = "layer",
     round_to: int = 8,
     exceptions: Mapping[str, float] | None = None,
-    cycle: Cycle | None = None,
+    start: Mapping[str, int] | None = None,
 ) -> Widths:
     """Remove the share ``ratio`` of the channels of a detector before fusing, in place.
 
@@ -91,8 +72,9 @@ def prune_channels(
     with them what is added to attention's output and what depthwise convolutions of the head read.
     The same module and arguments give the same result.
 
-    In a ``cycle``, each layer comes to the width that the ratio gives of its width at the start; in
-    the scope ``global`` near that, because multiples are then rounded to the nearest.
+    ``start`` is for the second of several prunings and those after it: the widths before the first,
+    by ``split_widths``, which the ratio is then a share of. Each takes only what is not gone yet,
+    nothing at times, so that rounding does not add up.
 
     Raises UnsupportedError where the architecture cannot be followed or nothing can go, and
     UnavailableError where torch-pruning is not installed.
@@ -106,24 +88,26 @@ def prune_channels(
         )
     split_blocks(module)
     before = output_channels(module)
-    asked = ratio
-    if cycle is not None and scope == "layer":
-        exceptions, ratio = _to_widths_of(cycle.start, before, ratio, round_to), 0.0
-    elif cycle is not None:
-        ratio = max(0.0, (ratio - cycle.done) / (1 - cycle.done))
     layers = dict(module.named_modules())
-    options = {
-        "pruning_ratio": ratio,
-        "pruning_ratio_dict": {layers[name]: part for name, part in (exceptions or {}).items()},
-        "global_pruning": scope == "global",
-        "round_to": round_to,
-    }
-    with _ready_to_follow(module) as untouched:
-        nearest = cycle is not None and scope == "global"
-        _prune(module, _NORMS[importance], nearest=nearest, ignored_layers=untouched, **options)
+    asked = ratio
+    with ready_to_follow(module) as untouched:
+        if start is not None and scope == "layer":
+            exceptions, ratio = _to_widths_of(start, before, ratio, round_to), 0.0
+        elif start is not None:
+            roots = _roots(module, untouched)
+            ratio = _of_the_rest(ratio, sum(start[name] for name in roots), sum(roots.values()))
+        _prune(
+            module,
+            _NORMS[importance],
+            pruning_ratio=ratio,
+            pruning_ratio_dict={layers[name]: part for name, part in (exceptions or {}).items()},
+            global_pruning=scope == "global",
+            round_to=round_to,
+            ignored_layers=untouched,
+        )
     after = output_channels(module)
     pruned = sum(after[name] < before[name] for name in before)
-    if not pruned and cycle is None:
+    if not pruned and start is None:
         raise UnsupportedError(
             f"a ratio of {asked:g} in multiples of {round_to} takes no channel of {family(module)}",
             remedy="Use a higher ratio or a smaller round_to.",
@@ -163,40 +147,73 @@ def _to_widths_of(
     return ratios
 
 
-def _prune(module: Any, norm: int, *, nearest: bool, **options: Any) -> None:
-    """Let torch-pruning build its graph and take the channels; ``options`` are its own."""
+def _of_the_rest(ratio: float, start: int, now: int) -> float:
+    """What to take of ``now`` channels, so that the share ``ratio`` of ``start`` is gone."""
+    return max(0.0, 1 - start * (1 - ratio) / now)
+
+
+def _roots(module: Any, untouched: list[nn.Module]) -> dict[str, int]:
+    """One convolution of every group of layers that can be pruned, and its width."""
+    graph = _torch_pruning().DependencyGraph()
+    ignored = [part for layer in untouched for part in layer.modules()]
+    names = {layer: name for name, layer in module.named_modules()}
+    with _errors_told(module):
+        graph.build_dependency(module, _pixels(module))
+        roots = [group[0].dep.target.module for group in graph.get_all_groups(ignored)]
+    return {names[layer]: layer.out_channels for layer in roots}
+
+
+def _pixels(module: Any) -> torch.Tensor:
+    """An image, as small as the network takes."""
+    import torch
+
+    side = 2 * int(max(module.stride))
+    return torch.zeros(1, INPUT_CHANNELS, side, side)
+
+
+def _torch_pruning() -> Any:
     try:
         import torch_pruning
     except ModuleNotFoundError as error:
         raise UnavailableError(
             "torch-pruning is not installed", remedy="pip install 'deploymark[torch]'"
         ) from error
-    import torch
+    return torch_pruning
 
-    class Pruner(torch_pruning.pruner.BasePruner):  # type: ignore[misc]
-        """Keeps one multiple of ``round_to`` where its base would keep a layer whole.
 
-        And the nearest multiple, where its base rounds down, if it is to.
-        """
+def _prune(module: Any, norm: int, **options: Any) -> None:
+    """Let torch-pruning build its graph and take the channels; ``options`` are its own."""
+    torch_pruning = _torch_pruning()
+
+    base: Any = torch_pruning.pruner.BasePruner
+
+    class Pruner(base):  # type: ignore[misc]
+        """Keeps one multiple of ``round_to`` where its base would keep a layer whole."""
 
         def _round_to(self, n_pruned: int, current_channels: int, round_to: int) -> int:
-            left = current_channels - n_pruned + (round_to // 2 if nearest else 0)
-            return current_channels - min(max(left - left % round_to, round_to), current_channels)
+            left = current_channels - n_pruned
+            return current_channels - max(left - left % round_to, min(round_to, current_channels))
 
-    side = 2 * int(max(module.stride))
+    with _errors_told(module):
+        Pruner(
+            module,
+            _pixels(module),
+            importance=torch_pruning.importance.MagnitudeImportance(p=norm),
+            # Its defaults are two dictionaries that all pruners share.
+            in_channel_groups={},
+            out_channel_groups={},
+            **options,
+        ).step()
+
+
+@contextmanager
+def _errors_told(module: Any) -> Iterator[None]:
+    """Any failure of torch-pruning as UnsupportedError, and no search without end."""
     try:
         with _bounded_search(), warnings.catch_warnings():
             # It warns of every parameter that belongs to no layer, and takes care of them.
             warnings.simplefilter("ignore")
-            Pruner(
-                module,
-                torch.zeros(1, INPUT_CHANNELS, side, side),
-                importance=torch_pruning.importance.MagnitudeImportance(p=norm),
-                # Its defaults are two dictionaries that all pruners share.
-                in_channel_groups={},
-                out_channel_groups={},
-                **options,
-            ).step()
+            yield
     except UnsupportedError as error:
         raise UnsupportedError(f"{family(module)}: {error.message}", remedy=_REMEDY) from error
     except Exception as error:
@@ -229,79 +246,3 @@ def _bounded_search() -> Iterator[None]:
         yield
     finally:
         graph.Group = base
-
-
-@contextmanager
-def _ready_to_follow(module: Any) -> Iterator[list[nn.Module]]:
-    """The module as the graph can follow it; gives the layers that keep their output channels.
-
-    Everything is as it was afterwards, whatever happens.
-    """
-    head = module.model[-1]
-    untouched: list[nn.Module] = [head]
-    training = module.training
-    learns = {name: weight.requires_grad for name, weight in module.named_parameters()}
-    with ExitStack() as stack:
-        stack.callback(_set_requires_grad, module, learns)
-        stack.callback(module.train, training)
-        # The graph is that of the gradients.
-        module.requires_grad_(requires_grad=True)
-        _replace_forward(stack, head, _raw_convolutions)
-        for layer in list(module.modules()):
-            name = type(layer).__name__
-            if name in _ATTENTION:
-                untouched.append(layer)
-                _replace_forward(stack, layer, _attention_without_products)
-            elif name == "ADown":
-                untouched.append(_pinned(stack, layer))
-                _replace_forward(stack, layer, _halves_of_pinned)
-            elif name == "CBLinear":
-                untouched.append(layer)
-        yield untouched
-
-
-def _set_requires_grad(module: nn.Module, learns: dict[str, bool]) -> None:
-    for name, weight in module.named_parameters():
-        weight.requires_grad_(requires_grad=learns[name])
-
-
-def _replace_forward(stack: ExitStack, layer: Any, forward: Callable[..., Any]) -> None:
-    """Give one layer another forward pass until the stack closes."""
-    layer.forward = types.MethodType(forward, layer)
-    stack.callback(delattr, layer, "forward")
-
-
-def _raw_convolutions(head: Any, features: list[Any]) -> list[Any]:
-    """Of a ``Detect`` head: what its convolutions give."""
-    return [
-        convolution(feature)
-        for branch in _BRANCHES
-        for convolution, feature in zip(getattr(head, branch, None) or (), features, strict=False)
-    ]
-
-
-def _attention_without_products(attention: Any, x: Any) -> Any:
-    """As wide as its input, like attention, and tied to it by the depthwise ``pe``."""
-    return attention.proj(attention.pe(x))
-
-
-def _pinned(stack: ExitStack, layer: Any) -> Any:
-    """A depthwise convolution before an ``ADown``, until the stack closes.
-
-    ``ADown`` cuts its input in two, which is another layer's output: that stays whole, because it
-    is tied to a convolution that keeps its channels.
-    """
-    from torch import nn
-
-    channels = 2 * layer.cv1.conv.in_channels
-    layer.pin = nn.Conv2d(channels, channels, 1, groups=channels)
-    stack.callback(delattr, layer, "pin")
-    return layer.pin
-
-
-def _halves_of_pinned(layer: Any, x: Any) -> Any:
-    import torch
-
-    first, second = layer.pin(x).chunk(2, 1)
-    second = torch.nn.functional.max_pool2d(second, 3, 2, 1)
-    return torch.cat((layer.cv1(first), layer.cv2(second)), 1)

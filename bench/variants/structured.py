@@ -17,7 +17,7 @@ from bench.letterbox import to_input
 from bench.model_counts import count_macs
 from bench.variants.apply import StepContext, merged
 from bench.variants.batch_norm import lacks_statistics, restore_statistics
-from bench.variants.channels import Cycle, Widths, family, output_channels, prune_channels
+from bench.variants.channels import Widths, family, output_channels, prune_channels
 from bench.variants.evaluate import selection_evaluator
 from bench.variants.steps import StructuredStep
 
@@ -55,13 +55,13 @@ def run(
     module: nn.Module,
     step: StructuredStep,
     context: StepContext,
-    cycle: Cycle | None = None,
+    start: Mapping[str, int] | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Carry out a ``structured`` step (see ``bench.variants.apply.run_step``).
 
     Where there are training images, batch normalisation is set to the pruned network by
-    ``recalibrate``, and the record tells mAP50-95 before and after. With ``cycle``, the step's
-    ratio is of the channels before the first cycle.
+    ``recalibrate``, and the record tells mAP50-95 before and after. ``start`` is for pruning in
+    several cycles: the widths that the step's ratio is a share of (``prune_channels``).
     """
     images = _recalibration_images(context)
     notes = []
@@ -73,7 +73,7 @@ def run(
     if step.ratio is None:
         attempt = _within_macs(module, step, context)
     else:
-        attempt = _attempted(module, step, step.ratio, cycle=cycle)
+        attempt = _attempted(module, step, step.ratio, start=start)
     pruned, widths = attempt.module, attempt.widths
     after = _cost(pruned, context.imgsz, context.head)
     if after.shape != before.shape or not after.finite:
@@ -175,7 +175,7 @@ def _attempted(
     ratio: float,
     *,
     exceptions: Mapping[str, float] | None = None,
-    cycle: Cycle | None = None,
+    start: Mapping[str, int] | None = None,
 ) -> _Attempt:
     """A pruned copy."""
     pruned = copy.deepcopy(module)
@@ -186,7 +186,7 @@ def _attempted(
         scope=step.scope,
         round_to=step.round_to,
         exceptions=exceptions,
-        cycle=cycle,
+        start=start,
     )
     return _Attempt(pruned, ratio, widths)
 

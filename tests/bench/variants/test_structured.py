@@ -20,7 +20,7 @@ from bench.training_data import TrainingData
 from bench.variants import channels
 from bench.variants.apply import StepContext, run_step
 from bench.variants.batch_norm import lacks_statistics
-from bench.variants.channels import Cycle, output_channels, prune_channels, split_widths
+from bench.variants.channels import output_channels, prune_channels, split_widths
 from bench.variants.evaluate import Evaluator
 from bench.variants.split_blocks import split_blocks
 from bench.variants.steps import StructuredStep
@@ -136,20 +136,17 @@ def test_the_same_arguments_take_the_same_channels(detector: Any) -> None:
 
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_rounding_does_not_add_up_over_cycles(detector: Any, scope: Any) -> None:
-    less, at_once, in_cycles = (copy.deepcopy(detector) for _ in range(3))
-    prune_channels(less, 0.3, scope=scope)
+    first, at_once, in_cycles = (copy.deepcopy(detector) for _ in range(3))
+    prune_channels(first, 0.3, scope=scope)
     prune_channels(at_once, 0.5, scope=scope)
-    start, done, left = split_widths(detector), 0.0, [macs_of(detector)]
+    start, left = split_widths(detector), []
     for ratio in (0.3, 0.45, 0.5):
-        prune_channels(in_cycles, ratio, scope=scope, cycle=Cycle(start, done))
-        done = ratio
+        prune_channels(in_cycles, ratio, scope=scope, start=start)
         left.append(macs_of(in_cycles))
-    assert left[0] > left[1] >= left[2] >= left[3]
-    assert macs_of(at_once) <= left[3] < macs_of(less)
+    assert macs_of(first) == left[0] >= left[1] >= left[2] >= macs_of(at_once)
     if scope == "layer":
         assert output_channels(in_cycles) == output_channels(at_once)
-    # A cycle that asks for no more takes no more.
-    assert prune_channels(in_cycles, 0.5, scope=scope, cycle=Cycle(start, 0.5)).pruned == 0
+    assert prune_channels(in_cycles, 0.5, scope=scope, start=start).pruned == 0
 
 
 def test_dead_channels_go_first_and_nothing_changes(detector: Any) -> None:
@@ -253,7 +250,7 @@ def test_too_low_a_ratio_has_nothing_to_take(detector: Any) -> None:
 @pytest.mark.parametrize("split", [True, False])
 def test_a_search_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, split: bool) -> None:
     """The stock model, which torch-pruning follows for ever."""
-    monkeypatch.setattr(channels, "_ATTENTION", frozenset())
+    monkeypatch.setattr("bench.variants.followable._ATTENTION", frozenset())
     if not split:
         monkeypatch.setattr("bench.variants.split_blocks.split_blocks", lambda _: 0)
     with pytest.raises(UnsupportedError, match=r"yolo11n: the layers tied to .* no end") as caught:
