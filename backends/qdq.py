@@ -5,8 +5,8 @@ a DequantizeLinear with zero point 0 before each convolution, around its float w
 Each runtime runs that, and has a form that it runs in integers:
 
 - ONNX Runtime: uint8 activations, whose kernels are the fast ones on x86, weights and biases stored
-  as integers. A pair gives the same values bit for bit with int8 codes around 0 and uint8 codes
-  around 128.
+  as integers, SiLU as one operator. A pair gives the same values bit for bit with int8 codes around
+  0 and uint8 codes around 128.
 - OpenVINO and TensorRT: no pair between a convolution and its activation function, which would keep
   TensorRT from making one kernel of the two, and rounds where neither needs it. OpenVINO's weights
   are stored as integers, TensorRT's in float before their pairs.
@@ -16,77 +16,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backends.base import QAT_PRECISION, UnsupportedError
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
+from backends.onnx_rewrite import Graph
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
+RUNTIME_DOMAIN = "com.microsoft"
+"""Of the operators that ONNX Runtime has besides ONNX's."""
+
 _INT8_ZERO_AS_UINT8 = 128
 """Code 0 of int8 in uint8: both types have the same 256 levels."""
-
-
-class Graph:
-    """An ONNX graph with its nodes by what they make and take, and its constants as arrays."""
-
-    def __init__(self, model: Any) -> None:
-        from onnx import numpy_helper
-
-        self.proto = model.graph
-        _inline_identities(self.proto)
-        self.constants: dict[str, npt.NDArray[Any]] = {
-            tensor.name: numpy_helper.to_array(tensor) for tensor in self.proto.initializer
-        }
-        for node in self.proto.node:
-            if node.op_type == "Constant" and node.attribute[0].name == "value":
-                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-        self.makers = {name: node for node in self.proto.node for name in node.output}
-        self.outputs = {value.name for value in self.proto.output}
-
-    def takers(self, name: str) -> list[Any]:
-        """The nodes that read a value."""
-        return [node for node in self.proto.node if name in node.input]
-
-    def add_constant(self, name: str, values: npt.NDArray[Any]) -> str:
-        """A new initializer, or the one of this name. Returns the name."""
-        from onnx import numpy_helper
-
-        if name not in self.constants:
-            self.constants[name] = values
-            self.proto.initializer.append(numpy_helper.from_array(values, name))
-        return name
-
-    def narrow(self, node: Any, index: int) -> None:
-        """Make a constant input of a node float16."""
-        name = node.input[index]
-        node.input[index] = self.add_constant(
-            f"{name}_float16", self.constants[name].astype("float16")
-        )
-
-    def redirect(self, old: str, new: str) -> None:
-        """Let every reader of ``old`` read ``new``."""
-        for node in self.proto.node:
-            for index, name in enumerate(node.input):
-                if name == old:
-                    node.input[index] = new
-
-    def sweep(self) -> None:
-        """Remove nodes and initializers that nothing reads."""
-        needed = set(self.outputs)
-        kept: list[Any] = []
-        for node in reversed(self.proto.node):
-            if not needed.isdisjoint(node.output):
-                needed.update(node.input)
-                kept.append(node)
-        del self.proto.node[:]
-        self.proto.node.extend(reversed(kept))
-        del self.proto.value_info[:]  # what the exporter knew of types and shapes
-        tensors = [tensor for tensor in self.proto.initializer if tensor.name in needed]
-        del self.proto.initializer[:]
-        self.proto.initializer.extend(tensors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,21 +42,6 @@ class QuantizedConv:
     weight_quantize: Any
     weight_dequantize: Any
     after: Any | None
-
-
-def _inline_identities(graph: Any) -> None:
-    """Remove the Identity nodes by which the exporter shares equal initializers."""
-    names = {tensor.name for tensor in graph.initializer}
-    same: dict[str, str] = {}
-    for node in graph.node:
-        if node.op_type == "Identity" and same.get(node.input[0], node.input[0]) in names:
-            same[node.output[0]] = same.get(node.input[0], node.input[0])
-    kept = [node for node in graph.node if node.op_type != "Identity" or node.output[0] not in same]
-    for node in kept:
-        for index, name in enumerate(node.input):
-            node.input[index] = same.get(name, name)
-    del graph.node[:]
-    graph.node.extend(kept)
 
 
 def quantized_convolutions(graph: Graph) -> list[QuantizedConv]:
@@ -206,6 +132,36 @@ def to_uint8(graph: Graph, convolutions: list[QuantizedConv]) -> None:
             node.input[2] = zero
 
 
+def fuse_silu(model: Any, graph: Graph) -> None:
+    """Write x * sigmoid(x) as ONNX Runtime's own operator for it, ``QuickGelu`` with alpha 1.
+
+    In a float graph ONNX Runtime does so itself (its QuickGeluFusion). Behind a pair it first gives
+    the two operators a DequantizeLinear each, and then no longer sees one x.
+    """
+    from onnx import helper
+
+    multiplied = {}
+    for node in graph.proto.node:
+        takers = graph.takers(node.output[0]) if node.op_type == "Sigmoid" else []
+        if [taker.op_type for taker in takers] == ["Mul"] and node.input[0] in takers[0].input:
+            multiplied[node.output[0]] = takers[0]
+    if not multiplied:
+        return
+    for sigmoid, product in multiplied.items():
+        taken = graph.makers[sigmoid].input[0]
+        product.CopyFrom(
+            helper.make_node(
+                "QuickGelu",
+                [taken],
+                list(product.output),
+                name=product.name,
+                domain=RUNTIME_DOMAIN,
+                alpha=1.0,
+            )
+        )
+    model.opset_import.append(helper.make_opsetid(RUNTIME_DOMAIN, 1))
+
+
 def drop_output_pairs(graph: Graph, convolutions: list[QuantizedConv]) -> None:
     """Let what follows these convolutions read their float output, not the rounded one."""
     for found in convolutions:
@@ -247,6 +203,7 @@ def for_onnxruntime(source: Path, target: Path) -> None:
     to_uint8(graph, convolutions)
     store_integers(graph, convolutions)
     round_biases(graph, convolutions)
+    fuse_silu(model, graph)
     _save(model, graph, target)
 
 
