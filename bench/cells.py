@@ -24,7 +24,7 @@ from bench.matrix import (
     model_name,
 )
 from bench.selection import matches
-from bench.variants.steps import Step
+from bench.variants.steps import Step, is_quantization_aware, without_rounding
 from bench.yaml_source import YamlSource, did_you_mean
 
 DENSE = "dense"
@@ -97,13 +97,18 @@ def expand(
 
     ``default_devices`` gives each backend's device where the matrix names none ("cpu" otherwise),
     ``given`` by model's name the artifacts that were made elsewhere: their size, batch and
-    precision are those of the file, and variants do not apply to them.
+    precision are those of the file, and variants do not apply to them. The precision ``int8-qat``
+    is that of the variants whose recipe ends in quantization-aware training, where there are any.
     Raises BadInputError for duplicates, for a rule of the file that matches nothing, and
     NothingToRunError if no cell is left.
     """
     where = source or YamlSource(file="the matrix", document=None)
     _unique_names(matrix, where)
     devices = default_devices or {}
+    # The precision of those variants alone; asked for without any, each cell says that.
+    trained_rounding = any(
+        is_quantization_aware(_variant(variant)[1]) for variant in matrix.variants
+    )
     cells: list[Cell] = []
     for model in matrix.models:
         if model.path is None:
@@ -120,6 +125,7 @@ def expand(
             for device in entry.devices or (devices.get(entry.name, "cpu"),)
             for precision in entry.precisions or matrix.precisions
             for sizes in itertools.product(matrix.imgsz, matrix.batch, matrix.threads)
+            if not (trained_rounding and without_rounding(precision, _variant(variant)[1]))
         ]
     _no_duplicates(cells, where)
     kept, left_out = _exclude(matrix, cells, where)

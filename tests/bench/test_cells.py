@@ -141,3 +141,14 @@ def test_select_tells_when_nothing_is_left() -> None:
     assert [cell.model for cell in select(expansion, "a-dense")] == ["a"]
     with pytest.raises(NothingToRunError, match="selects none of the 2 cells"):
         select(expansion, "openvino")
+
+
+def test_trained_rounding_is_of_the_variants_that_have_it() -> None:
+    qat = {"name": "qat", "steps": [{"kind": "qat"}]}
+    precisions = ["fp32", "int8-qat"]
+    values = {"models": MODELS[:1], "backends": ["onnxruntime"], "precisions": precisions}
+    both = expand(Matrix.model_validate({**values, "variants": ["dense", qat]}))
+    found = {(cell.variant, cell.precision) for cell in both.cells}
+    assert found == {("dense", "fp32"), ("qat", "fp32"), ("qat", "int8-qat")}
+    none = expand(Matrix.model_validate({**values, "variants": ["dense"]}))
+    assert {cell.precision for cell in none.cells} == {"fp32", "int8-qat"}
