@@ -13,7 +13,7 @@ import pytest
 from backends.base import UnavailableError, UnsupportedError
 from bench.checkpoint import describe, exportable, load_detector, save_detector
 from bench.images import letterboxed
-from bench.labels import yolo_labels
+from bench.labels import unlabelled, yolo_labels
 from bench.letterbox import to_input
 from bench.model_counts import count_macs
 from bench.training_data import TrainingData
@@ -380,6 +380,16 @@ def test_lost_statistics_are_restored_and_not_made_up(
     assert lacks_statistics(lost)
     assert record["map50_95_after"] > 0.1
     assert "measured on 16 images" in record["notes"][0]
+
+
+def test_images_without_labels_are_enough(detector: Any, digits: Path, tmp_path: Path) -> None:
+    images = [unlabelled(path, 96, 96) for path in sorted((digits / "images" / "calib").iterdir())]
+    data = TrainingData(tuple(images[:8]), tuple(images[8:10]))
+    told = StepContext(tmp_path, SIZE, 0, data, tmp_path, lambda _: None)
+    pruned, record = run(detector, step(ratio=0.3), told)
+    assert not lacks_statistics(pruned)
+    assert "map50_95_after" not in record
+    assert record["notes"][-1].startswith("mAP50-95 not measured: none of the 2 images")
 
 
 FRESH = """
