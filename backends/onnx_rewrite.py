@@ -39,11 +39,14 @@ class Graph:
         return name
 
     def narrow(self, node: Any, index: int) -> None:
-        """Make a constant input of a node float16."""
+        """Make a constant input of a node float16; what is above 0 stays above 0."""
+        import numpy as np
+
         name = node.input[index]
-        node.input[index] = self.add_constant(
-            f"{name}_float16", self.constants[name].astype("float16")
-        )
+        values = self.constants[name]
+        half = values.astype(np.float16)
+        half[(half == 0) & (values > 0)] = np.finfo(np.float16).smallest_subnormal
+        node.input[index] = self.add_constant(f"{name}_float16", half)
 
     def redirect(self, old: str, new: str) -> None:
         """Let every reader of ``old`` read ``new``."""
