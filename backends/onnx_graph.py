@@ -43,7 +43,7 @@ def write_onnx(model: Any, path: Path, *, batch: int, imgsz: int, opset: int = O
 
     The TorchScript-based exporter is taken on purpose: it names nodes by module path
     (``/model.23/dfl/conv/Conv``), which is what ``ExportRequest.float_nodes`` speaks of, and gives
-    the same bytes each time. Raises ExportError.
+    the same bytes each time. ``opset`` is up to 20 with this exporter. Raises ExportError.
     """
     import torch
 

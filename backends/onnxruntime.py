@@ -1,4 +1,4 @@
-"""ONNX Runtime: ONNX files in FP32, FP16, static and dynamic INT8, on its execution providers.
+"""ONNX Runtime: FP32, FP16, static, trained and dynamic INT8 files, on its execution providers.
 
 Devices are execution providers; of them only ``cpu`` has been run where this was written (see
 ``ort_providers``). Opens ``.onnx`` files that were made elsewhere, too (see ``ort_files``).

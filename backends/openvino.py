@@ -1,4 +1,4 @@
-"""OpenVINO: IR files in FP32, FP16 and NNCF's static INT8 on its CPU, GPU, NPU and AUTO plugins.
+"""OpenVINO: IR files in FP32, FP16, trained and NNCF's INT8 on its CPU, GPU, NPU, AUTO plugins.
 
 Runs IR and ONNX files that were made elsewhere, too. The GPU and NPU plugins have not been run
 where this was written.
