@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.checkpoint import describe, float_nodes, inspect_checkpoint, model_factory
+from bench.checkpoint import (
+    describe,
+    float_nodes,
+    inspect_checkpoint,
+    load_detector,
+    model_factory,
+    save_detector,
+    training_imgsz,
+)
 from bench.errors import BadInputError
-from bench.variants.steps import PruneStep
+from bench.variants.prune import l1_unstructured
 
 SIZE = 64
 
@@ -172,12 +180,26 @@ def test_float_nodes_follow_the_index_of_the_head(save_model: SaveModel) -> None
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("scope", ["layer", "global"])
-def test_steps_are_carried_out_and_zeros_outlive_fusing(yolo11n: Path, scope: Any) -> None:
-    step = PruneStep(kind="l1", amount=0.5, scope=scope)
-    pruned = inspect_checkpoint(yolo11n, SIZE, (step,))
+def test_a_pruned_checkpoint_is_saved_and_its_zeros_outlive_fusing(
+    yolo11n: Path, tmp_path: Path, scope: Any
+) -> None:
+    module = load_detector(yolo11n)
+    l1_unstructured(module, 0.5, scope=scope)
+    save_detector(module, tmp_path / "pruned.pt")
+    pruned = inspect_checkpoint(tmp_path / "pruned.pt", SIZE)
     dense = inspect_checkpoint(yolo11n, SIZE)
     assert pruned.nonzero_fraction == pytest.approx(0.5, abs=0.03)
     assert (pruned.params, pruned.macs) == (dense.params, dense.macs)
+
+
+@pytest.mark.heavy
+def test_the_size_of_training_is_read_from_the_checkpoint(digits: Path, yolo11n: Path) -> None:
+    assert training_imgsz(load_detector(digits / "digits.pt")) == 320
+    module = load_detector(yolo11n)
+    module.args = {"imgsz": 500}
+    assert training_imgsz(module) == 480
+    module.args = {}
+    assert training_imgsz(module) == 640
 
 
 @pytest.mark.heavy
