@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.checkpoint import describe, exportable
 from bench.variants import structured, training
 from bench.variants.apply import Record, StepContext
+from bench.variants.channels import split_widths
 from bench.variants.evaluate import selection_evaluator
 from bench.variants.prune import l1_unstructured
 from bench.variants.steps import IterativeStep, StructuredStep
@@ -37,13 +39,14 @@ def run(module: nn.Module, step: IterativeStep, context: StepContext) -> tuple[n
     dense = selection_evaluator(context, imgsz).map50_95(module)
     cycles: list[dict[str, Any]] = []
     history: list[dict[str, Any]] = []
-    kept, kept_map50_95, pruned = module, dense, 0.0
+    kept, kept_map50_95 = module, dense
+    start = split_widths(module) if step.prune == "structured" else {}
     for number, amount in enumerate(amounts(step), 1):
         inside = _inside(context, number, step.cycles)
         inside.say(f"pruning to {amount:.1%}")
-        changed = _pruned(copy.deepcopy(kept), step, pruned, amount, inside)
+        changed = _pruned(copy.deepcopy(kept), step, amount, start, inside)
         changed, trained = training.train(changed, _settings(step, number, context.seed), inside)
-        after, pruned = trained["map50_95_after"], amount
+        after = trained["map50_95_after"]
         within = step.max_drop is None or dense - after <= step.max_drop
         cycles.append(_cycle(number, amount, trained, changed, imgsz, context) | {"kept": within})
         history += [{"cycle": number, **epoch} for epoch in trained["history"]]
@@ -71,28 +74,23 @@ def amounts(step: IterativeStep) -> tuple[float, ...]:
     return tuple(step.amount * share for share in done)
 
 
-def ratio_of_rest(before: float, after: float) -> float:
-    """The share of what is left at ``before`` that has to go to come to ``after``.
-
-    Both are shares of the channels at the start: of 100, 20 are gone and 40 shall be, so 20 of 80.
-    """
-    return (after - before) / (1 - before)
-
-
 def _pruned(
-    module: nn.Module, step: IterativeStep, before: float, amount: float, context: StepContext
+    module: nn.Module,
+    step: IterativeStep,
+    amount: float,
+    start: Mapping[str, int],
+    context: StepContext,
 ) -> nn.Module:
-    """``module``, pruned to ``before`` already, pruned to ``amount`` of what it started with.
+    """``module``, pruned in cycles before, pruned to ``amount`` of what it started with.
 
-    Weights that are zero are the smallest, so the amount of l1 counts them; channels that are gone
-    are not there to be counted. Channels are kept in multiples (``StructuredStep.round_to``), so
-    their share comes out near the amount.
+    Weights that are zero are the smallest, so the amount of l1 counts them; of channels that are
+    gone ``start`` tells the numbers.
     """
     if step.prune == "l1":
         l1_unstructured(module, amount, scope=step.scope)
         return module
-    part = StructuredStep(kind="structured", ratio=ratio_of_rest(before, amount), scope=step.scope)
-    module, _ = structured.run(module, part, context)
+    part = StructuredStep(kind="structured", ratio=amount, scope=step.scope)
+    module, _ = structured.run(module, part, context, start)
     return module
 
 

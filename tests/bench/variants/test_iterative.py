@@ -10,9 +10,9 @@ from backends.base import UnavailableError
 from bench.checkpoint import describe, exportable
 from bench.variants.apply import run_step
 from bench.variants.evaluate import selection_evaluator
-from bench.variants.iterative import amounts, ratio_of_rest
+from bench.variants.iterative import amounts
 from bench.variants.prune import prunable
-from bench.variants.steps import IterativeStep, Training
+from bench.variants.steps import IterativeStep, StructuredStep, Training
 
 pytestmark = pytest.mark.heavy
 
@@ -66,14 +66,6 @@ def test_amounts_of_the_schedules() -> None:
     assert amounts(step(cycles=3)) == pytest.approx((0.6 * 19 / 27, 0.6 * 26 / 27, 0.6))
     assert amounts(step(cycles=1)) == (0.6,)
     assert amounts(step(cycles=7))[-1] == 0.6
-
-
-def test_channels_are_taken_of_those_that_are_left() -> None:
-    left, before = 1.0, 0.0
-    for amount in (0.2, 0.5, 0.6):
-        left *= 1 - ratio_of_rest(before, amount)
-        before = amount
-        assert left == pytest.approx(1 - amount)
 
 
 def test_each_cycle_prunes_more_and_all_are_kept_without_a_limit(
@@ -169,3 +161,20 @@ def test_real_cycles_of_pruning_and_training(
     assert record["map50_95_after"] == selection_evaluator(context).map50_95(module)
     assert [row["cycle"] for row in record["history"]] == [1, 2]
     assert record["cycles"][0]["map50_95_pruned"] < record["dense_map50_95"]
+
+
+def test_cycles_of_channels_end_where_one_step_does(
+    detector: Any, step_context: Callable[..., Any], scripted: Callable[..., Scripted]
+) -> None:
+    pytest.importorskip("torch_pruning")
+    scripted(0.0, 0.0)
+    at_once, known = run_step(
+        copy.deepcopy(detector),
+        StructuredStep(kind="structured", ratio=0.3),
+        step_context(),
+    )
+    settings = step(prune="structured", amount=0.3, cycles=2, scope="layer")
+    module, record = run_step(detector, settings, step_context())
+    assert record["cycles"][-1]["macs"] == known["macs_after"]
+    shapes = [[weight.shape for weight in made.parameters()] for made in (at_once, module)]
+    assert shapes[0] == shapes[1]
