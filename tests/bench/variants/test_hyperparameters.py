@@ -10,7 +10,7 @@ OLD = {
     "box": 7.0,
     "fliplr": 0,
     "lr0": 0.5,
-    "data": "/home/someone/data.yaml",
+    "data": "/elsewhere/data.yaml",
     "epochs": 300,
     "multi_scale": False,
     "copy_paste": None,
