@@ -142,8 +142,15 @@ COLUMNS: tuple[Column, ...] = (
 BY_KEY = {column.key: column for column in COLUMNS}
 
 
-_ABSENCES = {"executed_precision": "the runtime does not tell", "notes": "no notes"}
-"""Why a column has no text; figures say that they were not measured."""
+_NO_LABELS = "not measured: the images have no labels"
+
+_ABSENCES = {
+    "executed_precision": "the runtime does not tell",
+    "map50": _NO_LABELS,
+    "map50_95": _NO_LABELS,
+    "notes": "no notes",
+}
+"""Why a column of an ok cell is empty, where it is more than not measured."""
 
 
 def _absence(cell: CellResult, key: str) -> str:

@@ -59,6 +59,7 @@ def test_an_absent_figure_says_why(
     assert "900 iterations, 1000 needed" in shown(cell, "latency_p99_ms").title
     assert "two launches" in shown(make_cell(latency_ci_low_ms=None), "latency_p50_ms").title
     assert "crashed" in shown(make_failed("a"), "latency_p50_ms").title
+    assert "no labels" in shown(make_cell(map50_95=None), "map50_95").title
     assert shown(make_failed("a"), "launches").absent
 
 
