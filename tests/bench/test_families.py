@@ -72,7 +72,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_boxes_of_the_exported_file_are_those_of_the_checkpoint(
     family: str, head: str, layout: Any, checkpoints: Any, tmp_path: Path
 ) -> None:
-    factory = model_factory(checkpoints(family), (), SIZE, head=head)
+    factory = model_factory(checkpoints(family), SIZE, head=head)
     module = factory()
     detector = describe(module, SIZE)
     assert detector.layout == layout
@@ -120,4 +120,4 @@ def test_boxes_of_the_exported_file_are_those_of_the_checkpoint(
 @pytest.mark.parametrize("family", ["yolo11n"])
 def test_a_head_that_is_not_there_is_bad_input(family: str, checkpoints: Any) -> None:
     with pytest.raises(BadInputError, match="no one-to-one head"):
-        model_factory(checkpoints(family), (), SIZE, head="one-to-one")
+        model_factory(checkpoints(family), SIZE, head="one-to-one")

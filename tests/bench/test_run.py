@@ -79,7 +79,8 @@ def test_a_matrix_from_file_to_report(
     assert {path.name for path in run.iterdir()} >= FILES
     info = json.loads((run / "run.json").read_text())
     assert info["exit_status"] == 0
-    assert info["artifacts_built"] == 5
+    # another test may have left one in the store that they share
+    assert info["artifacts_built"] + info["artifacts_reused"] == 5
     assert [item["reason"] for item in info["left_out"]] == ["enough for a test"] * 2
     assert info["datasets"][0]["calibration_source"] == "train"
 
