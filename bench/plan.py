@@ -44,8 +44,8 @@ class PlannedModel:
     """A model, its data and what was found out about them.
 
     ``detectors``, ``scored`` and, where a cell needs any, ``calibration`` images are by imgsz.
-    ``training``, in the model's classes, is there where a recipe needs data; ``training_outcome``
-    tells why there is none.
+    ``training``, in the model's classes, and its hash are there where a recipe uses data;
+    ``training_outcome`` tells why there is none.
     """
 
     name: str
@@ -57,6 +57,7 @@ class PlannedModel:
     calibration: Mapping[int, PreparedImages]
     class_map: Mapping[int, int]
     training: TrainingData | None = None
+    training_hash: str | None = None
     training_outcome: Outcome | None = None
 
 
@@ -172,7 +173,6 @@ def _recipe(cell: Cell, model: PlannedModel, seed: int) -> Recipe | None:
     if not cell.steps:
         return None
     versions = recipe_versions()
-    data = model.training
     needs = any(needs_data(step) for step in cell.steps)
     return Recipe(
         model=cell.model,
@@ -185,11 +185,11 @@ def _recipe(cell: Cell, model: PlannedModel, seed: int) -> Recipe | None:
             model_sha256=model.sha256,
             head=cell.head,
             seed=seed,
-            training_hash=None if data is None else data.digest(),
+            training_hash=model.training_hash,
             versions=versions,
         ),
         versions=versions,
-        data=data if any(uses_data(step) for step in cell.steps) else None,
+        data=model.training if any(uses_data(step) for step in cell.steps) else None,
         timeout_s=cell.limits.recipe_timeout_s,
         memory_mb=cell.limits.memory_mb,
         can_train=importlib.util.find_spec("ultralytics") is not None,
@@ -360,7 +360,8 @@ def _with_training(
     except UnavailableError as error:
         outcome = Outcome("unavailable", error.message, error.remedy)
         return dataclasses.replace(model, training_outcome=outcome)
-    return dataclasses.replace(model, training=data.in_classes_of_model(model.class_map))
+    data = data.in_classes_of_model(model.class_map)
+    return dataclasses.replace(model, training=data, training_hash=data.digest())
 
 
 def _sometimes(say: Say, what: str) -> Callable[[int, int], None]:
