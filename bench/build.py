@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +14,7 @@ import psutil
 from backends import registry
 from bench.machine import usable_cpus
 from bench.results import Outcome
-from bench.spawn import PACKAGE_ROOT, children_stop_with, run_child, thread_environment
+from bench.spawn import children_stop_with, run_child, source_hash, thread_environment
 from bench.store import FILES, ArtifactKey, Store, StoredArtifact, digest
 
 _CHILD_BYTES = 3 << 30
@@ -69,14 +67,9 @@ class Built:
     reused: bool = False
 
 
-@functools.cache
 def exporter_source_hash() -> str:
     """SHA-256 over our own source that shapes artifacts, shortened."""
-    total = hashlib.sha256()
-    for pattern in _EXPORTER_SOURCE:
-        for path in sorted(PACKAGE_ROOT.glob(pattern)):
-            total.update(path.relative_to(PACKAGE_ROOT).as_posix().encode() + path.read_bytes())
-    return total.hexdigest()[:16]
+    return source_hash(_EXPORTER_SOURCE)
 
 
 def artifact_key(

@@ -7,8 +7,6 @@ carried out again, and nothing of a recipe is where all its artifacts are in the
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 import json
 import shutil
 import tempfile
@@ -21,7 +19,7 @@ from typing import Any
 from bench.errors import BadInputError
 from bench.probing import package_versions
 from bench.results import Outcome, dump_json
-from bench.spawn import PACKAGE_ROOT, children_stop_with, run_child, thread_environment
+from bench.spawn import children_stop_with, run_child, source_hash, thread_environment
 from bench.store import FILES, ArtifactKey, Store, StoredArtifact, digest, file_sha256
 from bench.training_data import TrainingData
 from bench.variants.steps import Step, files_of, uses_data, with_files
@@ -83,19 +81,9 @@ class StepDone:
         return None if self.stored is None else self.stored.folder / self.stored.entry
 
 
-@functools.cache
-def recipe_source_hash() -> str:
-    """SHA-256 over our own source that carries out steps, shortened."""
-    total = hashlib.sha256()
-    for pattern in _SOURCE:
-        for path in sorted(PACKAGE_ROOT.glob(pattern)):
-            total.update(path.relative_to(PACKAGE_ROOT).as_posix().encode() + path.read_bytes())
-    return total.hexdigest()[:16]
-
-
 def recipe_versions() -> dict[str, str]:
     """What shapes the result of a step, besides its recipe."""
-    return {**package_versions(PACKAGES), "deploymark-recipes": recipe_source_hash()}
+    return {**package_versions(PACKAGES), "deploymark-recipes": source_hash(_SOURCE)}
 
 
 def plan_steps(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import queue
@@ -51,6 +52,16 @@ class ChildEnd:
     outcome: Outcome
     result: dict[str, Any] | None
     duration_s: float
+
+
+@functools.cache
+def source_hash(patterns: tuple[str, ...]) -> str:
+    """SHA-256 over those files of our own source that the patterns match, shortened."""
+    total = hashlib.sha256()
+    for pattern in patterns:
+        for path in sorted(PACKAGE_ROOT.glob(pattern)):
+            total.update(path.relative_to(PACKAGE_ROOT).as_posix().encode() + path.read_bytes())
+    return total.hexdigest()[:16]
 
 
 @functools.cache
