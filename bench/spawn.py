@@ -185,6 +185,13 @@ _running: set[subprocess.Popen[bytes]] = set()
 _stopping = threading.Event()
 
 
+def _follow(process: subprocess.Popen[bytes]) -> None:
+    """Have a child stopped with the others, or now where they were stopped while it started."""
+    _running.add(process)
+    if _stopping.is_set():
+        _kill(process)
+
+
 @contextlib.contextmanager
 def children_stop_with(pool: ThreadPoolExecutor) -> Iterator[None]:
     """End the children that the pool's threads wait for where the block is left by an exception.
@@ -256,7 +263,7 @@ def _run(
             env=_environment(path_entry, python, env),
             start_new_session=True,
         )
-    _running.add(process)
+    _follow(process)
     try:
         stdin = cast("BinaryIO", process.stdin)
         with contextlib.suppress(BrokenPipeError):

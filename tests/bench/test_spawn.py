@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from bench.errors import BadInputError
-from bench.spawn import ChildEnd, run_child, thread_environment
+from bench.spawn import ChildEnd, children_stop_with, run_child, thread_environment
 
 CHILD = """
 import os, signal, sys, time
@@ -144,6 +146,28 @@ def test_what_a_child_started_is_killed_with_it(child: str, tmp_path: Path) -> N
     while _runs(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _runs(pid)
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_children_of_a_pool_stop_with_it(child: str, tmp_path: Path) -> None:
+    messages: queue.Queue[dict[str, int]] = queue.Queue()
+    pool = ThreadPoolExecutor(max_workers=1)
+    first = pool.submit(
+        run, child, tmp_path, "grandchild", timeout_s=300.0, on_message=messages.put
+    )
+    second = pool.submit(run, child, tmp_path, "hang", timeout_s=300.0)
+    while "pid" not in (message := messages.get(timeout=60)):
+        pass
+    with pytest.raises(KeyboardInterrupt), children_stop_with(pool):
+        raise KeyboardInterrupt
+    assert not first.result(timeout=0).outcome.ok
+    assert second.cancelled()
+    deadline = time.monotonic() + 10
+    while _runs(message["pid"]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(message["pid"])
+    assert run(child, tmp_path, "work").outcome.ok  # others start again
 
 
 def _runs(pid: int) -> bool:
