@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from backends.base import DeploymarkError
-
-EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+from bench.cli_shared import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    console,
+    mends_errors,
+    words,
+)
 
 app = typer.Typer(
     name="deploymark",
@@ -35,8 +35,6 @@ cache_app = typer.Typer(
     help="The store of artifacts and of what recipes made.", no_args_is_help=True
 )
 app.add_typer(cache_app, name="cache")
-
-_out = Console(highlight=False)
 
 MatrixArgument = Annotated[
     str | None,
@@ -82,29 +80,11 @@ ResultsOption = Annotated[
 ]
 
 
-def _mends_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Show an error of our tree as one message, and exit with 2."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except DeploymarkError as error:
-            sys.stderr.write(f"deploymark: error: {error}\n")
-            raise typer.Exit(EXIT_BAD_INPUT) from error
-
-    return wrapped
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 def _sizes(text: str) -> tuple[int, ...]:
     from bench.errors import BadInputError
 
     try:
-        return tuple(int(word) for word in _words(text))
+        return tuple(int(word) for word in words(text))
     except ValueError:
         raise BadInputError(
             f"--imgsz {text}: not a whole number of pixels", remedy="Write: --imgsz 640"
@@ -131,8 +111,8 @@ def _request(
         model=model,
         data=data,
         imgsz=_sizes(imgsz),
-        backends=_words(backends),
-        precisions=_words(precisions),
+        backends=words(backends),
+        precisions=words(precisions),
         select=select,
     )
 
@@ -144,7 +124,7 @@ def _request(
     '[bold]deploymark run my.yaml -k "int8 and not torch"[/bold] · '
     "[bold]deploymark run --resume results/latest[/bold]"
 )
-@_mends_errors
+@mends_errors
 def run(
     matrix: MatrixArgument = None,
     matrix_option: MatrixOption = None,
@@ -243,7 +223,7 @@ class _Handover:
     epilog="Examples: [bold]deploymark list[/bold] · "
     "[bold]deploymark list yolo11 --model my.pt --data my.yaml[/bold]",
 )
-@_mends_errors
+@mends_errors
 def list_cells(
     matrix: MatrixArgument = None,
     matrix_option: MatrixOption = None,
@@ -286,13 +266,13 @@ def list_cells(
     rows = listing(resolved)
     for row in rows:
         table.add_row(escape(row.cell), row.state, escape(row.reason), style=row.style)
-    _out.print(table)
+    console.print(table)
     count = sum(row.state == "measured" for row in rows)
-    _out.print(f"{count} cells of {escape(resolved.file)} would be measured")
+    console.print(f"{count} cells of {escape(resolved.file)} would be measured")
 
 
 @app.command(epilog="Example: [bold]deploymark doctor[/bold]")
-@_mends_errors
+@mends_errors
 def doctor() -> None:
     """Tell what this machine can measure, what not, and the command that mends it."""
     from bench.doctor import examine
@@ -304,11 +284,11 @@ def doctor() -> None:
         if finding.remedy:
             text += f"\n[bold]→ {escape(finding.remedy)}[/bold]"
         table.add_row(marks[finding.state], escape(finding.what), text)
-    _out.print(table)
+    console.print(table)
 
 
 @app.command(epilog="Example: [bold]deploymark report results/latest[/bold]")
-@_mends_errors
+@mends_errors
 def report(
     run_folder: Annotated[
         Path, typer.Argument(metavar="[RUN]", help="Run directory; the newest by default.")
@@ -319,12 +299,12 @@ def report(
     from reports.summary import write_summary
 
     summary = write_summary(run_folder)
-    _out.print(escape(str(write_report(run_folder))))
-    _out.print(escape(str(summary)))
+    console.print(escape(str(write_report(run_folder))))
+    console.print(escape(str(summary)))
 
 
 @cache_app.command("path")
-@_mends_errors
+@mends_errors
 def cache_path() -> None:
     """Print where the store is (DEPLOYMARK_CACHE moves it)."""
     from bench.store import cache_root
@@ -333,7 +313,7 @@ def cache_path() -> None:
 
 
 @cache_app.command("list")
-@_mends_errors
+@mends_errors
 def cache_list() -> None:
     """List the artifacts of the store, and the checkpoints that recipes made."""
     from bench.store import Store, StoredArtifact
@@ -349,19 +329,19 @@ def cache_list() -> None:
     for item in store.entries():
         axes = (str(item.recipe[key]) for key in ("backend", "precision", "imgsz", "batch"))
         table.add_row(*(escape(text) for text in (*axes, *described(item))))
-    _out.print(table)
+    console.print(table)
     made = store.entries("variants")
     if made:
         variants = Table("model", "steps", "MB", "seconds", "sha256", box=None, title="recipes")
         for item in made:
             model = str(item.recipe["model"])[:12]
             variants.add_row(*(escape(text) for text in (model, *described(item))))
-        _out.print(variants)
-    _out.print(f"{store.size_bytes() / 1e6:.1f} MB in {escape(str(store.root))}")
+        console.print(variants)
+    console.print(f"{store.size_bytes() / 1e6:.1f} MB in {escape(str(store.root))}")
 
 
 @cache_app.command("clear")
-@_mends_errors
+@mends_errors
 def cache_clear(
     older_than_days: Annotated[
         float, typer.Option(min=0.0, help="Only what was not made within so many days.")
@@ -371,7 +351,7 @@ def cache_clear(
     from bench.store import Store
 
     entries, size = Store().remove(older_than_days=older_than_days)
-    _out.print(f"{entries} entries removed, {size / 1e6:.1f} MB")
+    console.print(f"{entries} entries removed, {size / 1e6:.1f} MB")
 
 
 def main() -> None:

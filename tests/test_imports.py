@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 OURS = ("backends", "bench", "reports")
 
-REPORTS_MAY_READ = {"bench", "bench.errors", "bench.results"}
+REPORTS_MAY_READ = {"bench", "bench.errors", "bench.results", "bench.verdicts"}
 
 WORKER_SIDE = (
     "bench/__init__.py",

@@ -1,0 +1,39 @@
+"""What the commands share: exit codes, the console, errors as one message."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from backends.base import DeploymarkError
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INCONCLUSIVE = 3
+EXIT_INTERRUPTED = 130
+
+console = Console(highlight=False)
+
+
+def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Show an error of our tree as one message, and exit with 2."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except DeploymarkError as error:
+            sys.stderr.write(f"deploymark: error: {error}\n")
+            raise typer.Exit(EXIT_BAD_INPUT) from error
+
+    return wrapped
+
+
+def words(text: str) -> tuple[str, ...]:
+    """``a, b`` as a tuple of words."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
