@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from backends import registry
 from backends.base import PRECISIONS
 from bench.errors import BadInputError
+from bench.gate_settings import GateSettings
 from bench.variants.steps import Step
 from bench.yaml_source import YamlSource, did_you_mean, load_yaml, validate
 
@@ -283,6 +284,7 @@ class Matrix(_Strict):
     scoring: Scoring = Scoring()
     measure: Measure = Measure()
     limits: Limits = Limits()
+    gate: GateSettings = GateSettings()
     exclude: tuple[Exclude, ...] = ()
     include: tuple[Include, ...] = ()
     overrides: tuple[Override, ...] = ()
