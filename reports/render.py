@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from bench.results import (
@@ -18,34 +18,16 @@ from bench.results import (
     read_variants,
     write_text_atomically,
 )
-from reports import facts, figures, outcomes, tables
+from reports import facts, outcomes, tables
 from reports.charts import latency_accuracy_chart, matrix_chart, without_labels
 from reports.effect_chart import effect_chart
 from reports.effect_table import effect_table
 from reports.effect_words import sentence
 from reports.effectiveness import effects_of
 from reports.fidelity import fidelity_views
+from reports.page import page_environment
 from reports.recipes import recipe_views
 from reports.vega import VegaBundle
-
-_TEMPLATES = Path(__file__).resolve().parent / "templates"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # Of the |tojson filter, which also escapes <, > and &: no text ends a script element.
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters["plural"] = figures.plural
-    environment.globals["asset"] = lambda name: Markup(  # noqa: S704 - our own files
-        (_TEMPLATES / name).read_text(encoding="utf-8")
-    )
-    return environment
 
 
 def _choices(cells: tuple[CellResult, ...]) -> list[tuple[str, list[str]]]:
@@ -133,7 +115,7 @@ def render_report(run: Run) -> str:
     Scripts, styles and data are inside, and the page's own policy forbids it to load anything.
     Raises DeploymarkError where vl-convert cannot bundle the charts' libraries.
     """
-    environment = _environment()
+    environment = page_environment()
     page = environment.get_template("report.html")
     charts: dict[str, Any] = {"scatter": None, "matrix": None}
     if not run.cells:

@@ -1,0 +1,30 @@
+"""What the pages have in common: where templates lie, and how texts get into them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import figures
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+def page_environment() -> Environment:
+    """Jinja set up for our pages: every text is escaped, a missing value is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Of the |tojson filter, which also escapes <, > and &: no text ends a script element.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.filters["plural"] = figures.plural
+    environment.globals["asset"] = lambda name: Markup(  # noqa: S704 - our own files
+        (TEMPLATES / name).read_text(encoding="utf-8")
+    )
+    return environment
