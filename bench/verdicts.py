@@ -64,7 +64,11 @@ class Check:
 class CellVerdict:
     """One cell of both sides. ``status`` is not ok where it could not be compared, and why.
 
-    ``log_ratios`` has, a pair each, the natural logarithm of candidate over baseline.
+    ``cell`` names the comparison; ``baseline_cell`` and ``candidate_cell`` are the ids on either
+    side where they differ from it. ``seconds`` is how long measuring took, all pairs together.
+    ``log_ratios`` has, a pair each, the natural logarithm of candidate over baseline. ``remedy``
+    says what would mend a status that is not ok, or decide an inconclusive cell (the option and
+    its value).
     """
 
     cell: str
@@ -101,7 +105,11 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """``gate.json``. ``exit_status`` is the exit code of the command, ``settings`` what decided."""
+    """``gate.json``. ``exit_status`` is the exit code of the command, ``settings`` what decided.
+
+    ``started`` and ``finished`` are ISO 8601 in UTC. ``unmatched`` has one mapping a cell that was
+    found on one side alone (``cell``, ``side``: baseline or candidate, ``reason``).
+    """
 
     baseline: Side
     candidate: Side
