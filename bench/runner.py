@@ -9,13 +9,13 @@ from typing import Any
 
 from bench.aggregate import add_launches, samples_ns
 from bench.average_precision import Scores, score
-from bench.build import BuildTask, Built, build_all, parallel_jobs
+from bench.build import Built
+from bench.built_cells import build_cells
 from bench.detections import load_detections
 from bench.fidelity import CellImages, add_fidelity
 from bench.launch import LaunchTask, launch, now
 from bench.plan import Plan, PlannedCell
 from bench.progress import Progress, duration_text
-from bench.recipes import Recipe, StepDone, carry_out, in_store, recipe_facts
 from bench.results import (
     LAUNCHES_FILE,
     LOGS_FOLDER,
@@ -29,11 +29,10 @@ from bench.results import (
     read_launches,
     write_cells,
     write_run_info,
-    write_variants,
 )
 from bench.run_folder import write_samples
 from bench.schedule import LaunchSlot, remaining, schedule
-from bench.store import ArtifactKey, Store
+from bench.store import Store
 from bench.variants.steps import asked_sparsity
 
 EXIT_OK = 0
@@ -68,7 +67,7 @@ def execute(
     before the next starts.
     """
     cells = [cell for cell in plan.cells if only is None or cell.id in only]
-    built = _build(plan, cells, folder, store, progress)
+    built = build_cells(plan, cells, folder, store, progress)
     exported = {cell.key: built[cell.id] for cell in cells if cell.key is not None}
     info.artifacts_built = sum(
         item.artifact is not None and not item.reused for item in exported.values()
@@ -107,102 +106,6 @@ def exit_status(results: Collection[CellResult]) -> int:
     failed = any(result.status not in NOT_FAILURES for result in results)
     measured = any(result.status == "ok" for result in results)
     return EXIT_OK if measured and not failed else EXIT_FAILED
-
-
-def _build(
-    plan: Plan, cells: list[PlannedCell], folder: Path, store: Store, progress: Progress
-) -> dict[str, Built]:
-    made = _carry_out_recipes(cells, folder, store, progress)
-    tasks: dict[str, BuildTask] = {}
-    for cell in cells:
-        if cell.key is not None:
-            tasks.setdefault(cell.key.recipe, _build_task(plan, cell, made))
-    progress.phase(f"build ({parallel_jobs()} at a time)", len(tasks))
-
-    def on_done(task: BuildTask, item: Built, seconds: float) -> None:
-        how = (
-            "in the store" if item.reused else f"{item.outcome.status} in {duration_text(seconds)}"
-        )
-        progress.done(f"{task.label}: {how}")
-
-    by_key = build_all(list(tasks.values()), store, folder / LOGS_FOLDER, on_done=on_done)
-    built = {cell.id: by_key[cell.key] for cell in cells if cell.key is not None}
-    given = {
-        cell.id: Built(Outcome("ok"), cell.artifact) for cell in cells if cell.artifact is not None
-    }
-    return {**built, **given}
-
-
-def _carry_out_recipes(
-    cells: list[PlannedCell], folder: Path, store: Store, progress: Progress
-) -> dict[ArtifactKey, StepDone]:
-    """What the recipes of the cells make, where an artifact is still to be built from it."""
-    recipes: dict[tuple[str, str], Recipe] = {}
-    needed: set[tuple[str, str]] = set()
-    for cell in cells:
-        recipe = cell.recipe_of_model
-        if recipe is None:
-            continue
-        recipes[recipe.model, recipe.variant] = recipe
-        if cell.key is not None and cell.can_export and store.find(cell.key) is None:
-            needed.add((recipe.model, recipe.variant))
-    chosen = [recipe for name, recipe in recipes.items() if name in needed]
-    jobs = parallel_jobs()
-    steps = {step.key for recipe in chosen for step in recipe.steps}
-    if steps:
-        progress.phase(f"recipes ({jobs} at a time)", len(steps))
-
-    def on_done(name: str, done: StepDone) -> None:
-        took = "in the store" if done.reused else duration_text(done.seconds)
-        reason = f": {done.outcome.reason}" if done.outcome.reason else ""
-        progress.done(f"{name}: {done.outcome.status}, {took}{reason}")
-
-    made = carry_out(
-        chosen,
-        store,
-        folder / LOGS_FOLDER,
-        jobs=jobs,
-        on_message=lambda name, what: progress.tell(f"{name}: {what}"),
-        on_done=on_done,
-    )
-    known = dict(made)
-    for recipe in recipes.values():
-        if (recipe.model, recipe.variant) not in needed:
-            known.update(in_store(recipe, store))
-    if recipes:
-        write_variants(folder, [recipe_facts(recipe, known) for recipe in recipes.values()])
-    return made
-
-
-def _build_task(
-    plan: Plan, planned: PlannedCell, made: Mapping[ArtifactKey, StepDone]
-) -> BuildTask:
-    cell, model = planned.cell, plan.models[planned.cell.model]
-    recipe = planned.recipe_of_model
-    blocked, source = None, model.path
-    if recipe is not None:
-        lost = StepDone(
-            Outcome("export_failed", "the recipe's result left the store", "Run again.")
-        )
-        last = made.get(recipe.steps[-1].key, lost)
-        blocked = None if last.outcome.ok else last.outcome
-        source = last.checkpoint or source
-    assert planned.key is not None  # noqa: S101 - for the type checker: the caller asked
-    calibration = model.calibration.get(cell.imgsz) if planned.recipe["calibration"] else None
-    return BuildTask(
-        key=planned.key,
-        recipe=planned.recipe,
-        versions=planned.versions,
-        model=source,
-        blocked=blocked,
-        calibration=None if calibration is None else calibration.path,
-        timeout_s=cell.limits.build_timeout_s,
-        memory_mb=cell.limits.memory_mb,
-        label=planned.id,
-        can_export=planned.can_export,
-        missing=planned.export_reason,
-        remedy=planned.export_remedy,
-    )
 
 
 def _read_done(folder: Path) -> Launches:
