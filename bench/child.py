@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import queue
 import signal
 import sys
 import threading
@@ -76,12 +77,26 @@ def phase(status: str, doing: str) -> Iterator[None]:
         raise PhaseError(status, doing, error) from error
 
 
+_commands: queue.SimpleQueue[Message] = queue.SimpleQueue()
+
+
+def next_command() -> Message:
+    """What the parent asks of a live child next; waits asleep."""
+    return _commands.get()
+
+
 def _end_with_parent() -> None:
-    """Leave when the parent's end of standard input closes; on Linux the kernel sees to it too."""
+    """Leave when the parent's end of standard input closes; on Linux the kernel sees to it too.
+
+    What comes on standard input meanwhile are commands, a line of JSON each.
+    """
 
     def watch() -> None:
-        while os.read(0, _READ_BYTES):
-            pass
+        rest = b""
+        while piece := os.read(0, _READ_BYTES):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                _commands.put(json.loads(line))
         os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -132,24 +132,6 @@ def _reader(stream: BinaryIO, lines: queue.Queue[bytes | None]) -> None:
     lines.put(None)
 
 
-def _messages(process: subprocess.Popen[bytes], deadline: float) -> Iterator[dict[str, Any]]:
-    """The child's messages until its end closes. Raises TimeoutError past the deadline."""
-    lines: queue.Queue[bytes | None] = queue.Queue()
-    stream = cast("BinaryIO", process.stdout)
-    threading.Thread(target=_reader, args=(stream, lines), daemon=True).start()
-    while True:
-        try:
-            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise TimeoutError from None
-        if line is None:
-            return
-        with contextlib.suppress(ValueError):
-            message = json.loads(line)
-            if isinstance(message, dict):
-                yield message
-
-
 def _tail(log: Path) -> str:
     """The last line of the log that says something, for a crash that left no other word."""
     with contextlib.suppress(OSError):
@@ -212,6 +194,120 @@ def children_stop_with(pool: ThreadPoolExecutor) -> Iterator[None]:
         raise
 
 
+class Child:
+    """A child at work: listened to, told more, and gone with what it started when closed.
+
+    Made by ``started``.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        job: Mapping[str, Any],
+        log: Path,
+        python: str | None,
+        env: Mapping[str, str],
+    ) -> None:
+        command, path_entry = _command(module, python)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        self.started = time.monotonic()
+        with log.open("ab") as log_stream:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_stream,
+                env=_environment(path_entry, python, env),
+                start_new_session=True,
+            )
+        _follow(self._process)
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        stream = cast("BinaryIO", self._process.stdout)
+        threading.Thread(target=_reader, args=(stream, self._lines), daemon=True).start()
+        self.send(job)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Tell the child something, as JSON. A child that has ended hears nothing."""
+        stdin = cast("BinaryIO", self._process.stdin)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(json.dumps(message, allow_nan=False).encode() + b"\n")
+            stdin.flush()
+
+    def receive(self, deadline: float) -> dict[str, Any] | None:
+        """The child's next message, None at its end; asleep on its pipe until then.
+
+        Raises TimeoutError past ``deadline`` (of ``time.monotonic``).
+        """
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise TimeoutError from None
+            if line is None:
+                return None
+            with contextlib.suppress(ValueError):
+                message = json.loads(line)
+                if isinstance(message, dict):
+                    return message
+
+    def outcome_of_end(self) -> Outcome:
+        """What the end of a child means that sent neither a result nor a failure."""
+        try:
+            code = self._process.wait(timeout=_EXIT_GRACE_S)
+        except subprocess.TimeoutExpired:
+            code = 0
+        return _outcome_of_death(code, self.log)
+
+    def wait_briefly(self) -> None:
+        """Let a child that has said all leave by itself, for a while."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_EXIT_GRACE_S)
+
+    def close(self) -> None:
+        """Kill what is left of it."""
+        _running.discard(self._process)
+        _kill(self._process)
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                cast("BinaryIO", stream).close()
+
+
+@contextlib.contextmanager
+def started(
+    module: str,
+    job: Mapping[str, Any],
+    *,
+    log: Path,
+    python: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Child]:
+    """A child that runs ``python -m module`` with a job; it is gone when the block is left.
+
+    ``job`` is sent as JSON; ``log`` gets the child's standard output and error (appended). What the
+    child leaves in its temporary folder goes with it: runtimes unpack and compile there, and a
+    killed one cannot clear up. Raises BadInputError if ``python`` is no interpreter.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="deploymark-child-", ignore_cleanup_errors=True
+    ) as scratch:
+        own = {**(env or {}), **dict.fromkeys(_TEMPORARY_VARIABLES, scratch)}
+        child = Child(module, job, log, python, own)
+        try:
+            yield child
+        finally:
+            child.close()
+
+
+def timeout_outcome(timeout_s: float) -> Outcome:
+    """The outcome of a child that was not done after so many seconds."""
+    return Outcome(
+        "timeout",
+        f"no end after {timeout_s:g} s",
+        "Raise limits.launch_timeout_s or limits.build_timeout_s if it is only slow.",
+    )
+
+
 def run_child(
     module: str,
     job: Mapping[str, Any],
@@ -224,84 +320,46 @@ def run_child(
 ) -> ChildEnd:
     """Run ``python -m module`` with a job and wait for its end, asleep on its pipe.
 
-    ``job`` is sent as JSON; ``log`` gets the child's standard output and error (appended);
     ``on_message`` sees progress messages as they come. The child and its children are gone when
     this returns or raises. Raises BadInputError if ``python`` is no interpreter, and for what the
-    child itself calls bad input. What the child leaves in its temporary folder goes with it:
-    runtimes unpack and compile there, and a killed one cannot clear up.
+    child itself calls bad input.
     """
     if _stopping.is_set():
         return ChildEnd(Outcome("crashed", "the run was stopped"), None, 0.0)
-    with tempfile.TemporaryDirectory(
-        prefix="deploymark-child-", ignore_cleanup_errors=True
-    ) as scratch:
-        own = {**(env or {}), **dict.fromkeys(_TEMPORARY_VARIABLES, scratch)}
-        return _run(module, job, timeout_s, log, python, own, on_message)
-
-
-def _run(
-    module: str,
-    job: Mapping[str, Any],
-    timeout_s: float,
-    log: Path,
-    python: str | None,
-    env: Mapping[str, str],
-    on_message: Callable[[dict[str, Any]], None] | None,
-) -> ChildEnd:
-    """``run_child`` in an environment whose temporary folder is the child's own."""
-    command, path_entry = _command(module, python)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     result: dict[str, Any] | None = None
     failed: dict[str, Any] | None = None
-    with log.open("ab") as log_stream:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log_stream,
-            env=_environment(path_entry, python, env),
-            start_new_session=True,
-        )
-    _follow(process)
-    try:
-        stdin = cast("BinaryIO", process.stdin)
-        with contextlib.suppress(BrokenPipeError):
-            stdin.write(json.dumps(job, allow_nan=False).encode() + b"\n")
-            stdin.flush()
-        for message in _messages(process, started + timeout_s):
-            event = message.pop("event", "")
-            if event == "result":
-                result = message
-            elif event == "failed":
-                failed = message
-            elif on_message is not None:
-                on_message(message)
-        code = process.wait(timeout=_EXIT_GRACE_S)
-    except TimeoutError:
-        outcome = Outcome(
-            "timeout",
-            f"no end after {timeout_s:g} s",
-            "Raise limits.launch_timeout_s or limits.build_timeout_s if it is only slow.",
-        )
-        return ChildEnd(outcome, None, time.monotonic() - started)
-    except subprocess.TimeoutExpired:
-        code = 0
-    finally:
-        _running.discard(process)
-        _kill(process)
-        for stream in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                cast("BinaryIO", stream).close()
-    duration_s = time.monotonic() - started
+    with started(module, job, log=log, python=python, env=env) as child:
+        try:
+            while (message := child.receive(child.started + timeout_s)) is not None:
+                event = message.pop("event", "")
+                if event == "result":
+                    result = message
+                elif event == "failed":
+                    failed = message
+                elif on_message is not None:
+                    on_message(message)
+        except TimeoutError:
+            outcome = timeout_outcome(timeout_s)
+        else:
+            outcome = _outcome(child, result, failed)
+    duration_s = time.monotonic() - child.started
+    return ChildEnd(outcome, result if outcome.ok else None, duration_s)
+
+
+def _outcome(
+    child: Child, result: Mapping[str, Any] | None, failed: Mapping[str, Any] | None
+) -> Outcome:
     if result is not None:
-        return ChildEnd(Outcome("ok"), result, duration_s)
+        child.wait_briefly()
+        return Outcome("ok")
     if failed is not None:
-        return ChildEnd(_outcome_of_failure(failed), None, duration_s)
-    return ChildEnd(_outcome_of_death(code, log), None, duration_s)
+        child.wait_briefly()
+        return outcome_of_failure(failed)
+    return child.outcome_of_end()
 
 
-def _outcome_of_failure(failed: Mapping[str, Any]) -> Outcome:
+def outcome_of_failure(failed: Mapping[str, Any]) -> Outcome:
+    """The outcome that a child's message of failure tells. Raises BadInputError for bad input."""
     status, reason = str(failed["status"]), str(failed["reason"])
     remedy = str(failed.get("remedy", ""))
     if status not in STATUSES:
