@@ -1,7 +1,7 @@
 """The worker: one fresh process that loads one artifact and measures it.
 
 Python 3.10, numpy and one runtime; Pillow for the end-to-end pass where it is there. Jobs come from
-``bench.launch`` and, to ask what a backend can do, from ``bench.probing``.
+``bench.launch``, from ``bench.pairing`` and, to ask what a backend can do, from ``bench.probing``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends.base import Artifact, BackendError, LoadOptions, Session, UnavailableError
 from backends.registry import resolve
-from bench.child import Message, Send, phase, serve
+from bench.child import Message, Send, next_command, phase, serve
 from bench.measure import energy, latency, memory
 
 if TYPE_CHECKING:
@@ -165,12 +165,27 @@ def _detections(session: Session, job: Message, prepared: Any, send: Send) -> No
     save_detections(Path(job["predictions"]), found[:count])
 
 
-def measure(job: Message, send: Send) -> Message:
-    """One launch: every pass, one after the other, each with its own figures."""
+@dataclasses.dataclass
+class Opened:
+    """A loaded artifact and what it was measured to cost so far. Times in milliseconds.
+
+    ``inputs`` are the images that timed inferences take in turn, ``prepared`` all of them: uint8
+    (images, imgsz, imgsz, 3).
+    """
+
+    session: Session
+    inputs: list[npt.NDArray[np.float32]]
+    prepared: npt.NDArray[np.uint8]
+    import_ms: float
+    load_ms: float
+    rss_before: int | None
+
+
+def open_session(job: Message, send: Send) -> Opened:
+    """Import the runtime and load the artifact, as every job that infers begins."""
     import numpy as np
 
     backend = resolve(job["spec"])
-    settings = job["measure"]
     batch, imgsz = job["batch"], job["imgsz"]
     prepared = np.load(job["images"], mmap_mode="r")
     inputs = _timed_inputs(prepared, batch)
@@ -190,7 +205,14 @@ def measure(job: Message, send: Send) -> Message:
         started = time.perf_counter_ns()
         session = backend.load(artifact, options)
         load_ms = (time.perf_counter_ns() - started) / 1e6
+    return Opened(session, inputs, prepared, import_ms, load_ms, rss_before)
 
+
+def measure(job: Message, send: Send) -> Message:
+    """One launch: every pass, one after the other, each with its own figures."""
+    settings, batch = job["measure"], job["batch"]
+    opened = open_session(job, send)
+    session, inputs, prepared = opened.session, opened.inputs, opened.prepared
     with phase("crashed", "inference failed"):
         cold_ns = latency.time_once_ns(lambda: session.infer(inputs[0]))
         send({"event": "progress", "phase": "warm-up"})
@@ -210,20 +232,55 @@ def measure(job: Message, send: Send) -> Message:
             _detections(session, job, prepared, send)
         executed = session.executed_precision() if job["inspect"] else None
     return {
-        "import_ms": import_ms,
-        "load_ms": load_ms,
+        "import_ms": opened.import_ms,
+        "load_ms": opened.load_ms,
         "cold_ms": cold_ns / 1e6,
         "warmup": dataclasses.asdict(warmed),
         "latency_ns": times,
         "e2e_ns": e2e,
         "e2e_reason": e2e_reason,
         "peak_rss_bytes": peak,
-        "model_rss_bytes": _difference(rss_after, rss_before),
+        "model_rss_bytes": _difference(rss_after, opened.rss_before),
         "device_memory_bytes": device_memory,
         "energy": dataclasses.asdict(power),
         "executed_precision": None
         if executed is None
         else {**dataclasses.asdict(executed), "layers": dict(executed.layers)},
+    }
+
+
+def pair(job: Message, send: Send) -> Message:
+    """One side of a live pair: bursts of timed inferences when told, until told to end.
+
+    Memory is read before the first burst and after the last, energy when the bursts are over and
+    only where this side is told to: the other side rests meanwhile.
+    """
+    opened = open_session(job, send)
+    session, inputs = opened.session, opened.inputs
+    with phase("crashed", "inference failed"):
+        cold_ns = latency.time_once_ns(lambda: session.infer(inputs[0]))
+        warmed = latency.warm_up(session.infer, inputs, max_s=job["measure"]["warmup_max_s"])
+        paced = latency.burst(session.infer, inputs, len(inputs))
+        send(
+            {
+                "event": "reply",
+                "cold_ms": cold_ns / 1e6,
+                "load_ms": opened.load_ms,
+                "warmup": dataclasses.asdict(warmed),
+                "latency_ns": paced,
+            }
+        )
+        with latency.no_collection():
+            while (command := next_command())["do"] == "burst":
+                times = latency.burst(session.infer, inputs, command["iterations"])
+                send({"event": "reply", "latency_ns": times})
+        rss_after, peak = memory.rss_bytes(), memory.peak_rss_bytes()
+        power = energy.find_meter().measure(lambda: session.infer(inputs[0]), job["batch"])
+    return {
+        "peak_rss_bytes": peak,
+        "model_rss_bytes": _difference(rss_after, opened.rss_before),
+        "device_memory_bytes": session.device_memory_bytes(),
+        "energy": dataclasses.asdict(power),
     }
 
 
@@ -237,6 +294,8 @@ def work(job: Message, send: Send) -> Message:
         return probe(job)
     if job["kind"] == "describe":
         return describe(job)
+    if job["kind"] == "pair":
+        return pair(job, send)
     return measure(job, send)
 
 

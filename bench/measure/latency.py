@@ -5,11 +5,12 @@ Python 3.10 and numpy alone: the worker's side.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,6 +81,32 @@ def warm_up(
             return WarmUp(iterations=len(times), seconds=elapsed_s, steady=False)
 
 
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Garbage collection is off in the block, as in timeit."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def burst(
+    infer: Infer, images: Images, iterations: int, clock: Clock = time.perf_counter_ns
+) -> list[int]:
+    """Nanoseconds of each of a few inferences, on the images in turn from the first."""
+    times: list[int] = []
+    for index in range(iterations):
+        image = images[index % len(images)]
+        before = clock()
+        infer(image)
+        times.append(clock() - before)
+    return times
+
+
 def timed(
     work: Callable[[Any], object],
     items: Sequence[Any],
@@ -95,10 +122,7 @@ def timed(
     ``max_iterations``. Garbage collection is off meanwhile, as in timeit.
     """
     times: list[int] = []
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
+    with no_collection():
         end = clock() + int(seconds * 1e9)
         while len(times) < max_iterations:
             item = items[len(times) % len(items)]
@@ -108,7 +132,4 @@ def timed(
             times.append(after - before)
             if after >= end and len(times) >= min_iterations:
                 break
-    finally:
-        if enabled:
-            gc.enable()
     return times
