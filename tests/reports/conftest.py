@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 
 from bench.results import FIDELITY_FILE, VARIANTS_FILE, CellResult, Run, RunInfo, dump_json
+from bench.verdicts import CellVerdict, Check, Gate, Side
 
+MakeGate = Callable[..., Gate]
 MakeCell = Callable[..., CellResult]
 MakeRun = Callable[..., Run]
 AddVariants = Callable[..., None]
@@ -129,3 +132,116 @@ def add_variants() -> AddVariants:
 @pytest.fixture
 def hostile() -> str:
     return HOSTILE
+
+
+@pytest.fixture
+def gate_cells() -> dict[str, CellVerdict]:
+    """Cells of a gate, one for each way in which a cell can end, by that way."""
+
+    def latency(verdict: str, change: float, reach: float, **values: Any) -> Check:
+        known: dict[str, Any] = {
+            "baseline": 12.3,
+            "candidate": 12.3 * (1 + change),
+            "change": change,
+            "change_low": change - reach,
+            "change_high": change + reach,
+            "confidence": 0.95,
+            "threshold": 0.01,
+            "pairs": 12,
+            "method": "paired t interval of the log-ratios",
+        }
+        return Check("latency_p50_ms", "change", verdict, **(known | values))  # type: ignore[arg-type]
+
+    def score(verdict: str, change: float) -> Check:
+        return Check(
+            "map50_95",
+            "change",
+            verdict,  # type: ignore[arg-type]
+            baseline=0.412,
+            candidate=0.412 + change,
+            relative=False,
+            change=change,
+            change_low=change - 0.004,
+            change_high=change + 0.004,
+            confidence=0.95,
+            threshold=0.01,
+            method="bootstrap over images",
+        )
+
+    size = Check(
+        "artifact_bytes",
+        "change",
+        "unchanged",
+        baseline=10 << 20,
+        candidate=10 << 20,
+        change=0.0,
+        threshold=0.02,
+    )
+    budget = Check(
+        "latency_p95_ms", "budget", "regressed", candidate=21.34, limit=20.0, bound="max"
+    )
+    met = Check("map50_95", "budget", "unchanged", candidate=0.412, limit=0.38, bound="min")
+
+    def cell(name: str, verdict: str, *checks: Check, **values: Any) -> CellVerdict:
+        known: dict[str, Any] = {
+            "status": "ok",
+            "backend": "onnxruntime",
+            "precision": "fp32",
+            "device": "cpu",
+            "imgsz": 320,
+            "seconds": 61.5,
+            "pairs": 12,
+            "log_ratios": [0.031, 0.029, 0.04],
+        }
+        found = CellVerdict(f"m-{name}", verdict=verdict, **(known | values))  # type: ignore[arg-type]
+        return dataclasses.replace(found, checks=list(checks))
+
+    failed = {"status": "crashed", "reason": "signal 11", "remedy": "See its log.", "pairs": 0}
+    absent = {"status": "unavailable", "reason": "not installed", "pairs": 0, "seconds": 0.0}
+    unclear = latency("inconclusive", 0.008, 0.006, pairs_needed=40)
+    return {
+        "unchanged": cell("same", "unchanged", latency("unchanged", 0.001, 0.003), met, size),
+        "improved": cell("better", "improved", latency("improved", -0.2, 0.01), size),
+        "inconclusive": cell(
+            "unclear", "inconclusive", unclear, size, remedy="--max-pairs 60 --budget 300"
+        ),
+        "failed": cell("broken", "inconclusive", size, **failed),
+        "not compared": cell("absent", "unchanged", **absent),
+        "over budget": cell("late", "regressed", latency("unchanged", 0.0, 0.002), budget),
+        "regressed": cell(
+            "slow",
+            "regressed",
+            latency("regressed", 0.0312, 0.011),
+            score("regressed", -0.021),
+            size,
+            warnings=["2 pairs were disturbed"],
+        ),
+    }
+
+
+@pytest.fixture
+def make_gate(gate_cells: dict[str, CellVerdict]) -> MakeGate:
+    def make(*cells: CellVerdict, **values: Any) -> Gate:
+        known: dict[str, Any] = {
+            "baseline": Side("results/old", "run", packages={"onnxruntime": "1.31.0", "a": "1"}),
+            "candidate": Side(
+                "my.yaml",
+                "matrix",
+                python="/usr/bin/python3.12",
+                packages={"onnxruntime": "1.32.0", "a": "1"},
+                git_commit="0123456789abcdef",
+            ),
+            "machine": {"host": "bench-01", "cpu": "A CPU", "cores_usable": 2},
+            "settings": {"min_effect": 0.01, "confidence": 0.95, "max_pairs": 30},
+            "started": "2026-11-24T10:00:00Z",
+            "finished": "2026-11-24T10:08:12Z",
+            "verdict": "regressed",
+            "exit_status": 1,
+            "cells": list(cells) or list(gate_cells.values()),
+            "unmatched": [{"cell": "m-gone", "side": "baseline", "reason": "no such precision"}],
+            "warnings": ["The governor is powersave."],
+            "deploymark_version": "0.1.0",
+        }
+        return Gate(**(known | values))
+
+    return make
