@@ -1,0 +1,186 @@
+"""A pair: two fresh workers alive at once, measured in alternating short bursts.
+
+The drift of the machine hits both alike: each round has a burst of either side, in random order, a
+tenth of a second apart at most, so the ratio within a round hardly knows it. Georges, Buytaert and
+Eeckhout ("Statistically rigorous Java performance evaluation", OOPSLA 2007) show why the processes
+must be fresh and more than one; alternating within short time is Kalibera and Jones' advice
+("Rigorous benchmarking in reasonable time", ISMM 2013) taken to live processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends import registry
+from bench.cells import Cell
+from bench.gate_rule import pair_log_ratio
+from bench.results import Outcome
+from bench.spawn import Child, outcome_of_failure, started, thread_environment, timeout_outcome
+from bench.store import StoredArtifact
+
+BURST_MS = 100.0
+"""A burst of slow inferences is cut to about this long, so that the drift between the two bursts of
+a round stays small."""
+
+_SIDES = ("baseline", "candidate")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurable:
+    """One side of a cell: an artifact and what it is measured with.
+
+    ``images`` is the ``.npy`` of the letterboxed images.
+    """
+
+    cell: Cell
+    threads: int
+    artifact: StoredArtifact
+    images: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class PairPlan:
+    """How a pair is measured: rounds of one burst a side, so many inferences a burst at most."""
+
+    rounds: int
+    burst_iterations: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PairRecord:
+    """What a pair measured, or why it did not.
+
+    ``latency_ns`` has a side, a round and an inference; ``sides`` the other figures of each side
+    (memory, cold inference, energy). ``failed_side`` says whose worker ended the pair.
+    """
+
+    outcome: Outcome
+    failed_side: str = ""
+    seconds: float = 0.0
+    log_ratio: float | None = None
+    latency_ns: tuple[list[list[int]], list[list[int]]] = dataclasses.field(
+        default_factory=lambda: ([], [])
+    )
+    sides: tuple[dict[str, Any], dict[str, Any]] = dataclasses.field(
+        default_factory=lambda: ({}, {})
+    )
+
+
+class _SideFailedError(Exception):
+    """One of the two workers ended the pair; never leaves this module."""
+
+    def __init__(self, side: int, outcome: Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.side = side
+        self.outcome = outcome
+
+
+def _job(side: Measurable) -> dict[str, Any]:
+    cell = side.cell
+    return {
+        "kind": "pair",
+        "spec": registry.specs()[cell.backend],
+        "artifact": str(side.artifact.folder),
+        "entry": side.artifact.entry,
+        "device": cell.device,
+        "precision": cell.precision,
+        "threads": side.threads,
+        "imgsz": cell.imgsz,
+        "batch": cell.batch,
+        "runtime_options": dict(cell.runtime_options),
+        "images": str(side.images),
+        "measure": cell.measure.model_dump(),
+        "memory_mb": cell.limits.memory_mb,
+    }
+
+
+def _next(child: Child, side: int, event: str, deadline: float, limit_s: float) -> dict[str, Any]:
+    """The child's next message of a kind. Raises _SideFailedError where none comes."""
+    while True:
+        try:
+            message = child.receive(deadline)
+        except TimeoutError:
+            raise _SideFailedError(side, timeout_outcome(limit_s)) from None
+        if message is None:
+            raise _SideFailedError(side, child.outcome_of_end())
+        if message.get("event") == "failed":
+            raise _SideFailedError(side, outcome_of_failure(message))
+        if message.get("event") == event:
+            return message
+
+
+def _iterations(ready: Sequence[dict[str, Any]], at_most: int) -> int:
+    """Inferences of a burst: fewer where the slower side takes long."""
+    slowest_ms = max(float(np.median(message["latency_ns"])) for message in ready) / 1e6
+    return max(1, min(at_most, int(BURST_MS / max(slowest_ms, 1e-6))))
+
+
+def _facts(ready: dict[str, Any], end: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a side besides its bursts."""
+    left_out = {"event", "latency_ns"}
+    return {key: value for key, value in {**ready, **end}.items() if key not in left_out}
+
+
+def measure_pair(
+    baseline: Measurable, candidate: Measurable, plan: PairPlan, log: Path, order: random.Random
+) -> PairRecord:
+    """Measure one pair of fresh workers; ``order`` decides which side starts a round.
+
+    Raises BadInputError if an interpreter is none.
+    """
+    sides = (baseline, candidate)
+    limit_s = max(side.cell.limits.launch_timeout_s for side in sides)
+    begun = time.monotonic()
+    deadline = begun + limit_s
+    times: tuple[list[list[int]], list[list[int]]] = ([], [])
+    with contextlib.ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                started(
+                    "bench.worker",
+                    _job(side),
+                    log=log.with_name(f"{log.stem}-{name}.log"),
+                    python=side.cell.python,
+                    env=thread_environment(side.threads),
+                )
+            )
+            for side, name in zip(sides, _SIDES, strict=True)
+        ]
+        try:
+            ready = [
+                _next(child, index, "reply", deadline, limit_s)
+                for index, child in enumerate(children)
+            ]
+            command = {"do": "burst", "iterations": _iterations(ready, plan.burst_iterations)}
+            for _ in range(plan.rounds):
+                for index in order.sample((0, 1), 2):
+                    children[index].send(command)
+                    reply = _next(children[index], index, "reply", deadline, limit_s)
+                    times[index].append(reply["latency_ns"])
+            ends = []
+            for index, child in enumerate(children):  # in turn: the energy pass wants quiet
+                child.send({"do": "end"})
+                ends.append(_next(child, index, "result", deadline, limit_s))
+        except _SideFailedError as failure:
+            return PairRecord(
+                failure.outcome,
+                failed_side=_SIDES[failure.side],
+                seconds=time.monotonic() - begun,
+                latency_ns=times,
+            )
+    facts = [_facts(first, last) for first, last in zip(ready, ends, strict=True)]
+    return PairRecord(
+        Outcome("ok"),
+        seconds=time.monotonic() - begun,
+        log_ratio=pair_log_ratio(*times),
+        latency_ns=times,
+        sides=(facts[0], facts[1]),
+    )
