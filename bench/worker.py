@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from backends.base import Artifact, BackendError, LoadOptions, Session, UnavailableError
 from backends.registry import resolve
 from bench.child import Message, Send, next_command, phase, serve
-from bench.measure import energy, latency, memory
+from bench.measure import conditions, energy, latency, memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -216,7 +216,9 @@ def measure(job: Message, send: Send) -> Message:
     with phase("crashed", "inference failed"):
         cold_ns = latency.time_once_ns(lambda: session.infer(inputs[0]))
         send({"event": "progress", "phase": "warm-up"})
+        watch = conditions.Watch(device=job["device"])
         warmed = latency.warm_up(session.infer, inputs, max_s=settings["warmup_max_s"])
+        watch.start()
         times = latency.timed(
             session.infer,
             inputs,
@@ -224,7 +226,9 @@ def measure(job: Message, send: Send) -> Message:
             min_iterations=settings["min_iterations"],
             max_iterations=settings["max_iterations"],
         )
+        watch.pause()
         rss_after, peak = memory.rss_bytes(), memory.peak_rss_bytes()
+        during = watch.read()
         device_memory = session.device_memory_bytes()
         e2e, e2e_reason = _end_to_end(session, job)
         power = energy.find_meter().measure(lambda: session.infer(inputs[0]), batch)
@@ -237,6 +241,7 @@ def measure(job: Message, send: Send) -> Message:
         "cold_ms": cold_ns / 1e6,
         "warmup": dataclasses.asdict(warmed),
         "latency_ns": times,
+        "conditions": during,
         "e2e_ns": e2e,
         "e2e_reason": e2e_reason,
         "peak_rss_bytes": peak,
@@ -253,12 +258,14 @@ def pair(job: Message, send: Send) -> Message:
     """One side of a live pair: bursts of timed inferences when told, until told to end.
 
     Memory is read before the first burst and after the last, energy when the bursts are over and
-    only where this side is told to: the other side rests meanwhile.
+    only where this side is told to: the other side rests meanwhile. ``conditions`` are those of
+    this side's bursts alone.
     """
     opened = open_session(job, send)
     session, inputs = opened.session, opened.inputs
     with phase("crashed", "inference failed"):
         cold_ns = latency.time_once_ns(lambda: session.infer(inputs[0]))
+        watch = conditions.Watch(device=job["device"])
         warmed = latency.warm_up(session.infer, inputs, max_s=job["measure"]["warmup_max_s"])
         paced = latency.burst(session.infer, inputs, len(inputs))
         send(
@@ -272,16 +279,41 @@ def pair(job: Message, send: Send) -> Message:
         )
         with latency.no_collection():
             while (command := next_command())["do"] == "burst":
+                watch.start()
                 times = latency.burst(session.infer, inputs, command["iterations"])
+                watch.pause()
                 send({"event": "reply", "latency_ns": times})
         rss_after, peak = memory.rss_bytes(), memory.peak_rss_bytes()
+        during = watch.read()
         power = energy.find_meter().measure(lambda: session.infer(inputs[0]), job["batch"])
     return {
+        "conditions": during,
         "peak_rss_bytes": peak,
         "model_rss_bytes": _difference(rss_after, opened.rss_before),
         "device_memory_bytes": session.device_memory_bytes(),
         "energy": dataclasses.asdict(power),
     }
+
+
+def scenario(job: Message, send: Send) -> Message:
+    """One scenario of MLPerf's LoadGen with so many sessions at once; its logs tell the figures."""
+    from bench.measure import loadgen
+
+    loadgen.check_installed()
+    opened = [open_session(job, send) for _ in range(job["streams"])]
+    first = opened[0]
+    send({"event": "progress", "phase": job["scenario"]["kind"]})
+    with phase("crashed", "inference failed"):
+        told = loadgen.run(
+            [item.session for item in opened],
+            loadgen.Samples(first.prepared),
+            first.inputs,
+            job["scenario"],
+            seed=job["seed"],
+            warmup_max_s=job["measure"]["warmup_max_s"],
+            folder=Path(job["folder"]),
+        )
+    return {**told, "load_ms": first.load_ms, "peak_rss_bytes": memory.peak_rss_bytes()}
 
 
 def _difference(after: int | None, before: int | None) -> int | None:
@@ -296,6 +328,8 @@ def work(job: Message, send: Send) -> Message:
         return describe(job)
     if job["kind"] == "pair":
         return pair(job, send)
+    if job["kind"] == "scenario":
+        return scenario(job, send)
     return measure(job, send)
 
 
