@@ -39,29 +39,38 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def session_job(
+    kind: str, cell: Cell, threads: int, artifact: StoredArtifact, images: Path
+) -> dict[str, Any]:
+    """What every job says of a worker that opens an artifact; ``images`` as in ``LaunchTask``."""
+    return {
+        "kind": kind,
+        "spec": registry.specs()[cell.backend],
+        "artifact": str(artifact.folder),
+        "entry": artifact.entry,
+        "device": cell.device,
+        "precision": cell.precision,
+        "threads": threads,
+        "imgsz": cell.imgsz,
+        "batch": cell.batch,
+        "runtime_options": dict(cell.runtime_options),
+        "images": str(images),
+        "measure": cell.measure.model_dump(),
+        "memory_mb": cell.limits.memory_mb,
+    }
+
+
 def launch(
     task: LaunchTask, log: Path, on_message: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
     """Measure once: the record is one line of ``launches.jsonl``, whatever the worker does."""
     cell = task.cell
     job = {
-        "kind": "measure",
-        "spec": registry.specs()[cell.backend],
-        "artifact": str(task.artifact.folder),
-        "entry": task.artifact.entry,
+        **session_job("measure", cell, task.threads, task.artifact, task.images),
         "layout": task.artifact.detector["layout"],
-        "device": cell.device,
-        "precision": cell.precision,
-        "threads": task.threads,
-        "imgsz": cell.imgsz,
-        "batch": cell.batch,
-        "runtime_options": dict(cell.runtime_options),
-        "images": str(task.images),
         "e2e_images": [str(path) for path in task.e2e_images],
         "predictions": None if task.predictions is None else str(task.predictions),
         "inspect": task.inspect,
-        "measure": cell.measure.model_dump(),
-        "memory_mb": cell.limits.memory_mb,
     }
     started = now()
     end = run_child(

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from backends import registry
 from bench.cells import Cell
 from bench.gate_rule import pair_log_ratio
+from bench.launch import session_job
 from bench.results import Outcome
 from bench.spawn import Child, outcome_of_failure, started, thread_environment, timeout_outcome
 from bench.store import StoredArtifact
@@ -83,25 +83,6 @@ class _SideFailedError(Exception):
         self.outcome = outcome
 
 
-def _job(side: Measurable) -> dict[str, Any]:
-    cell = side.cell
-    return {
-        "kind": "pair",
-        "spec": registry.specs()[cell.backend],
-        "artifact": str(side.artifact.folder),
-        "entry": side.artifact.entry,
-        "device": cell.device,
-        "precision": cell.precision,
-        "threads": side.threads,
-        "imgsz": cell.imgsz,
-        "batch": cell.batch,
-        "runtime_options": dict(cell.runtime_options),
-        "images": str(side.images),
-        "measure": cell.measure.model_dump(),
-        "memory_mb": cell.limits.memory_mb,
-    }
-
-
 def _next(child: Child, side: int, event: str, deadline: float, limit_s: float) -> dict[str, Any]:
     """The child's next message of a kind. Raises _SideFailedError where none comes."""
     while True:
@@ -146,7 +127,7 @@ def measure_pair(
             stack.enter_context(
                 started(
                     "bench.worker",
-                    _job(side),
+                    session_job("pair", side.cell, side.threads, side.artifact, side.images),
                     log=log.with_name(f"{log.stem}-{name}.log"),
                     python=side.cell.python,
                     env=thread_environment(side.threads),
