@@ -10,6 +10,9 @@ ABSENT = "\N{EN DASH}"
 
 MIB = float(1 << 20)
 
+DIGITS = 3
+"""Significant digits of a figure, and decimals of a score."""
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -18,7 +21,7 @@ def measured(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def significant(value: float, digits: int = 3) -> str:
+def significant(value: float, digits: int = DIGITS) -> str:
     """``value`` to at least ``digits`` significant digits, never in exponent notation.
 
     Integer digits are never rounded away: 1234.5 is "1234", 12.345 "12.3", 0.0012345 "0.00123".

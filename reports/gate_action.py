@@ -52,7 +52,7 @@ def _entry(gate: Gate, cell: CellVerdict, check: Check, value: float) -> dict[st
     entry = {
         "name": f"{cell.cell}: {f'1 - {title}' if precision else title}",
         "unit": "1 - AP" if precision else gate_words.unit(check.figure) or "-",
-        "value": 1 - value if precision else value * scale,
+        "value": float(f"{1 - value if precision else value * scale:.6g}"),
     }
     half = _half_width(check)
     if half is not None:

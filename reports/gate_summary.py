@@ -29,6 +29,9 @@ _LEGEND = (
     "Less than zero is faster, smaller, or less accurate."
 )
 
+_CELLS_NAMED = 5
+"""Cells named with one warning; the report names them all."""
+
 _MOST_ROWS = 400
 """Rows of the table: a row takes some 400 bytes, and a job's page has room for 1 MiB."""
 
@@ -49,8 +52,7 @@ def _figure(cell: CellVerdict, figure: str) -> str:
     check = gate_words.change_of(cell, figure)
     if check is None:
         return figures.ABSENT
-    unit = gate_words.unit(figure)
-    text = gate_words.from_to(check).removesuffix(unit).rstrip()
+    text = gate_words.from_to(check, with_unit=False)
     if check.baseline != check.candidate:
         text += f" ({gate_words.change(check)})"
     return escape(text) if check.verdict == "unchanged" else f"{escape(text)} **{check.verdict}**"
@@ -71,7 +73,7 @@ def _table(cells: Sequence[CellVerdict]) -> list[str]:
             check = gate_words.change_of(cell, gate_words.LATENCY)
             values = figures.ABSENT
             if check is not None:
-                values = gate_words.from_to(check).removesuffix(" ms")
+                values = gate_words.from_to(check, with_unit=False)
             words = figures.ABSENT if check is None else gate_words.change_words(check)
             row += [escape(values), escape(words), str(cell.pairs) if check else figures.ABSENT]
         rows.append(row + [_figure(cell, figure) for figure in others])
@@ -93,13 +95,16 @@ def _exceeded(cells: Sequence[CellVerdict]) -> list[str]:
     ]
 
 
+def _remedy(cell: CellVerdict) -> str:
+    return f" → {escape(cell.remedy)}" if cell.remedy else ""
+
+
 def _undecided(cells: Sequence[CellVerdict]) -> list[str]:
     lines = []
     for cell, check in gate_words.undecided(cells):
         parts = [gate_words.sentence(check), check.reason, gate_words.to_decide(cell, check)]
         text = "; ".join(part.rstrip(".") for part in parts if part)
-        remedy = f" **Remedy**: {escape(cell.remedy)}" if cell.remedy else ""
-        lines.append(f"{code(cell.cell)}: {escape(text)}.{remedy}")
+        lines.append(f"{code(cell.cell)}: {escape(text)}{_remedy(cell)}")
     return lines
 
 
@@ -107,9 +112,8 @@ def _not_compared(gate: Gate) -> list[str]:
     lines = []
     for cell in gate.cells:
         if cell.status != "ok":
-            remedy = f" **Remedy**: {escape(cell.remedy)}" if cell.remedy else ""
             reason = escape(cell.reason or "no reason was recorded")
-            lines.append(f"{code(cell.cell)}: **{escape(cell.status)}**: {reason}{remedy}")
+            lines.append(f"{code(cell.cell)}: **{escape(cell.status)}**: {reason}{_remedy(cell)}")
     for entry in gate.unmatched:
         name, why = gate_words.unmatched_words(entry)
         lines.append(f"{code(name)}: {escape(why)}")
@@ -117,16 +121,11 @@ def _not_compared(gate: Gate) -> list[str]:
 
 
 def _warnings(gate: Gate) -> list[str]:
-    """The gate's own, then those of cells, each once with its cells."""
-    by_text: dict[str, list[str]] = {}
-    for cell in gate.cells:
-        for warning in cell.warnings:
-            by_text.setdefault(warning, []).append(cell.cell)
-    lines = [escape(warning) for warning in gate.warnings]
-    for text, cells in by_text.items():
-        lines.append(f"{escape(text)} ({figures.plural(len(cells), 'cell')}: {code(cells[0])}, …)")
-        if len(cells) == 1:
-            lines[-1] = f"{code(cells[0])}: {escape(text)}"
+    lines = []
+    for text, cells in gate_words.warnings(gate):
+        names = ", ".join(code(cell) for cell in cells[:_CELLS_NAMED])
+        more = f" and {len(cells) - _CELLS_NAMED} more" if len(cells) > _CELLS_NAMED else ""
+        lines.append(escape(text) + (f" ({names}{more})" if cells else ""))
     return lines
 
 

@@ -94,25 +94,38 @@ def unit(figure: str) -> str:
     return column.unit if column else ""
 
 
-def amount(figure: str, value: float | None, *, with_unit: bool = True) -> str:
+def amount(
+    figure: str, value: float | None, *, with_unit: bool = True, digits: int = figures.DIGITS
+) -> str:
     """A figure in the unit it is shown in (``12.3 ms``), or the dash."""
     known = figures.measured(value)
     if known is None:
         return figures.ABSENT
     column = BY_KEY.get(figure)
-    if column is None:
-        return figures.significant(known)
-    shown = known * column.scale
-    text = f"{shown:.3f}" if column.kind == "score" else figures.significant(shown)
-    return f"{text} {column.unit}".rstrip() if with_unit else text
+    shown = known * column.scale if column else known
+    score = column is not None and column.kind == "score"
+    text = f"{shown:.{digits}f}" if score else figures.significant(shown, digits)
+    return f"{text} {unit(figure)}".rstrip() if with_unit else text
 
 
-def from_to(check: Check) -> str:
-    """``12.3 → 12.7 ms``; one value where the candidate's is exactly the baseline's."""
-    if check.baseline is not None and check.baseline == check.candidate:
-        return amount(check.figure, check.candidate)
-    before = amount(check.figure, check.baseline, with_unit=False)
-    return f"{before} {ARROW} {amount(check.figure, check.candidate)}"
+def from_to(check: Check, *, with_unit: bool = True) -> str:
+    """``12.3 → 12.7 ms``; one value where the candidate's is exactly the baseline's.
+
+    Values that would read the same get more digits, up to six.
+    """
+    before, after = check.baseline, check.candidate
+    if before is not None and before == after:
+        return amount(check.figure, after, with_unit=with_unit)
+    texts = ("", "")
+    for digits in range(figures.DIGITS, 7):
+        texts = (
+            amount(check.figure, before, with_unit=False, digits=digits),
+            amount(check.figure, after, with_unit=False, digits=digits),
+        )
+        if texts[0] != texts[1]:
+            break
+    shown = unit(check.figure) if with_unit else ""
+    return f"{texts[0]} {ARROW} {texts[1]} {shown}".rstrip()
 
 
 def _part(check: Check, value: float) -> str:
@@ -140,11 +153,19 @@ def change_words(check: Check) -> str:
     return f"{change(check)} {change_interval(check)}".rstrip()
 
 
+def _as_given(figure: str, value: float | None) -> str:
+    """A limit in the unit of its figure, without digits that nobody gave: ``20 ms``."""
+    if value is None:
+        return figures.ABSENT
+    column = BY_KEY.get(figure)
+    return f"{value * (column.scale if column else 1.0):.6g} {unit(figure)}".rstrip()
+
+
 def limit(check: Check) -> str:
-    """What a check is held against: ``at most 20.0 ms`` or ``±1 %``; the dash without a limit."""
+    """What a check is held against: ``at most 20 ms`` or ``±1 %``; the dash without a limit."""
     if check.kind == "budget":
         word = "at least" if check.bound == "min" else "at most"
-        return f"{word} {amount(check.figure, check.limit)}"
+        return f"{word} {_as_given(check.figure, check.limit)}"
     if check.threshold is None:
         return figures.ABSENT
     share = 100 * check.threshold if check.relative else check.threshold
@@ -279,3 +300,12 @@ def unmatched_words(entry: dict[str, str]) -> tuple[str, str]:
     side, reason = entry.get("side", ""), entry.get("reason", "")
     only = f"only the {side} has it" if side else "only one side has it"
     return entry.get("cell", ""), f"{only}: {reason}" if reason else only
+
+
+def warnings(gate: Gate) -> list[tuple[str, list[str]]]:
+    """(text, cells it is about) of each distinct warning: the gate's own first, about no cell."""
+    found: dict[str, list[str]] = {text: [] for text in gate.warnings}
+    for cell in gate.cells:
+        for text in cell.warnings:
+            found.setdefault(text, []).append(cell.cell)
+    return list(found.items())

@@ -29,7 +29,7 @@ def test_what_needs_a_reader_comes_first(gate_cells: Cells) -> None:
 def test_headline(make_gate: Callable[..., Gate], gate_cells: Cells) -> None:
     assert gate_words.headline(make_gate()) == (
         "1 of 7 cells regressed (m-slow: latency p50 +3.12 %, mAP50-95 \N{MINUS SIGN}0.021); "
-        "1 exceeds a budget (m-late: latency p95 21.3 ms, at most 20.0 ms); "
+        "1 exceeds a budget (m-late: latency p95 21.3 ms, at most 20 ms); "
         "1 failed (m-broken: crashed); 1 is inconclusive; 1 could not be compared; "
         "1 improved; 1 is unchanged."
     )
@@ -65,10 +65,12 @@ def test_changes_are_in_percent_or_differences() -> None:
 
 def test_sizes_are_in_the_unit_they_are_shown_in() -> None:
     check = Check("artifact_bytes", "budget", "regressed", candidate=3 << 20, limit=2 << 20)
-    assert gate_words.sentence(check) == "artifact 3.00 MiB, at most 2.00 MiB"
+    assert gate_words.sentence(check) == "artifact 3.00 MiB, at most 2 MiB"
     assert gate_words.amount("a_new_figure", 1234.5) == "1234"
     assert gate_words.title("a_new_figure") == "a_new_figure"
     assert gate_words.amount("latency_p50_ms", None) == "–"  # noqa: RUF001 - the dash
+    close = Check("latency_p50_ms", "change", "unchanged", baseline=12.31, candidate=12.3142)
+    assert gate_words.from_to(close) == "12.310 → 12.314 ms"
     same = Check("artifact_bytes", "change", "unchanged", baseline=1 << 20, candidate=1 << 20)
     assert gate_words.from_to(same) == "1.00 MiB"
 

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -23,22 +22,9 @@ MakeRun = Callable[..., Run]
 AddVariants = Callable[..., None]
 
 
-class QuickBundle:
-    """Stands for the bundle, which takes seconds to make."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def script(self) -> str:
-        return "window.vegaEmbed = () => Promise.resolve();"
-
-
 @pytest.fixture
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "VegaBundle", QuickBundle)
+def _quick(monkeypatch: pytest.MonkeyPatch, quick_bundle: type) -> None:
+    monkeypatch.setattr(render, "VegaBundle", quick_bundle)
 
 
 class Page(HTMLParser):
