@@ -73,13 +73,16 @@ def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
     return expand_resolved(absolute, where, request.select)
 
 
-def expand_resolved(matrix: Matrix, where: YamlSource, selection: str) -> ResolvedMatrix:
-    """The cells of a matrix whose paths are absolute. Raises BadInputError."""
-    for index, entry in enumerate(matrix.models):
-        _check_model_file(entry, index, where)
-    for index, variant in enumerate(matrix.variants):
-        if not isinstance(variant, str):
-            _check_recipe_files(variant, index, where)
+def expand_resolved(
+    matrix: Matrix, where: YamlSource, selection: str, *, to_be_built: bool = True
+) -> ResolvedMatrix:
+    """The cells of a matrix whose paths are absolute.
+
+    Raises BadInputError: for a model or a recipe's file that is missing, too, unless nothing is
+    ``to_be_built``.
+    """
+    if to_be_built:
+        _check_files(matrix, where)
     with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
         names = [entry.name for entry in matrix.backend_entries()]
         names += [item.backend for item in matrix.include]
@@ -90,6 +93,14 @@ def expand_resolved(matrix: Matrix, where: YamlSource, selection: str) -> Resolv
     given = describe_given(matrix, answers.backends, where)
     expansion = expand(matrix, where, default_devices=devices, given=given)
     return ResolvedMatrix(matrix, where.file, selection, expansion, select(expansion, selection))
+
+
+def _check_files(matrix: Matrix, where: YamlSource) -> None:
+    for index, entry in enumerate(matrix.models):
+        _check_model_file(entry, index, where)
+    for index, variant in enumerate(matrix.variants):
+        if not isinstance(variant, str):
+            _check_recipe_files(variant, index, where)
 
 
 def _absolute(reference: str, folder: Path) -> str:

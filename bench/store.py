@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -231,6 +231,18 @@ class Store:
     def images_path(self, dataset_hash: str, imgsz: int) -> Path:
         """Where the letterboxed images of a list of images lie (a ``.npy`` file)."""
         return self.root / "images" / f"{dataset_hash[:32]}-{imgsz}.npy"
+
+    def find_sha256(self, wanted: Collection[str]) -> dict[str, StoredArtifact]:
+        """The artifacts with those hashes of their files, by hash; sound ones only."""
+        found: dict[str, StoredArtifact] = {}
+        for manifest in sorted((self.root / "artifacts").glob(f"*/*/{MANIFEST}")):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                sha256 = json.loads(manifest.read_text(encoding="utf-8")).get("sha256")
+                if sha256 in wanted and sha256 not in found:
+                    artifact = self._read(manifest.parent)
+                    if artifact is not None:
+                        found[sha256] = artifact
+        return found
 
     def entries(self, shelf: Shelf = "artifacts") -> list[StoredArtifact]:
         """Every sound entry of a shelf."""
