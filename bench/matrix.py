@@ -15,6 +15,7 @@ from backends import registry
 from backends.base import PRECISIONS
 from bench.errors import BadInputError
 from bench.gate_settings import GateSettings
+from bench.validity import Validity
 from bench.variants.steps import Step
 from bench.yaml_source import YamlSource, did_you_mean, load_yaml, validate
 
@@ -284,6 +285,7 @@ class Matrix(_Strict):
     scoring: Scoring = Scoring()
     measure: Measure = Measure()
     limits: Limits = Limits()
+    validity: Validity = Validity()
     gate: GateSettings = GateSettings()
     exclude: tuple[Exclude, ...] = ()
     include: tuple[Include, ...] = ()

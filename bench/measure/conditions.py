@@ -277,11 +277,11 @@ class Watch:
 def summary(totals: Mapping[str, int], *, cpus: int, intervals: int, hz: int) -> dict[str, Any]:
     """Figures of the counters' changes, those that are not there None.
 
-    ``foreign_load_cores`` is the time that ``cpus`` processors worked for others, over the wall
-    time. ``steal_share`` is the time that a hypervisor gave to others, over the time that was
-    wanted. Both are made of ticks: ``tick_error_s`` is how many seconds of processor time rounding
-    may put them off, ``TICK_ERROR_SIGMAS`` standard deviations of the sum of two rounded readings
-    (variance 1/12 each) of every processor in every interval.
+    ``foreign_load_cores`` is the time that ``cpus`` processors worked for others (``busy_s`` less
+    our own), over the wall time. ``steal_share`` is the time that a hypervisor gave to others,
+    over the time that was wanted. Both are made of ticks: ``tick_error_s`` is how many seconds of
+    processor time rounding may put them off, ``TICK_ERROR_SIGMAS`` standard deviations of the sum
+    of two rounded readings (variance 1/12 each) of every processor in every interval.
     """
     wall_s, own_s = totals["wall_ns"] / 1e9, totals["own_cpu_ns"] / 1e9
     figures: dict[str, Any] = {
@@ -289,6 +289,8 @@ def summary(totals: Mapping[str, int], *, cpus: int, intervals: int, hz: int) ->
         "intervals": intervals,
         "own_cpu_s": own_s,
         "watched_cpus": cpus,
+        "busy_s": None,
+        "steal_s": None,
         "foreign_load_cores": None,
         "steal_share": None,
         "tick_error_s": TICK_ERROR_SIGMAS * math.sqrt(cpus * intervals / 6) / hz,
@@ -307,6 +309,7 @@ def summary(totals: Mapping[str, int], *, cpus: int, intervals: int, hz: int) ->
     busy, steal = totals.get("busy_ticks", 0), totals.get("steal_ticks", 0)
     # Sandboxes that make a /proc of their own (gVisor) leave these counters standing.
     if busy + steal + totals.get("idle_ticks", 0) > 0 and wall_s > 0:
+        figures["busy_s"], figures["steal_s"] = busy / hz, steal / hz
         figures["foreign_load_cores"] = max(0.0, busy / hz - own_s) / wall_s
         figures["steal_share"] = steal / (busy + steal) if busy + steal else 0.0
     return figures
