@@ -1,6 +1,6 @@
-"""The command line: ``run, list, doctor, report, cache``.
+"""The command line: ``run, list, doctor, report, gate, cache`` and what has a module of its own.
 
-Exit codes: 0 fine, 1 a cell failed, 2 usage or bad input.
+Exit codes: 0 fine, 1 a cell failed or regressed, 2 usage or bad input, 3 inconclusive.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from bench.cli_gate import gate
 from bench.cli_shared import (
     EXIT_BAD_INPUT,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     console,
+    image_sizes,
     mends_errors,
     words,
 )
@@ -80,17 +82,6 @@ ResultsOption = Annotated[
 ]
 
 
-def _sizes(text: str) -> tuple[int, ...]:
-    from bench.errors import BadInputError
-
-    try:
-        return tuple(int(word) for word in words(text))
-    except ValueError:
-        raise BadInputError(
-            f"--imgsz {text}: not a whole number of pixels", remedy="Write: --imgsz 640"
-        ) from None
-
-
 def _request(
     matrix: str | None,
     option: str | None,
@@ -110,7 +101,7 @@ def _request(
         matrix=matrix or option,
         model=model,
         data=data,
-        imgsz=_sizes(imgsz),
+        imgsz=image_sizes(imgsz),
         backends=words(backends),
         precisions=words(precisions),
         select=select,
@@ -301,6 +292,15 @@ def report(
     summary = write_summary(run_folder)
     console.print(escape(str(write_report(run_folder))))
     console.print(escape(str(summary)))
+
+
+app.command(
+    epilog="Examples: "
+    "[bold]deploymark gate --baseline results/main --candidate results/latest[/bold] · "
+    "[bold]deploymark gate --baseline old.onnx --candidate new.onnx --data my.yaml[/bold] · "
+    "[bold]deploymark gate --baseline results/latest --candidate results/latest "
+    "--candidate-python venv/bin/python[/bold]"
+)(gate)
 
 
 @cache_app.command("path")

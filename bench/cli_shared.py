@@ -37,3 +37,15 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
 def words(text: str) -> tuple[str, ...]:
     """``a, b`` as a tuple of words."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def image_sizes(text: str) -> tuple[int, ...]:
+    """``320,640`` in pixels. Raises BadInputError for anything else."""
+    from bench.errors import BadInputError
+
+    try:
+        return tuple(int(word) for word in words(text))
+    except ValueError:
+        raise BadInputError(
+            f"--imgsz {text}: not a whole number of pixels", remedy="Write: --imgsz 640"
+        ) from None

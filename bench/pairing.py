@@ -30,7 +30,8 @@ BURST_MS = 100.0
 """A burst of slow inferences is cut to about this long, so that the drift between the two bursts of
 a round stays small."""
 
-_SIDES = ("baseline", "candidate")
+SIDES = ("baseline", "candidate")
+"""The sides of a pair, in the order of everything that has two."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +134,7 @@ def measure_pair(
                     env=thread_environment(side.threads),
                 )
             )
-            for side, name in zip(sides, _SIDES, strict=True)
+            for side, name in zip(sides, SIDES, strict=True)
         ]
         try:
             ready = [
@@ -153,7 +154,7 @@ def measure_pair(
         except _SideFailedError as failure:
             return PairRecord(
                 failure.outcome,
-                failed_side=_SIDES[failure.side],
+                failed_side=SIDES[failure.side],
                 seconds=time.monotonic() - begun,
                 latency_ns=times,
             )

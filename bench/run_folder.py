@@ -105,9 +105,19 @@ def describe(plan: Plan) -> RunInfo:
 
 def create(info: RunInfo, results: Path) -> Path:
     """Make the run directory, with its ``run.json``. Raises BadInputError if it cannot be made."""
-    host = re.sub(r"[^A-Za-z0-9.]+", "_", str(info.machine["host"]))[:40] or "host"
-    commit = (info.git_commit or "nogit")[:_COMMIT_LENGTH]
-    stem = f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}-{host}-{commit}"
+    folder = dated_folder(results, str(info.machine["host"]), info.git_commit)
+    write_run_info(folder, info)
+    return folder
+
+
+def dated_folder(results: Path, host: str, commit: str | None, prefix: str = "") -> Path:
+    """Make ``results/<prefix><UTC>-<host>-<commit>`` with its folders of logs and boxes.
+
+    Raises BadInputError if it cannot be made.
+    """
+    name = re.sub(r"[^A-Za-z0-9.]+", "_", host)[:40] or "host"
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    stem = f"{prefix}{moment}-{name}-{(commit or 'nogit')[:_COMMIT_LENGTH]}"
     try:
         results.mkdir(parents=True, exist_ok=True)
         folder = _fresh_folder(results, stem)
@@ -118,7 +128,6 @@ def create(info: RunInfo, results: Path) -> Path:
             f"{results}: the run directory cannot be made: {error.strerror or error}",
             remedy="Name another folder with --results DIR.",
         ) from error
-    write_run_info(folder, info)
     return folder
 
 

@@ -1,0 +1,238 @@
+"""Judging one cell of a gate: every figure, changes and budgets, and the verdict they make."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bench import figure_checks
+from bench.average_precision import score
+from bench.coco_matches import Predictions
+from bench.detections import load_detections
+from bench.gate_figures import figures, pair_medians_ms, values_of_pairs
+from bench.gate_latency import PairedCell
+from bench.gate_scores import Boxer, Boxes
+from bench.gate_settings import GateSettings
+from bench.gate_sides import SideCell
+from bench.map_interval import map_change
+from bench.pairing import SIDES, PairRecord
+from bench.results import Outcome
+from bench.verdicts import CellVerdict, Check, Verdict, worst
+
+METHOD = (
+    "repeated confidence intervals of the mean log-ratio over pairs of fresh live workers "
+    "(Jennison and Turnbull 1989; Lan and DeMets 1983), shared by the cells (Bonferroni)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class MatchedCell:
+    """A cell of both sides."""
+
+    id: str
+    baseline: SideCell
+    candidate: SideCell
+
+
+def judge(
+    cell: MatchedCell,
+    paired: PairedCell | None,
+    settings: GateSettings,
+    error: float,
+    seed: int,
+    boxer: Boxer,
+    say: Callable[[str], None],
+) -> CellVerdict:
+    """All checks of a cell that both sides have; ``error`` is that of its latency's interval."""
+    measured = cell.candidate.measurable
+    records = [] if paired is None else paired.records
+    axes = {
+        key: getattr(measured.cell, key)
+        for key in ("backend", "precision", "device", "imgsz", "batch")
+    }
+    facts: dict[str, Any] = {
+        "cell": cell.id,
+        "baseline_cell": cell.baseline.cell.id,
+        "candidate_cell": cell.candidate.cell.id,
+        **axes,
+        "threads": measured.threads,
+        "seconds": 0.0 if paired is None else round(paired.seconds, 3),
+        "pairs": len(records),
+        "log_ratios": [] if paired is None else paired.log_ratios,
+    }
+    if paired is not None and not paired.outcome.ok:
+        return _failed(facts, paired.outcome, paired.failed_side)
+    sides = (cell.baseline, cell.candidate)
+    boxes = []
+    for item, side in zip(sides, SIDES, strict=True):
+        made = boxer.boxes(item, side, say)
+        if not made.outcome.ok:
+            return _failed(facts, made.outcome, side)
+        boxes.append(made)
+    predictions = [_predictions(item, made) for item, made in zip(sides, boxes, strict=True)]
+    scores = [_scores(item, read) for item, read in zip(sides, predictions, strict=True)]
+    values = [
+        figures(
+            item.measurable.artifact,
+            records,
+            index,
+            item.cell.batch,
+            boxes[index].record,
+            scores[index],
+        )
+        for index, item in enumerate(sides)
+    ]
+    checks: list[Check] = []
+    if paired is not None:
+        checks.append(_latency_check(paired, settings, error))
+    checks += _other_checks(cell, records, predictions, settings, seed)
+    checks += figure_checks.budget_checks(values[1], settings.limits())
+    verdict = worst(check.verdict for check in checks)
+    decisive = next((check for check in checks if check.verdict == verdict and check.reason), None)
+    return CellVerdict(
+        **facts,
+        status="ok",
+        verdict=verdict,
+        reason=decisive.reason if decisive and verdict in {"regressed", "inconclusive"} else "",
+        remedy=_remedy(checks, settings) if verdict == "inconclusive" else "",
+        checks=checks,
+        warnings=_warnings(records),
+    )
+
+
+def _failed(facts: Mapping[str, Any], outcome: Outcome, side: str) -> CellVerdict:
+    """A candidate that fails where the baseline runs is worse; the other way round nobody knows."""
+    verdict: Verdict = "regressed" if side == "candidate" else "inconclusive"
+    return CellVerdict(
+        **facts,
+        status=outcome.status,
+        verdict=verdict,
+        reason=f"the {side}: {outcome.reason}",
+        remedy=outcome.remedy,
+    )
+
+
+def _predictions(item: SideCell, boxes: Boxes) -> Predictions:
+    assert boxes.path is not None  # noqa: S101 - for the type checker: its outcome was ok
+    found = load_detections(boxes.path)
+    return Predictions(found, item.scored_on.geometries, item.scored_on.class_map)
+
+
+def _scores(item: SideCell, read: Predictions) -> dict[str, float]:
+    dataset = item.scored_on.dataset
+    if not dataset.labelled:
+        return {}
+    found = score(dataset.scored, read.detections, read.geometries, read.class_map)
+    return {"map50_95": found.map50_95, "map50": found.map50}
+
+
+def _latency_check(paired: PairedCell, settings: GateSettings, error: float) -> Check:
+    threshold = settings.threshold("latency_p50_ms")
+    medians = [statistics.median(pair_medians_ms(paired.records, side)) for side in (0, 1)]
+    decision = paired.decision
+    if decision is None:
+        return Check(
+            figure="latency_p50_ms",
+            kind="change",
+            verdict="inconclusive",
+            baseline=medians[0],
+            candidate=medians[1],
+            threshold=threshold,
+            pairs=len(paired.records),
+            reason="the time for this cell was over before a second pair",
+        )
+    found = decision.interval
+    low, high = (math.expm1(end) for end in (found.low, found.high))
+    return Check(
+        figure="latency_p50_ms",
+        kind="change",
+        verdict=decision.verdict,
+        baseline=medians[0],
+        candidate=medians[1],
+        change=math.expm1(found.mean),
+        change_low=low,
+        change_high=high,
+        confidence=1 - error,
+        threshold=threshold,
+        pairs=found.pairs,
+        pairs_needed=decision.pairs_needed,
+        method=METHOD,
+        reason=_latency_reason(decision.verdict, low, high, threshold),
+    )
+
+
+def _latency_reason(verdict: Verdict, low: float, high: float, threshold: float) -> str:
+    span = f"[{low:+.2%}, {high:+.2%}]"
+    if verdict == "regressed":
+        return f"slower: the interval {span} lies above {threshold:+.1%}"
+    if verdict == "improved":
+        return f"faster: the interval {span} lies below {-threshold:+.1%}"
+    if verdict == "unchanged":
+        return f"the interval {span} lies within ±{threshold:.1%}"
+    return f"the interval {span} is neither inside nor clear of ±{threshold:.1%}"
+
+
+def _other_checks(
+    cell: MatchedCell,
+    records: Sequence[PairRecord],
+    predictions: Sequence[Predictions],
+    settings: GateSettings,
+    seed: int,
+) -> list[Check]:
+    """Changes of mAP, size, memory and energy, those that the settings judge and that are there."""
+    checks: list[Check] = []
+    scored_on = cell.candidate.scored_on
+    same = scored_on.dataset.scored_hash == cell.baseline.scored_on.dataset.scored_hash
+    if "map50_95" in settings.figures and scored_on.dataset.labelled and same:
+        change = map_change(
+            scored_on.dataset.scored,
+            predictions[0],
+            predictions[1],
+            confidence=settings.confidence,
+            seed=seed,
+        )
+        checks.append(figure_checks.map_check(change, settings.threshold("map50_95")))
+    if "artifact_bytes" in settings.figures:
+        sizes = [side.measurable.artifact.bytes for side in (cell.baseline, cell.candidate)]
+        checks.append(figure_checks.size_check(*sizes, settings.threshold("artifact_bytes")))
+    for name, check in (
+        ("peak_rss_bytes", figure_checks.memory_check),
+        ("energy_j_per_image", figure_checks.energy_check),
+    ):
+        if name not in settings.figures:
+            continue
+        before, after = (values_of_pairs(records, side, name) for side in (0, 1))
+        if before is not None and after is not None:
+            checks.append(
+                check(before, after, settings.threshold(name), confidence=settings.confidence)
+            )
+    return checks
+
+
+def _remedy(checks: Sequence[Check], settings: GateSettings) -> str:
+    """What would decide an open cell."""
+    latency = next(
+        (item for item in checks if item.figure == "latency_p50_ms" and item.kind == "change"), None
+    )
+    if latency is None or latency.verdict != "inconclusive":
+        return "Score on more images: an interval of mAP shrinks with their number."
+    if latency.pairs_needed is None:
+        return "The change is at the threshold: choose another min_effect, or look at it yourself."
+    per_pair_s = settings.budget_s / max(1, latency.pairs or 1)
+    budget_s = math.ceil(latency.pairs_needed * per_pair_s / 10) * 10
+    return (
+        f"About {latency.pairs_needed} pairs would decide: "
+        f"--max-pairs {latency.pairs_needed} --budget-s {budget_s}"
+    )
+
+
+def _warnings(records: Sequence[PairRecord]) -> list[str]:
+    """What to doubt."""
+    done = [record for record in records if record.outcome.ok]
+    unsteady = sum(not side["warmup"]["steady"] for record in done for side in record.sides)
+    if not unsteady:
+        return []
+    return [f"{unsteady} of {2 * len(done)} workers were not steady when the warm-up ended"]
