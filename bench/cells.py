@@ -23,6 +23,7 @@ from bench.matrix import (
     Settings,
     model_name,
 )
+from bench.scenario_settings import Scenario, scenarios_of
 from bench.selection import matches
 from bench.variants.steps import Step, is_quantization_aware, without_rounding
 from bench.yaml_source import YamlSource, did_you_mean
@@ -57,6 +58,7 @@ class Cell:
     python: str | None = None
     head: str = "auto"
     given: GivenArtifact | None = None
+    scenarios: tuple[Scenario, ...] = ()
 
     @property
     def id(self) -> str:
@@ -226,6 +228,7 @@ def _cell(
         measure=matrix.measure,
         limits=matrix.limits,
         python=entry.python,
+        scenarios=scenarios_of(matrix.scenario),
     )
 
 
@@ -311,6 +314,8 @@ def _override(matrix: Matrix, cells: Sequence[Cell], where: YamlSource) -> list[
 
 def _changed(cell: Cell, settings: Settings, index: int, where: YamlSource) -> Cell:
     changes: dict[str, Any] = {}
+    if settings.scenario is not None:
+        changes["scenarios"] = scenarios_of(settings.scenario)
     for key in ("options", "runtime_options"):
         if (value := getattr(settings, key)) is not None:
             changes[key] = {**getattr(cell, key), **value}

@@ -13,6 +13,9 @@ from bench.variants.steps import NOT_QAT, needs_data, without_rounding
 VARIANTS_EXTRA = "variants"
 """The extra of the distribution that recipes with data need."""
 
+LOADGEN_EXTRA = "loadgen"
+"""The extra of the distribution that scenarios need."""
+
 _STYLES = {"measured": "", "left out": "dim", "unavailable": "yellow", "unsupported": "yellow"}
 
 
@@ -63,10 +66,15 @@ def listing(resolved: ResolvedMatrix) -> list[Row]:
 
 
 def required_extras(resolved: ResolvedMatrix) -> list[str]:
-    """The extras of the distribution that the cells' backends and recipes need."""
+    """The extras of the distribution that the cells' backends, recipes and scenarios need."""
     names = sorted({cell.backend for cell in resolved.cells})
     with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
         answers = probe_backends(names, log=Path(folder) / "probe.log")
     extras = [found.extra for found in answers.backends.values() if found.extra]
     trains = any(needs_data(step) for cell in resolved.cells for step in cell.steps)
-    return [*extras, *([VARIANTS_EXTRA] if trains else [])]
+    loaded = any(cell.scenarios and cell.python is None for cell in resolved.cells)
+    return [
+        *extras,
+        *([VARIANTS_EXTRA] if trains else []),
+        *([LOADGEN_EXTRA] if loaded else []),
+    ]
