@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from bench.executed import contradiction
+from bench.intervals import half_width, launch_interval, percentile, samples_needed
 from bench.results import CellResult
-
-CONFIDENCE = 0.95
-
-TAIL_SAMPLES = 10
-"""Samples wanted beyond a percentile before it is given: with fewer, one slow one moves it."""
 
 PERCENTILES = {"latency_p90_ms": 0.90, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 
+Record = Mapping[str, Any]
 
-def launch_interval(medians: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of a typical launch's median, in the medians' unit; None for a single launch.
 
-    Student's t on the logarithms of the launches' medians (times are positive and skewed), widened
-    where needed to hold the median of medians, which is the figure that it belongs to.
+def counted(records: Sequence[Record]) -> list[Record]:
+    """The launches that make the figures: finished and not disturbed.
+
+    Where every one was disturbed it is the last attempt at each: the cell is ``invalid`` then, and
+    its figures show how far off they are.
     """
-    if len(medians) < 2:  # noqa: PLR2004 - a spread needs two
-        return None
-    logs = [math.log(value) for value in medians]
-    centre = statistics.fmean(logs)
-    spread = statistics.stdev(logs) / math.sqrt(len(logs))
-    from scipy import stats  # slow to import, and not every command computes an interval
-
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(logs) - 1)) * spread
-    middle = statistics.median(medians)
-    return min(math.exp(centre - reach), middle), max(math.exp(centre + reach), middle)
-
-
-def percentile(samples: Sequence[int], quantile: float) -> float | None:
-    """A percentile of pooled samples; None where fewer than ten lie beyond it."""
-    # rounded: 1 - 0.9 is a little below 0.1 in binary
-    if round(len(samples) * (1 - quantile), 6) < TAIL_SAMPLES:
-        return None
-    return float(np.quantile(np.asarray(samples, dtype=np.float64), quantile))
+    done = [record for record in records if record["status"] == "ok"]
+    calm = [record for record in done if not record.get("disturbed")]
+    return calm or list({record["launch"]: record for record in done}.values())
 
 
 def _median(values: Sequence[float | int | None]) -> float | None:
@@ -55,11 +35,9 @@ def _whole(value: float | None) -> int | None:
     return None if value is None else round(value)
 
 
-def samples_ns(launches: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The timed inferences of all finished launches, in order, nanoseconds."""
-    return [
-        time for record in launches if record["status"] == "ok" for time in record["latency_ns"]
-    ]
+def samples_ns(records: Sequence[Record]) -> list[int]:
+    """The timed inferences of the launches that count, in order, nanoseconds."""
+    return [time for record in counted(records) for time in record["latency_ns"]]
 
 
 def executed_text(executed: Mapping[str, Any] | None) -> str | None:
@@ -72,61 +50,93 @@ def executed_text(executed: Mapping[str, Any] | None) -> str | None:
     return ", ".join(f"{layer} ×{count}" for layer, count in counts)
 
 
-def add_launches(result: CellResult, launches: Sequence[Mapping[str, Any]]) -> None:
+def add_launches(result: CellResult, records: Sequence[Record]) -> None:
     """Fill in what the launches of a cell measured, and its status if one of them failed.
 
-    Times are medians over launches; the peak of memory is the largest. Figures of finished launches
-    stay where a later one failed.
+    Figures are medians over the launches that count, percentiles those of their inferences
+    together. The figures of finished launches stay where a later one failed.
     """
-    failed = next((record for record in launches if record["status"] != "ok"), None)
+    failed = next((record for record in records if record["status"] != "ok"), None)
     if failed is not None:
         result.status, result.reason = failed["status"], failed["reason"]
         result.remedy = failed["remedy"] or None
-    done = [record for record in launches if record["status"] == "ok"]
-    result.launches = len(done)
-    if not done:
+    result.disturbed_launches = sum(bool(record.get("disturbed")) for record in records)
+    used = counted(records)
+    result.launches = len(used)
+    if not used:
         return
-    samples = samples_ns(done)
-    result.iterations = len(samples)
-    medians = [statistics.median(record["latency_ns"]) / 1e6 for record in done]
-    result.latency_p50_ms = statistics.median(medians)
-    interval = launch_interval(medians)
-    if interval is not None:
-        result.latency_ci_low_ms, result.latency_ci_high_ms = interval
-    result.latency_mean_ms = statistics.fmean(samples) / 1e6
-    for name, quantile in PERCENTILES.items():
-        value = percentile(samples, quantile)
-        setattr(result, name, None if value is None else value / 1e6)
-    result.throughput_ips = result.batch * 1e3 / result.latency_mean_ms
-    result.cold_ms = _median([record["cold_ms"] for record in done])
-    result.load_ms = _median([record["load_ms"] for record in done])
-    e2e = [statistics.median(record["e2e_ns"]) / 1e6 for record in done if record["e2e_ns"]]
+    _add_latency(result, used)
+    result.cold_ms = _median([record["cold_ms"] for record in used])
+    result.load_ms = _median([record["load_ms"] for record in used])
+    e2e = [statistics.median(record["e2e_ns"]) / 1e6 for record in used if record["e2e_ns"]]
     result.e2e_p50_ms = _median(e2e)
-    peaks = [record["peak_rss_bytes"] for record in done if record["peak_rss_bytes"] is not None]
-    result.peak_rss_bytes = max(peaks, default=None)
-    result.model_rss_bytes = _whole(_median([record["model_rss_bytes"] for record in done]))
-    result.device_memory_bytes = _whole(_median([record["device_memory_bytes"] for record in done]))
-    _add_energy(result, done)
-    executed = [record["executed_precision"] for record in done]
-    told = next((item for item in executed if item), None)
-    result.executed_precision = executed_text(told)
-    against = contradiction(result.precision, told["layers"]) if told else None
-    if against:
-        result.warnings.append(against)
-    unsteady = sum(not record["warmup"]["steady"] for record in done)
-    if unsteady:
-        result.warnings.append(
-            f"{unsteady} of {len(done)} launches were not steady when the warm-up ended"
-        )
-    if not e2e and result.e2e_p50_ms is None:
-        reason = next((record["e2e_reason"] for record in done if record["e2e_reason"]), "")
+    for name in ("peak_rss_bytes", "model_rss_bytes", "device_memory_bytes"):
+        setattr(result, name, _whole(_median([record[name] for record in used])))
+    _add_energy(result, used)
+    _add_warm_up(result, used)
+    _add_executed(result, records)
+    if not e2e:
+        reason = next((record["e2e_reason"] for record in used if record["e2e_reason"]), "")
         if reason:
             result.warnings.append(f"no end-to-end latency: {reason}")
 
 
-def _add_energy(result: CellResult, done: Sequence[Mapping[str, Any]]) -> None:
-    energies = [record["energy"] for record in done]
+def _add_latency(result: CellResult, used: Sequence[Record]) -> None:
+    times = [record["latency_ns"] for record in used]
+    pooled = [time for launch in times for time in launch]
+    result.iterations = len(pooled)
+    medians = [statistics.median(launch) / 1e6 for launch in times]
+    result.latency_p50_ms = statistics.median(medians)
+    if interval := launch_interval(medians):
+        result.latency_ci_low_ms, result.latency_ci_high_ms = interval
+    result.interval_half_width = half_width(medians)
+    result.latency_mean_ms = statistics.median(statistics.fmean(launch) for launch in times) / 1e6
+    result.throughput_ips = result.batch * 1e3 / result.latency_mean_ms
+    for name, quantile in PERCENTILES.items():
+        value = percentile(pooled, quantile)
+        setattr(result, name, None if value is None else value / 1e6)
+    tails = [percentile(launch, PERCENTILES["latency_p95_ms"]) for launch in times]
+    known = [tail / 1e6 for tail in tails if tail is not None]
+    if len(known) == len(times) and (interval := launch_interval(known, result.latency_p95_ms)):
+        result.latency_p95_ci_low_ms, result.latency_p95_ci_high_ms = interval
+    result.tail_reason = tail_reason(len(pooled))
+
+
+def tail_reason(inferences: int) -> str | None:
+    """Which percentiles that many inferences do not carry: ``p99 needs 1000 inferences, …``."""
+    needed = {
+        name.split("_")[1]: samples_needed(quantile) for name, quantile in PERCENTILES.items()
+    }
+    missing = [f"{name} needs {count}" for name, count in needed.items() if inferences < count]
+    if not missing:
+        return None
+    return f"{', '.join(missing)} inferences, there are {inferences}"
+
+
+def _add_energy(result: CellResult, used: Sequence[Record]) -> None:
+    energies = [record["energy"] for record in used]
     result.energy_j_per_image = _median([energy["joules_per_image"] for energy in energies])
     result.energy_idle_w = _median([energy["idle_watts"] for energy in energies])
     result.energy_source = energies[0]["source"]
     result.energy_reason = energies[0]["reason"] or None
+
+
+def _add_warm_up(result: CellResult, used: Sequence[Record]) -> None:
+    warm_ups = [record["warmup"] for record in used]
+    result.warmup_iterations = _median([warm_up["iterations"] for warm_up in warm_ups])
+    result.warmup_ms = _median([warm_up["seconds"] * 1e3 for warm_up in warm_ups])
+    result.steady_launches = sum(warm_up["steady"] for warm_up in warm_ups)
+    unsteady = len(used) - result.steady_launches
+    if unsteady:
+        result.warnings.append(
+            f"{unsteady} of {len(used)} launches were not steady when the warm-up ended"
+        )
+
+
+def _add_executed(result: CellResult, records: Sequence[Record]) -> None:
+    """What ran, of any launch that told: a disturbed one ran it all the same."""
+    told = next((found for item in records if (found := item.get("executed_precision"))), None)
+    result.executed_precision = executed_text(told)
+    against = contradiction(result.precision, told["layers"]) if told else None
+    if against:
+        result.warnings.append(against)

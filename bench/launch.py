@@ -95,4 +95,9 @@ def launch(
 
 def record(slot: LaunchSlot, outcome: Outcome) -> dict[str, Any]:
     """The head of a launch's record."""
-    return {"cell": slot.cell, "launch": slot.launch, **dataclasses.asdict(outcome)}
+    return {
+        "cell": slot.cell,
+        "launch": slot.launch,
+        "attempt": slot.attempt,
+        **dataclasses.asdict(outcome),
+    }

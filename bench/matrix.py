@@ -15,7 +15,6 @@ from backends import registry
 from backends.base import PRECISIONS
 from bench.errors import BadInputError
 from bench.gate_settings import GateSettings
-from bench.scenario_settings import ScenarioOption
 from bench.validity import Validity
 from bench.variants.steps import Step
 from bench.yaml_source import YamlSource, did_you_mean, load_yaml, validate
@@ -180,7 +179,27 @@ class Scoring(_Strict):
 class Measure(_Strict):
     """How long to measure. Defaults suit a run of a few minutes."""
 
-    launches: int = Field(5, ge=1, le=1000, description="Fresh processes a cell.")
+    launches: int = Field(5, ge=1, le=1000, description="Fresh processes a cell, at least.")
+    max_launches: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Fresh processes a cell, at most: further ones than `launches` while the "
+        "interval of the median is wider than the target.",
+    )
+    target_interval: float | None = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="Half-width of the median's 95 % interval that is narrow enough, relative: "
+        "0.01 is ±1 %; null asks for `launches` and no more.",
+    )
+    budget_s: float = Field(
+        30,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds of launches a cell, after which it gets no further ones.",
+    )
     warmup_max_s: float = Field(3.0, gt=0, description="Give up waiting for a steady state then.")
     latency_s: float = Field(1.0, gt=0, description="Seconds of timed inferences a launch.")
     min_iterations: int = Field(20, ge=2, description="Timed inferences a launch, at least.")
@@ -250,7 +269,6 @@ class Settings(_Strict):
     runtime_options: dict[str, Any] | None = None
     measure: dict[str, Any] | None = Field(None, description="Keys of `measure` to change.")
     limits: dict[str, Any] | None = Field(None, description="Keys of `limits` to change.")
-    scenario: ScenarioOption | None = Field(None, description="In place of the matrix's.")
 
 
 class Override(_Strict):
@@ -289,9 +307,6 @@ class Matrix(_Strict):
     limits: Limits = Limits()
     validity: Validity = Validity()
     gate: GateSettings = GateSettings()
-    scenario: ScenarioOption = Field(
-        (), description="Scenarios of MLPerf's LoadGen that every cell runs besides; none."
-    )
     exclude: tuple[Exclude, ...] = ()
     include: tuple[Include, ...] = ()
     overrides: tuple[Override, ...] = ()

@@ -63,6 +63,10 @@ class Progress:
             self._print(f"{name}: {total}")
         self._draw("")
 
+    def at_least(self, steps: int) -> None:
+        """There are at least so many steps to come in this phase: more than thought, perhaps."""
+        self._total = max(self._total, self._done + steps)
+
     def say(self, what: str) -> None:
         """What is being done, outside of counted steps."""
         if self._live is None:

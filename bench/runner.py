@@ -7,41 +7,32 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.aggregate import add_launches, samples_ns
+from bench.aggregate import add_launches, counted, samples_ns
 from bench.average_precision import Scores, score
 from bench.build import Built
 from bench.built_cells import build_cells
+from bench.confidence import judge, stopping_rule
 from bench.detections import load_detections
 from bench.fidelity import CellImages, add_fidelity
-from bench.launch import LaunchTask, launch, now
+from bench.launch import now
 from bench.plan import Plan, PlannedCell
-from bench.progress import Progress, duration_text
+from bench.progress import Progress
 from bench.results import (
-    LAUNCHES_FILE,
-    LOGS_FOLDER,
     NOT_FAILURES,
     PREDICTIONS_FOLDER,
     CellResult,
     Outcome,
     RunInfo,
-    append_launch,
-    drop_torn_line,
-    read_launches,
     write_cells,
     write_run_info,
 )
+from bench.rounds import Launches, launch_all
 from bench.run_folder import write_samples
-from bench.schedule import LaunchSlot, remaining, schedule
 from bench.store import Store
 from bench.variants.steps import asked_sparsity
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-
-_E2E_IMAGES = 16
-"""Image files that the end-to-end pass reads in turn."""
-
-Launches = dict[str, list[dict[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +64,13 @@ def execute(
         item.artifact is not None and not item.reused for item in exported.values()
     )
     info.artifacts_reused = sum(item.reused for item in exported.values())
-    launches = _launch_all(plan, cells, built, folder, progress)
+    launches = launch_all(plan, cells, built, folder, progress)
     predictions = _predictions(cells, launches, folder)
     scores = _score_all(plan, cells, predictions, progress)
     results = {
-        cell.id: _result(cell, built.get(cell.id), launches.get(cell.id, []), scores.get(cell.id))
+        cell.id: _result(
+            plan, cell, built.get(cell.id), launches.get(cell.id, []), scores.get(cell.id)
+        )
         for cell in cells
     }
     _compare_all(plan, cells, predictions, list(results.values()), folder, progress)
@@ -87,8 +80,7 @@ def execute(
         [
             (cell, record["launch"], record["latency_ns"])
             for cell, records in launches.items()
-            for record in records
-            if record["status"] == "ok"
+            for record in counted(records)
         ],
     )
     write_cells(folder, list(results.values()))
@@ -106,93 +98,6 @@ def exit_status(results: Collection[CellResult]) -> int:
     failed = any(result.status not in NOT_FAILURES for result in results)
     measured = any(result.status == "ok" for result in results)
     return EXIT_OK if measured and not failed else EXIT_FAILED
-
-
-def _read_done(folder: Path) -> Launches:
-    drop_torn_line(folder)
-    done: Launches = {}
-    for record in read_launches(folder):
-        done.setdefault(record["cell"], []).append(record)
-    return done
-
-
-def _launch_all(
-    plan: Plan,
-    cells: list[PlannedCell],
-    built: Mapping[str, Built],
-    folder: Path,
-    progress: Progress,
-) -> Launches:
-    by_id = {
-        cell.id: cell
-        for cell in cells
-        if cell.outcome is None and cell.id in built and built[cell.id].outcome.ok
-    }
-    slots = schedule(
-        {name: cell.cell.measure.launches for name, cell in by_id.items()}, plan.matrix.seed
-    )
-    launches = {name: records for name, records in _read_done(folder).items() if name in by_id}
-    done = {(name, record["launch"]) for name, records in launches.items() for record in records}
-    failed = {
-        name
-        for name, records in launches.items()
-        if any(record["status"] != "ok" for record in records)
-    }
-    waiting = remaining(slots, done, failed)
-    progress.phase("measure", len(waiting))
-    with (folder / LAUNCHES_FILE).open("a", encoding="utf-8") as stream:
-        for slot in waiting:
-            if slot.cell in failed:
-                progress.done(f"{slot.cell}: left, an earlier launch failed")
-                continue
-            planned = by_id[slot.cell]
-            record = _launch_one(plan, planned, built[slot.cell], slot, folder, progress)
-            append_launch(stream, record)
-            launches.setdefault(slot.cell, []).append(record)
-            if record["status"] != "ok":
-                failed.add(slot.cell)
-    for records in launches.values():
-        records.sort(key=lambda record: record["launch"])
-    return launches
-
-
-def _launch_one(
-    plan: Plan,
-    planned: PlannedCell,
-    built: Built,
-    slot: LaunchSlot,
-    folder: Path,
-    progress: Progress,
-) -> dict[str, Any]:
-    cell, model = planned.cell, plan.models[planned.cell.model]
-    assert built.artifact is not None  # noqa: S101 - for the type checker: its outcome was ok
-    first = slot.launch == 0
-    task = LaunchTask(
-        slot=slot,
-        cell=cell,
-        threads=planned.threads,
-        artifact=built.artifact,
-        images=model.scored[cell.imgsz].path,
-        e2e_images=[image.path for image in model.dataset.scored[:_E2E_IMAGES]],
-        predictions=(folder / PREDICTIONS_FOLDER).resolve() / f"{cell.id}.npz" if first else None,
-        inspect=first,
-    )
-    where = f"{cell.id} launch {slot.launch + 1}/{cell.measure.launches}"
-    progress.now(where)
-    record = launch(
-        task,
-        folder / LOGS_FOLDER / f"{cell.id}.log",
-        on_message=lambda message: progress.now(f"{where} {message.get('phase', '')}"),
-    )
-    progress.done(f"{where}: {_said(record)}")
-    return record
-
-
-def _said(record: Mapping[str, Any]) -> str:
-    if record["status"] != "ok":
-        return f"{record['status']}: {record['reason']}"
-    times = sorted(record["latency_ns"])
-    return f"p50 {times[len(times) // 2] / 1e6:.2f} ms ({duration_text(record['duration_s'])})"
 
 
 def _predictions(cells: list[PlannedCell], launches: Launches, folder: Path) -> dict[str, Path]:
@@ -246,6 +151,7 @@ def _compare_all(
 
 
 def _result(
+    plan: Plan,
     planned: PlannedCell,
     built: Built | None,
     launches: list[dict[str, Any]],
@@ -281,6 +187,7 @@ def _result(
         if result.sparsity is None and cell.given is None and result.nonzero_fraction is not None:
             result.sparsity = round(1 - result.nonzero_fraction, 4)  # the recipe chose it
         add_launches(result, launches)
+        judge(result, launches, stopping_rule(cell, plan.matrix), plan.matrix.validity)
     if scores is not None:
         result.map50_95, result.map50 = scores.map50_95, scores.map50
         result.map_images = scores.images

@@ -31,16 +31,23 @@ STEADY_GAIN = 0.05
 Warming up makes inferences faster (caches, allocators, clocks), noise makes them slower now and
 then: a rule on gains ends on a noisy machine too, where one on the spread would not."""
 
+TRACED = 50
+"""Inferences of a warm-up whose times are kept: warming up shows in the first ones."""
+
 Clock = Callable[[], int]
 
 
 @dataclasses.dataclass(frozen=True)
 class WarmUp:
-    """How the warm-up went. ``steady`` is False where it was given up at its time limit."""
+    """How the warm-up went. ``steady`` is False where it was given up at its time limit.
+
+    ``first_ns`` are the times of its first inferences, nanoseconds.
+    """
 
     iterations: int
     seconds: float
     steady: bool
+    first_ns: tuple[int, ...] = ()
 
 
 def time_once_ns(work: Callable[[], object], clock: Clock = time.perf_counter_ns) -> int:
@@ -75,10 +82,9 @@ def warm_up(
             infer(image)
             times.append(clock() - before)
         elapsed_s = (clock() - started) / 1e9
-        if is_steady(times):
-            return WarmUp(iterations=len(times), seconds=elapsed_s, steady=True)
-        if elapsed_s >= max_s:
-            return WarmUp(iterations=len(times), seconds=elapsed_s, steady=False)
+        steady = is_steady(times)
+        if steady or elapsed_s >= max_s:
+            return WarmUp(len(times), elapsed_s, steady, tuple(times[:TRACED]))
 
 
 @contextlib.contextmanager

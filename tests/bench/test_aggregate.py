@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bench.aggregate import add_launches, executed_text, launch_interval, percentile, samples_ns
+from bench.aggregate import add_launches, counted, executed_text, samples_ns, tail_reason
+from bench.intervals import launch_interval
 from bench.results import CellResult
 
 
-def record(latency_ns: list[int], **changes: object) -> dict[str, object]:
-    values: dict[str, object] = {
+def record(latency_ns: list[int], **changes: object) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "launch": 0,
         "status": "ok",
         "reason": "",
         "remedy": "",
@@ -40,40 +40,13 @@ def cell() -> CellResult:
     return CellResult(cell="c", status="ok", batch=2)
 
 
-@given(st.lists(st.floats(0.1, 1e4), min_size=2, max_size=12))
-def test_the_interval_holds_its_figure(medians: list[float]) -> None:
-    interval = launch_interval(medians)
-    assert interval is not None
-    low, high = interval
-    assert 0 < low <= statistics.median(medians) <= high
-
-
-def test_the_interval_covers_as_often_as_it_says() -> None:
-    random = np.random.default_rng(0)
-    hits = 0
-    for _ in range(600):
-        interval = launch_interval(list(np.exp(random.normal(0.0, 0.05, 5))))
-        assert interval is not None
-        hits += interval[0] <= 1.0 <= interval[1]
-    # binomial: 0.95 within four standard errors, and wider intervals are allowed
-    assert hits / 600 > 0.95 - 4 * (0.95 * 0.05 / 600) ** 0.5
-
-
-def test_one_launch_has_no_interval() -> None:
-    assert launch_interval([3.0]) is None
-
-
-@pytest.mark.parametrize(
-    ("count", "quantile", "given"),
-    [(99, 0.9, False), (100, 0.9, True), (199, 0.95, False), (200, 0.95, True), (999, 0.99, False)],
-)
-def test_a_percentile_needs_its_tail(count: int, quantile: float, given: bool) -> None:
-    assert (percentile(list(range(count)), quantile) is not None) is given
-
-
 def test_figures_of_a_cell() -> None:
     result = cell()
-    launches = [record([10_000_000] * 60), record([30_000_000] * 60, peak_rss_bytes=300)]
+    warm_up = {"iterations": 25, "seconds": 0.3, "steady": True}
+    launches = [
+        record([10_000_000] * 60),
+        record([30_000_000] * 60, peak_rss_bytes=300, warmup=warm_up),
+    ]
     add_launches(result, launches)
     assert result.status == "ok"
     assert (result.launches, result.iterations) == (2, 120)
@@ -82,7 +55,15 @@ def test_figures_of_a_cell() -> None:
     assert result.throughput_ips == 100.0
     assert result.latency_p90_ms == 30.0
     assert result.latency_p99_ms is None
-    assert result.peak_rss_bytes == 300
+    assert result.tail_reason == "p95 needs 200, p99 needs 1000 inferences, there are 120"
+    assert result.peak_rss_bytes == 200
+    assert (result.warmup_iterations, result.warmup_ms) == (20, 200)
+    assert (result.steady_launches, result.disturbed_launches) == (2, 0)
+    assert result.latency_ci_low_ms is not None
+    assert result.latency_ci_high_ms is not None
+    assert result.interval_half_width == pytest.approx(
+        (result.latency_ci_high_ms - result.latency_ci_low_ms) / 40
+    )
     assert result.energy_j_per_image is None
     assert result.energy_reason == "no sensor"
     assert result.e2e_p50_ms == 40.0
@@ -95,6 +76,67 @@ def test_a_failed_launch_gives_the_cell_its_status_and_keeps_the_figures() -> No
     assert (result.status, result.reason) == ("crashed", "SIGABRT")
     assert result.latency_p50_ms == 10.0
     assert result.launches == 1
+
+
+def test_figures_are_over_launches_and_not_over_their_inferences() -> None:
+    result = cell()
+    slow, fast = [40_000_000] * 10, [10_000_000] * 100
+    add_launches(result, [record(slow), record(fast), record(fast)])
+    assert (result.latency_p50_ms, result.latency_mean_ms) == (10.0, 10.0)
+    add_launches(result, [record(slow), record(slow), record(fast)])
+    assert (result.latency_p50_ms, result.latency_mean_ms) == (40.0, 40.0)
+
+
+def test_disturbed_launches_are_counted_and_have_no_part_in_the_figures() -> None:
+    calm = [record([10_000_000] * 20), record([11_000_000] * 20, launch=1)]
+    told = {"layers": {"Conv:f32": 3}, "source": "", "reason": ""}
+    disturbed = record(
+        [90_000_000] * 20,
+        disturbed=["steal"],
+        executed_precision=told,
+        peak_rss_bytes=10**9,
+        cold_ms=999.0,
+        load_ms=999.0,
+    )
+    undisturbed, result = cell(), cell()
+    add_launches(undisturbed, calm)
+    add_launches(result, [disturbed, *calm])
+    assert (result.launches, result.disturbed_launches) == (2, 1)
+    assert result.executed_precision == "Conv:f32 ×3", "it ran what it ran"
+    undisturbed.disturbed_launches, undisturbed.executed_precision = 1, "Conv:f32 ×3"
+    assert result == undisturbed
+    assert samples_ns([disturbed, *calm]) == samples_ns(calm)
+
+
+def test_the_last_attempts_show_how_far_off_a_wholly_disturbed_cell_is() -> None:
+    attempts = [record([time] * 5, disturbed=["steal"], attempt=time) for time in (7, 8, 9)]
+    assert counted(attempts) == attempts[2:]
+    assert counted([{"status": "crashed", "launch": 0}]) == []
+
+
+def test_a_tail_over_launches_has_an_interval_where_every_launch_has_one() -> None:
+    result = cell()
+    launches = [record(list(range(start, start + 200))) for start in (1_000_000, 1_100_000)]
+    add_launches(result, launches)
+    own = [statistics.quantiles(r["latency_ns"], n=20, method="inclusive")[-1] for r in launches]
+    expected = launch_interval([tail / 1e6 for tail in own], result.latency_p95_ms)
+    assert (result.latency_p95_ci_low_ms, result.latency_p95_ci_high_ms) == pytest.approx(expected)
+    few = cell()
+    add_launches(few, [*launches, record([1_000_000] * 50)])
+    assert few.latency_p95_ms is not None
+    assert few.latency_p95_ci_low_ms is None
+
+
+@pytest.mark.parametrize(
+    ("inferences", "reason"),
+    [
+        (1000, None),
+        (640, "p99 needs 1000 inferences, there are 640"),
+        (50, "p90 needs 100, p95 needs 200, p99 needs 1000 inferences, there are 50"),
+    ],
+)
+def test_why_there_is_no_tail(inferences: int, reason: str | None) -> None:
+    assert tail_reason(inferences) == reason
 
 
 def test_unsteady_launches_are_told() -> None:

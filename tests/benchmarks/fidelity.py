@@ -29,8 +29,8 @@ import numpy as np
 
 from backends.base import Artifact, LoadOptions
 from backends.registry import resolve, specs
-from bench.aggregate import launch_interval
 from bench.cells import Cell
+from bench.intervals import launch_interval
 from bench.launch import LaunchTask, launch
 from bench.letterbox import to_input
 from bench.matrix import Measure
@@ -43,16 +43,18 @@ BURSTS = 20
 ITERATIONS = 150
 
 
-def stored(backend: str, imgsz: int) -> StoredArtifact:
-    """The newest dense FP32 artifact of a backend, batch 1."""
-    wanted = {"backend": backend, "precision": "fp32", "imgsz": imgsz, "batch": 1, "steps": []}
+def stored(backend: str, imgsz: int, precision: str = "fp32") -> StoredArtifact:
+    """The newest dense artifact of a backend and a precision, batch 1."""
+    wanted = {"backend": backend, "precision": precision, "imgsz": imgsz, "batch": 1, "steps": []}
     found = [
         item
         for item in Store().entries()
         if all(item.recipe[key] == value for key, value in wanted.items())
     ]
     if not found:
-        raise SystemExit(f"no dense fp32 artifact of {backend} at {imgsz} in the store: run first")
+        raise SystemExit(
+            f"no dense {precision} artifact of {backend} at {imgsz} in the store: run first"
+        )
     return max(found, key=lambda item: item.folder.stat().st_mtime)
 
 

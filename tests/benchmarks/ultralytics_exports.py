@@ -82,7 +82,8 @@ def measured(paths: list[Path], data: Path, folder: Path) -> list[dict[str, Any]
         {"artifact": str(path), "data": str(data), "name": f"m{i}"} for i, path in enumerate(paths)
     ]
     matrix = folder / "given.yaml"
-    settings = {"measure": {"launches": 1, "latency_s": 0.3, "warmup_max_s": 0.5}}
+    measure = {"launches": 1, "target_interval": None, "latency_s": 0.3, "warmup_max_s": 0.5}
+    settings = {"measure": measure}
     matrix.write_text(json.dumps({"models": models, **settings}), encoding="utf-8")
     command = [
         sys.executable,

@@ -5,7 +5,7 @@ import gc
 import numpy as np
 import pytest
 
-from bench.measure.latency import is_steady, time_once_ns, timed, warm_up
+from bench.measure.latency import TRACED, is_steady, time_once_ns, timed, warm_up
 
 IMAGES = [np.zeros((1, 3, 8, 8), np.float32)]
 
@@ -48,6 +48,8 @@ def test_warm_up_goes_on_until_steady() -> None:
     assert result.steady
     assert result.iterations == 35
     assert result.seconds == pytest.approx(machine.now_ns / 1e9)
+    assert result.first_ns[:3] == (20_000_000, 19_000_000, 18_000_000)
+    assert len(result.first_ns) == result.iterations
 
 
 def test_warm_up_gives_up_at_its_limit() -> None:
@@ -55,6 +57,12 @@ def test_warm_up_gives_up_at_its_limit() -> None:
     result = warm_up(machine.infer, IMAGES, max_s=0.5, clock=machine.clock)
     assert not result.steady
     assert result.seconds >= 0.5
+
+
+def test_a_long_warm_up_leaves_its_first_times_alone() -> None:
+    machine = Machine([int(1e6 * 0.97**step) for step in range(400)])
+    result = warm_up(machine.infer, IMAGES, max_s=60, clock=machine.clock)
+    assert result.iterations > TRACED == len(result.first_ns)
 
 
 @pytest.mark.parametrize(
