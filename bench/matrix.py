@@ -15,6 +15,7 @@ from backends import registry
 from backends.base import PRECISIONS
 from bench.errors import BadInputError
 from bench.gate_settings import GateSettings
+from bench.scenario_settings import ScenarioOption
 from bench.validity import Validity
 from bench.variants.steps import Step
 from bench.yaml_source import YamlSource, did_you_mean, load_yaml, validate
@@ -269,6 +270,7 @@ class Settings(_Strict):
     runtime_options: dict[str, Any] | None = None
     measure: dict[str, Any] | None = Field(None, description="Keys of `measure` to change.")
     limits: dict[str, Any] | None = Field(None, description="Keys of `limits` to change.")
+    scenario: ScenarioOption | None = Field(None, description="In place of the matrix's.")
 
 
 class Override(_Strict):
@@ -307,6 +309,9 @@ class Matrix(_Strict):
     limits: Limits = Limits()
     validity: Validity = Validity()
     gate: GateSettings = GateSettings()
+    scenario: ScenarioOption = Field(
+        (), description="Scenarios of MLPerf's LoadGen that every cell runs besides; none."
+    )
     exclude: tuple[Exclude, ...] = ()
     include: tuple[Include, ...] = ()
     overrides: tuple[Override, ...] = ()
