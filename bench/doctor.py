@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from backends import cpu, registry
 from backends.base import PRECISIONS, Probe
+from bench.doctor_activity import activity_findings, gpu_findings
+from bench.doctor_settings import setting_findings
+from bench.findings import Finding
 from bench.machine import default_threads, fingerprint
 from bench.measure.energy import no_sensor_reason
 from bench.probing import Found, probe_backends
 from bench.store import CACHE_VARIABLE, cache_root
 
 _LOW_DISK_BYTES = 2 << 30
-_BUSY_PERCENT = 20.0
-_BUSY_WINDOW_S = 0.5
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One thing looked at. ``state`` is ``ok``, ``note`` or ``problem``."""
-
-    state: str
-    what: str
-    text: str
-    remedy: str = ""
 
 
 def backend_findings(found: Sequence[tuple[str, Found]]) -> list[Finding]:
@@ -78,7 +66,7 @@ def _served(probe: Probe, device: str) -> list[str]:
 
 
 def machine_findings(machine: dict[str, Any]) -> list[Finding]:
-    """Processor, memory, settings that move figures."""
+    """Processor, memory, isolation."""
     gib = machine["memory_bytes"] / (1 << 30)
     findings = [
         Finding(
@@ -93,33 +81,10 @@ def machine_findings(machine: dict[str, Any]) -> list[Finding]:
         findings.append(Finding("note", "int8", text))
     if machine["gpus"]:
         findings.append(Finding("ok", "gpu", "; ".join(machine["gpus"])))
-    governor = machine["governor"]
-    if governor is None:
-        findings.append(Finding("note", "frequency", "the frequency governor cannot be read here"))
-    elif governor != "performance":
-        findings.append(
-            Finding(
-                "problem",
-                "frequency",
-                f"the governor is {governor!r}: the clock follows the load",
-                "sudo cpupower frequency-set -g performance",
-            )
-        )
-    else:
-        findings.append(Finding("ok", "frequency", "the governor is 'performance'"))
     if machine["virtualization"]:
         text = f"{machine['virtualization']}: other guests may take time from this one"
         findings.append(Finding("note", "isolation", text))
     return findings
-
-
-def _load() -> Finding:
-    busy = psutil.cpu_percent(interval=_BUSY_WINDOW_S)
-    if busy <= _BUSY_PERCENT:
-        return Finding("ok", "load", f"{busy:.0f} % of the processor is busy")
-    return Finding(
-        "problem", "load", f"{busy:.0f} % of the processor is busy", "End what else runs: see top"
-    )
 
 
 def _energy() -> Finding:
@@ -147,7 +112,9 @@ def examine() -> list[Finding]:
         answers = probe_backends(registry.specs(), log=Path(folder) / "probe.log")
     return [
         *machine_findings(fingerprint()),
-        _load(),
+        *setting_findings(default_threads()),
+        *activity_findings(),
+        *gpu_findings(),
         _cache(),
         _energy(),
         *backend_findings(list(answers.backends.items())),

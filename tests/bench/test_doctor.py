@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from backends.base import Probe, Service
-from bench.doctor import Finding, backend_findings
+from bench.doctor import backend_findings
+from bench.findings import Finding
 from bench.probing import Found
 
 HERE = Service(served=True)
