@@ -33,16 +33,21 @@ def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, name)
 
 
-@nox.session(reuse_venv=True)
-def bench(session: nox.Session) -> None:
-    """Run the benchmark: every argument goes to ``deploymark run``."""
+def install_what_is_measured(session: nox.Session, *question: str) -> None:
+    """Install Deploymark and the extras that it says the arguments need."""
     install(session, "--editable", ".")
     extras = session.run(
-        "deploymark", "list", *session.posargs, "--requires", silent=True, stderr=None
+        "deploymark", *question, *session.posargs, "--requires", silent=True, stderr=None
     )
     # A dry run of nox, or a matrix that needs no backend of ours.
     if extras and extras.strip():
         install(session, "--editable", f".[{extras.strip()}]")
+
+
+@nox.session(reuse_venv=True)
+def bench(session: nox.Session) -> None:
+    """Run the benchmark: every argument goes to ``deploymark run``."""
+    install_what_is_measured(session, "list")
     session.run(
         "deploymark",
         "run",
@@ -50,6 +55,16 @@ def bench(session: nox.Session) -> None:
         interrupt_timeout=SAVING_S,
         terminate_timeout=SAVING_S,
     )
+
+
+@nox.session(reuse_venv=True, default=False)
+def gate(session: nox.Session) -> None:
+    """Compare a candidate with a baseline: every argument goes to ``deploymark gate``.
+
+    Exit codes as there, but for nox, which knows 0 and 1 alone.
+    """
+    install_what_is_measured(session, "gate")
+    session.run("deploymark", "gate", *session.posargs)
 
 
 @nox.session(reuse_venv=True)

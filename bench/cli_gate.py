@@ -74,13 +74,16 @@ def gate(
     results: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder that gets the gate's folder.")
     ] = Path("results"),
+    requires: Annotated[
+        bool, typer.Option("--requires", help="Print the extras that the cells need, and no more.")
+    ] = False,
 ) -> None:
     """Compare a candidate with a baseline, in pairs of live workers; fail where it is worse."""
-    from bench.gate import run_gate
-    from bench.gate_sides import SideRequest, resolve_side
+    from bench.gate_sides import SideRequest, resolve_cells, resolve_side
+    from bench.listing import required_extras
     from bench.machine import git_commit
     from bench.progress import Progress
-    from bench.run_folder import dated_folder
+    from bench.run_folder import LATEST_GATE, dated_folder, point_latest
     from bench.store import Store
     from bench.verdicts import PAIRS_FILE
 
@@ -96,6 +99,12 @@ def gate(
         )
         for reference, python in ((baseline, baseline_python), (candidate, candidate_python))
     ]
+    if requires:
+        extras = {extra for item in requests for extra in required_extras(resolve_cells(item))}
+        sys.stdout.write(",".join(sorted(extras)) + "\n")
+        return
+    from bench.gate import run_gate
+
     store = Store()
     folder = dated_folder(results, socket.gethostname(), git_commit(Path.cwd()), "gate-")
     try:
@@ -114,6 +123,7 @@ def gate(
     finally:
         if not (folder / PAIRS_FILE).exists():
             shutil.rmtree(folder, ignore_errors=True)
+    point_latest(folder, LATEST_GATE)
     _tell(found, folder)
     raise typer.Exit(found.exit_status)
 

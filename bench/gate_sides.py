@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.built_cells import build_cells
-from bench.cells import Cell
+from bench.cells import Cell, select
 from bench.datasets import Dataset, load_dataset, match_names
 from bench.errors import BadInputError
 from bench.gate_settings import GateSettings
@@ -20,9 +20,22 @@ from bench.pairing import Measurable
 from bench.plan import prepare
 from bench.probing import probe_backends
 from bench.progress import Progress
-from bench.request import RunRequest, data_source, expand_resolved, resolve_matrix
-from bench.results import PREDICTIONS_FOLDER, RUN_FILE, CellResult, Outcome, Run, load_run
-from bench.selection import matches
+from bench.request import (
+    ResolvedMatrix,
+    RunRequest,
+    data_source,
+    expand_resolved,
+    resolve_matrix,
+)
+from bench.results import (
+    PREDICTIONS_FOLDER,
+    RUN_FILE,
+    CellResult,
+    Outcome,
+    Run,
+    load_run,
+    read_run_info,
+)
 from bench.store import Store, StoredArtifact
 from bench.verdicts import Side
 from bench.yaml_source import YamlSource
@@ -110,15 +123,30 @@ def resolve_side(
     return _of_matrix(request, kind, store, folder, progress)
 
 
-def _of_matrix(
-    request: SideRequest, kind: str, store: Store, folder: Path, progress: Progress
-) -> ResolvedSide:
+def resolve_cells(request: SideRequest) -> ResolvedMatrix:
+    """The cells that a reference names, before anything is read or built. Raises BadInputError."""
+    kind = reference_kind(request.reference)
+    if kind == "run":
+        info = read_run_info(Path(request.reference))
+        matrix = Matrix.model_validate(info.matrix)
+        where = YamlSource(info.matrix_file, None)
+        resolved = expand_resolved(matrix, where, info.selection, to_be_built=False)
+        if request.select:
+            chosen = select(resolved.expansion, request.select)
+            resolved = dataclasses.replace(resolved, cells=chosen, selection=request.select)
+    else:
+        resolved = _resolved_matrix(request, kind)
+    cells = tuple(_under(cell, request.python) for cell in resolved.cells)
+    return dataclasses.replace(resolved, cells=cells)
+
+
+def _resolved_matrix(request: SideRequest, kind: str) -> ResolvedMatrix:
     if kind == "model" and request.data is None:
         raise BadInputError(
             f"{request.reference} is a model file, and no images are named to measure it on",
             remedy="Add --data my.yaml, or a folder of images.",
         )
-    resolved = resolve_matrix(
+    return resolve_matrix(
         RunRequest(
             matrix=request.reference if kind == "matrix" else None,
             model=request.reference if kind == "model" else None,
@@ -129,8 +157,12 @@ def _of_matrix(
             select=request.select,
         )
     )
-    cells = tuple(_under(cell, request.python) for cell in resolved.cells)
-    resolved = dataclasses.replace(resolved, cells=cells)
+
+
+def _of_matrix(
+    request: SideRequest, kind: str, store: Store, folder: Path, progress: Progress
+) -> ResolvedSide:
+    resolved = resolve_cells(request)
     plan = prepare(resolved, store, progress.say)
     built = build_cells(plan, plan.cells, folder, store, progress)
     found: dict[str, SideCell] = {}
@@ -176,15 +208,10 @@ def _versions(cells: Mapping[str, SideCell]) -> dict[str, str]:
 
 def _of_run(request: SideRequest, store: Store, progress: Progress) -> ResolvedSide:
     run = load_run(Path(request.reference))
-    matrix = Matrix.model_validate(run.info.matrix)
-    where = YamlSource(run.info.matrix_file, None)
-    resolved = expand_resolved(matrix, where, run.info.selection, to_be_built=False)
+    resolved = resolve_cells(request)
+    matrix = resolved.matrix
     by_id = {cell.id: cell for cell in resolved.cells}
-    rows = [
-        row
-        for row in run.cells
-        if row.cell in by_id and (not request.select or matches(request.select, row.cell))
-    ]
+    rows = [row for row in run.cells if row.cell in by_id]
     outcomes = {
         row.cell: Outcome(row.status, row.reason or "", row.remedy or "")
         for row in rows
@@ -199,7 +226,7 @@ def _of_run(request: SideRequest, store: Store, progress: Progress) -> ResolvedS
             continue
         cell = by_id[row.cell]
         artifact = _artifact_of_run(row, cell, stored, data, request.reference)
-        found[row.cell] = data.side_cell(row, _under(cell, request.python), artifact, request)
+        found[row.cell] = data.side_cell(row, cell, artifact, request)
     side = Side(request.reference, "run", request.python, _versions(found), run.info.git_commit)
     return ResolvedSide(side, matrix.gate, run.info.seed, found, outcomes)
 

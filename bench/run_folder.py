@@ -31,6 +31,7 @@ from bench.results import (
 )
 
 LATEST = "latest"
+LATEST_GATE = "latest-gate"
 _COMMIT_LENGTH = 8
 
 
@@ -149,13 +150,13 @@ def _fresh_folder(results: Path, stem: str) -> Path:
             return folder
 
 
-def point_latest(folder: Path) -> None:
-    """Let ``latest`` beside the run directory point to it, where the platform has such links."""
-    partial = folder.parent / f".{LATEST}.{os.getpid()}"
+def point_latest(folder: Path, link: str = LATEST) -> None:
+    """Let ``link`` beside the run directory point to it, where the platform has such links."""
+    partial = folder.parent / f".{link}.{os.getpid()}"
     with contextlib.suppress(OSError):
         partial.unlink(missing_ok=True)
         partial.symlink_to(folder.name, target_is_directory=True)
-        partial.replace(folder.parent / LATEST)
+        partial.replace(folder.parent / link)
 
 
 def reopen(folder: Path) -> tuple[RunInfo, Matrix]:
