@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from bench.cli_compare import compare
 from bench.cli_gate import gate
 from bench.cli_shared import (
     EXIT_BAD_INPUT,
@@ -293,6 +294,11 @@ def report(
     console.print(escape(str(write_report(run_folder))))
     console.print(escape(str(summary)))
 
+
+app.command(
+    epilog="Examples: [bold]deploymark compare results/ONE results/OTHER[/bold] · "
+    "[bold]deploymark compare desk/results/latest jetson/results/latest --html devices.html[/bold]"
+)(compare)
 
 app.command(
     epilog="Examples: "

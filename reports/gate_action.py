@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.results import dump_json, write_text_atomically
 from bench.verdicts import ACTION_FILE, CellVerdict, Check, Gate, load_gate
-from reports import facts, figures, gate_words
+from reports import facts, figure_words, figures, gate_words
 from reports.tables import BY_KEY
 
 _LEFT_OUT = frozenset({"throughput_ips"})
@@ -48,10 +48,10 @@ def _entry(gate: Gate, cell: CellVerdict, check: Check, value: float) -> dict[st
     precision = check.figure in _PRECISIONS
     column = BY_KEY.get(check.figure)
     scale = column.scale if column else 1.0
-    title = gate_words.title(check.figure)
+    title = figure_words.title(check.figure)
     entry = {
         "name": f"{cell.cell}: {f'1 - {title}' if precision else title}",
-        "unit": "1 - AP" if precision else gate_words.unit(check.figure) or "-",
+        "unit": "1 - AP" if precision else figure_words.unit(check.figure) or "-",
         "value": float(f"{1 - value if precision else value * scale:.6g}"),
     }
     half = _half_width(check)

@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 
 from bench.results import NOT_FAILURES, write_text_atomically
 from bench.verdicts import JUNIT_FILE, CellVerdict, Check, Gate, load_gate
-from reports import facts, gate_words
+from reports import facts, figure_words, gate_words
 
 _SUITE = "deploymark gate"
 
@@ -43,8 +43,8 @@ def _end(case: ET.Element, kind: str, of_type: str, message: str, details: str =
 
 def _name(check: Check) -> str:
     if check.kind == "budget":
-        return f"{gate_words.title(check.figure)} {gate_words.limit(check)}"
-    return f"{gate_words.title(check.figure)} change"
+        return f"{figure_words.title(check.figure)} {gate_words.limit(check)}"
+    return f"{figure_words.title(check.figure)} change"
 
 
 def _details(cell: CellVerdict, check: Check) -> str:

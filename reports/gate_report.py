@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from bench.results import REPORT_FILE, write_text_atomically
 from bench.verdicts import CellVerdict, Check, Gate, load_gate
-from reports import facts, figures, gate_words
+from reports import facts, figure_words, figures, gate_words
 from reports.gate_chart import SQUEEZED_FROM_PERCENT, extent, forest_chart, forest_rows
 from reports.page import page_environment
 from reports.tables import Field
@@ -83,7 +83,7 @@ def _sides_of(cell: CellVerdict) -> str:
 def cell_rows(cells: Sequence[CellVerdict]) -> tuple[list[tuple[str, str]], list[CellRow]]:
     """(title, unit) of the columns behind cell and verdict, and the rows in the order of cells."""
     changed = gate_words.changed_figures(cells)
-    columns = [(gate_words.title(figure), gate_words.unit(figure)) for figure in changed]
+    columns = [(figure_words.title(figure), figure_words.unit(figure)) for figure in changed]
     rows = []
     for cell in cells:
         fields = [_field(gate_words.change_of(cell, figure)) for figure in changed]
@@ -98,11 +98,11 @@ def check_rows(cells: Sequence[CellVerdict]) -> list[CheckRow]:
     return [
         CheckRow(
             cell.cell,
-            gate_words.title(check.figure),
+            figure_words.title(check.figure),
             gate_words.check_outcome(check),
             gate_words.from_to(check)
             if check.kind == "change"
-            else gate_words.amount(check.figure, check.candidate),
+            else figure_words.amount(check.figure, check.candidate),
             gate_words.change_words(check),
             gate_words.limit(check),
             check.reason,

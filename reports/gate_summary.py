@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.results import SUMMARY_FILE, write_text_atomically
 from bench.verdicts import CellVerdict, Gate, Side, load_gate
-from reports import facts, figures, gate_words
+from reports import facts, figure_words, figures, gate_words
 from reports.markdown import code, escape, table
 
 MARKS: dict[gate_words.Outcome, str] = {
@@ -43,8 +43,8 @@ def _marked(cell: CellVerdict) -> str:
 
 
 def _heading(figure: str) -> str:
-    unit = gate_words.unit(figure)
-    return escape(f"{gate_words.title(figure)}, {unit}" if unit else gate_words.title(figure))
+    unit = figure_words.unit(figure)
+    return escape(f"{figure_words.title(figure)}, {unit}" if unit else figure_words.title(figure))
 
 
 def _figure(cell: CellVerdict, figure: str) -> str:

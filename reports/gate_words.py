@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 from bench.results import NOT_FAILURES
 from bench.verdicts import CellVerdict, Check, Gate, Side
-from reports import figures
-from reports.tables import BY_KEY, COLUMNS
+from reports import figure_words, figures
+from reports.tables import COLUMNS
 
 LATENCY = "latency_p50_ms"
 """The figure that pairs measure."""
@@ -29,7 +29,6 @@ Outcome = Literal[
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 """What needs a reader first."""
 
-_TITLES = {LATENCY: "latency p50", "cold_ms": "cold start", "load_ms": "loading"}
 ARROW = "\N{RIGHTWARDS ARROW}"
 _NAMED = 3
 """Cells that the headline names for each bad outcome."""
@@ -78,36 +77,6 @@ def changed_figures(cells: Sequence[CellVerdict]) -> list[str]:
     return sorted(found, key=lambda key: (order.index(key) if key in order else len(order), key))
 
 
-def title(figure: str) -> str:
-    """``latency p95`` for ``latency_p95_ms``; the column's own name where there is no other."""
-    column = BY_KEY.get(figure)
-    if figure in _TITLES:
-        return _TITLES[figure]
-    if column is None:
-        return figure
-    return f"latency {column.title}" if figure.startswith("latency_") else column.title
-
-
-def unit(figure: str) -> str:
-    """The unit that a figure is shown in, empty for a score."""
-    column = BY_KEY.get(figure)
-    return column.unit if column else ""
-
-
-def amount(
-    figure: str, value: float | None, *, with_unit: bool = True, digits: int = figures.DIGITS
-) -> str:
-    """A figure in the unit it is shown in (``12.3 ms``), or the dash."""
-    known = figures.measured(value)
-    if known is None:
-        return figures.ABSENT
-    column = BY_KEY.get(figure)
-    shown = known * column.scale if column else known
-    score = column is not None and column.kind == "score"
-    text = f"{shown:.{digits}f}" if score else figures.significant(shown, digits)
-    return f"{text} {unit(figure)}".rstrip() if with_unit else text
-
-
 def from_to(check: Check, *, with_unit: bool = True) -> str:
     """``12.3 → 12.7 ms``; one value where the candidate's is exactly the baseline's.
 
@@ -115,16 +84,16 @@ def from_to(check: Check, *, with_unit: bool = True) -> str:
     """
     before, after = check.baseline, check.candidate
     if before is not None and before == after:
-        return amount(check.figure, after, with_unit=with_unit)
+        return figure_words.amount(check.figure, after, with_unit=with_unit)
     texts = ("", "")
     for digits in range(figures.DIGITS, 7):
         texts = (
-            amount(check.figure, before, with_unit=False, digits=digits),
-            amount(check.figure, after, with_unit=False, digits=digits),
+            figure_words.amount(check.figure, before, with_unit=False, digits=digits),
+            figure_words.amount(check.figure, after, with_unit=False, digits=digits),
         )
         if texts[0] != texts[1]:
             break
-    shown = unit(check.figure) if with_unit else ""
+    shown = figure_words.unit(check.figure) if with_unit else ""
     return f"{texts[0]} {ARROW} {texts[1]} {shown}".rstrip()
 
 
@@ -153,19 +122,11 @@ def change_words(check: Check) -> str:
     return f"{change(check)} {change_interval(check)}".rstrip()
 
 
-def _as_given(figure: str, value: float | None) -> str:
-    """A limit in the unit of its figure, without digits that nobody gave: ``20 ms``."""
-    if value is None:
-        return figures.ABSENT
-    column = BY_KEY.get(figure)
-    return f"{value * (column.scale if column else 1.0):.6g} {unit(figure)}".rstrip()
-
-
 def limit(check: Check) -> str:
     """What a check is held against: ``at most 20 ms`` or ``±1 %``; the dash without a limit."""
     if check.kind == "budget":
         word = "at least" if check.bound == "min" else "at most"
-        return f"{word} {_as_given(check.figure, check.limit)}"
+        return f"{word} {figure_words.as_given(check.figure, check.limit)}"
     if check.threshold is None:
         return figures.ABSENT
     share = 100 * check.threshold if check.relative else check.threshold
@@ -175,8 +136,9 @@ def limit(check: Check) -> str:
 def sentence(check: Check) -> str:
     """A check on one line, without its verdict: ``latency p50 12.3 → 12.7 ms, +3.12 % […]``."""
     if check.kind == "budget":
-        return f"{title(check.figure)} {amount(check.figure, check.candidate)}, {limit(check)}"
-    return f"{title(check.figure)} {from_to(check)}, {change_words(check)}"
+        candidate = figure_words.amount(check.figure, check.candidate)
+        return f"{figure_words.title(check.figure)} {candidate}, {limit(check)}"
+    return f"{figure_words.title(check.figure)} {from_to(check)}, {change_words(check)}"
 
 
 def to_decide(cell: CellVerdict, check: Check) -> str:
@@ -215,7 +177,9 @@ def rests_on(cell: CellVerdict) -> str:
     found = outcome(cell)
     if found == "regressed":
         regressed = [c for c in cell.checks if c.kind == "change" and c.verdict == "regressed"]
-        return ", ".join(f"{title(check.figure)} {change(check)}" for check in regressed)
+        return ", ".join(
+            f"{figure_words.title(check.figure)} {change(check)}" for check in regressed
+        )
     if found == "over budget":
         return ", ".join(sentence(check) for _, check in exceeded([cell]))
     return cell.status.replace("_", " ") if found == "failed" else ""
@@ -291,7 +255,7 @@ def methods(cells: Sequence[CellVerdict]) -> list[tuple[str, str]]:
     for cell in cells:
         for check in cell.checks:
             if check.method:
-                found.setdefault(check.method, {})[title(check.figure)] = None
+                found.setdefault(check.method, {})[figure_words.title(check.figure)] = None
     return [(", ".join(names), method) for method, names in found.items()]
 
 

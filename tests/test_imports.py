@@ -15,7 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 OURS = ("backends", "bench", "reports")
 
-REPORTS_MAY_READ = {"bench", "bench.errors", "bench.results", "bench.verdicts"}
+REPORTS_MAY_READ = {
+    "bench",
+    "bench.comparison",
+    "bench.errors",
+    "bench.results",
+    "bench.verdicts",
+}
 
 WORKER_SIDE = (
     "bench/__init__.py",

@@ -11,6 +11,7 @@ from typing import Any, Self
 import pytest
 from PIL import Image
 
+from bench.comparison import ComparedCell, ComparedRun, Comparison, Difference, Value
 from bench.results import FIDELITY_FILE, VARIANTS_FILE, CellResult, Run, RunInfo, dump_json
 from bench.verdicts import CellVerdict, Check, Gate, Side
 
@@ -265,3 +266,44 @@ def make_gate(gate_cells: dict[str, CellVerdict]) -> MakeGate:
         return Gate(**(known | values))
 
     return make
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    """Two machines: one cell that both have, and one that one has and could not measure."""
+    runs = [
+        ComparedRun(
+            host, cpu, f"results/{host}", "2026-11-24T10:00:00Z", {"host": host}, finished=True
+        )
+        for host, cpu in (("desk", "A CPU"), ("jetson", "Cortex"))
+    ]
+    both = ComparedCell(
+        "c-fp32",
+        ["ok", "ok"],
+        ["a" * 64, "b" * 64],
+        {
+            "latency_p50_ms": [
+                Value(10.0, 9.9, 10.1),
+                Value(11.0, ratio=1.1, ratio_low=1.05, ratio_high=1.15),
+            ],
+            "map50_95": [Value(0.4), Value(0.37, difference=-0.03)],
+        },
+        fastest=0,
+    )
+    gone = Value(reason="this run has no such cell")
+    crashed = Value(reason="crashed: signal 11")
+    one = ComparedCell(
+        "c-int8",
+        [None, "crashed"],
+        [None, None],
+        {"latency_p50_ms": [gone, crashed], "map50_95": [gone, crashed]},
+        fastest=None,
+    )
+    return Comparison(
+        runs,
+        ["latency_p50_ms", "map50_95"],
+        [both, one],
+        [Difference("package", "onnxruntime", ["1.31.0", None])],
+        several_machines=True,
+        notes=["It describes only."],
+    )

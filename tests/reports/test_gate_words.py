@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from bench.verdicts import CellVerdict, Check, Gate
-from reports import gate_words
+from reports import figure_words, gate_words
 
 Cells = dict[str, CellVerdict]
 
@@ -66,9 +66,9 @@ def test_changes_are_in_percent_or_differences() -> None:
 def test_sizes_are_in_the_unit_they_are_shown_in() -> None:
     check = Check("artifact_bytes", "budget", "regressed", candidate=3 << 20, limit=2 << 20)
     assert gate_words.sentence(check) == "artifact 3.00 MiB, at most 2 MiB"
-    assert gate_words.amount("a_new_figure", 1234.5) == "1234"
-    assert gate_words.title("a_new_figure") == "a_new_figure"
-    assert gate_words.amount("latency_p50_ms", None) == "–"  # noqa: RUF001 - the dash
+    assert figure_words.amount("a_new_figure", 1234.5) == "1234"
+    assert figure_words.title("a_new_figure") == "a_new_figure"
+    assert figure_words.amount("latency_p50_ms", None) == "–"  # noqa: RUF001 - the dash
     close = Check("latency_p50_ms", "change", "unchanged", baseline=12.31, candidate=12.3142)
     assert gate_words.from_to(close) == "12.310 → 12.314 ms"
     same = Check("artifact_bytes", "change", "unchanged", baseline=1 << 20, candidate=1 << 20)
