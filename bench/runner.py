@@ -23,11 +23,13 @@ from bench.results import (
     CellResult,
     Outcome,
     RunInfo,
+    ScenarioResult,
     write_cells,
     write_run_info,
 )
 from bench.rounds import Launches, launch_all
 from bench.run_folder import write_samples
+from bench.scenarios import run_scenarios
 from bench.store import Store
 from bench.variants.steps import asked_sparsity
 
@@ -65,6 +67,7 @@ def execute(
     )
     info.artifacts_reused = sum(item.reused for item in exported.values())
     launches = launch_all(plan, cells, built, folder, progress)
+    scenarios = run_scenarios(plan, cells, built, folder, progress)
     predictions = _predictions(cells, launches, folder)
     scores = _score_all(plan, cells, predictions, progress)
     results = {
@@ -74,7 +77,7 @@ def execute(
         for cell in cells
     }
     _compare_all(plan, cells, predictions, list(results.values()), folder, progress)
-    status = exit_status(results.values())
+    status = exit_status([*results.values(), *scenarios])
     write_samples(
         folder,
         [
@@ -93,8 +96,8 @@ def execute(
     )
 
 
-def exit_status(results: Collection[CellResult]) -> int:
-    """1 where a cell failed or none was measured, else 0."""
+def exit_status(results: Collection[CellResult | ScenarioResult]) -> int:
+    """1 where a cell or a scenario failed or no cell was measured, else 0."""
     failed = any(result.status not in NOT_FAILURES for result in results)
     measured = any(result.status == "ok" for result in results)
     return EXIT_OK if measured and not failed else EXIT_FAILED
