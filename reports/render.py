@@ -15,6 +15,8 @@ from bench.results import (
     Run,
     load_run,
     read_fidelity,
+    read_launches,
+    read_scenarios,
     read_variants,
     write_text_atomically,
 )
@@ -27,7 +29,10 @@ from reports.effectiveness import effects_of
 from reports.fidelity import fidelity_views
 from reports.page import page_environment
 from reports.recipes import recipe_views
+from reports.scenario_chart import stream_chart
+from reports.scenarios import NOT_A_SUBMISSION, scenario_views
 from reports.vega import VegaBundle
+from reports.warm_up import folded, warm_up_chart, warm_up_rows
 
 
 def _choices(cells: tuple[CellResult, ...]) -> list[tuple[str, list[str]]]:
@@ -63,7 +68,8 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
         html = environment.get_template(f"{name}.html").render(by_agreement=by_agreement, **values)
         return Markup(html)  # noqa: S704 - of a template of ours
 
-    sections = dict.fromkeys(("effects", "recipes", "fidelity"), Markup())
+    names = ("effects", "recipes", "fidelity", "scenarios", "warm_up")
+    sections = dict.fromkeys(names, Markup())
     charts: dict[str, Any] = {}
     if groups := effects_of(cells):
         several = len({group.model for group in groups}) > 1
@@ -79,6 +85,17 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
         charts |= {chart.key: chart.spec for view in recipes for chart in view.charts}
     if views := fidelity_views(cells, read_fidelity(run.folder), run.folder):
         sections["fidelity"] = section("fidelity", fidelity=views)
+    if results := read_scenarios(run.folder):
+        charts["scenarios"] = stream_chart(results, cells)
+        sections["scenarios"] = section(
+            "scenarios",
+            scenarios=scenario_views(results),
+            note=NOT_A_SUBMISSION,
+            chart=charts["scenarios"] is not None,
+        )
+    if rows := warm_up_rows(cells, read_launches(run.folder)):
+        charts["warm_up"] = warm_up_chart(rows, cells)
+        sections["warm_up"] = section("warm_up", count=len(rows), folded=folded(rows))
     return sections, charts
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.results import SUMMARY_FILE, CellResult, Run, load_run, write_text_atomically
 from reports import facts, figures, outcomes, tables
 from reports.markdown import code, escape, table
+from reports.scenarios import scenario_lines
 from reports.summary_variants import variant_lines
 
 _KEYS = (
@@ -87,6 +88,7 @@ def render_summary(run: Run) -> str:
     if common:
         lines += ["", f"The same for all cells: {escape(common)}."]
     lines += variant_lines(run)
+    lines += scenario_lines(run)
     lines += _causes("What failed", outcomes.failures(cells))
     lines += _causes("Not served here", outcomes.not_served(cells))
     lines += _causes("Left out of the matrix", outcomes.left_out(info.left_out))
