@@ -36,7 +36,7 @@ def _extra(gate: Gate, cell: CellVerdict, check: Check) -> str:
     if check.kind == "change":
         lines.append(f"{gate_words.change_words(check)} against the baseline: {check.verdict}")
         if check.change_low is not None:
-            share = "" if check.confidence is None else f"{100 * check.confidence:g} % "
+            share = "" if check.confidence is None else f"{100 * check.confidence:.4g} % "
             lines.append(f"range: {share}interval of that change")
     else:
         lines.append(f"{gate_words.limit(check)}: {gate_words.check_outcome(check)}")

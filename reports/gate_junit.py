@@ -1,7 +1,7 @@
 """``junit.xml`` of a gate, for the test pages of CI systems.
 
 One test case a check; its class is the cell, so that pages group by cell. A regression and a budget
-exceeded are failures, a cell that could not be measured is an error. An inconclusive check is
+exceeded are failures, a candidate that could not be measured is an error. An inconclusive check is
 ``skipped`` with its reason: pages then show it as neither passed nor broken, and the exit code of
 the gate, 3, says what to make of it. The elements and attributes are those that Jenkins' schema
 (jenkinsci/xunit-plugin, ``junit-10.xsd``) and Ant's (windyroad/JUnit-Schema) have in common.
@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from bench.results import NOT_FAILURES, write_text_atomically
+from bench.results import write_text_atomically
 from bench.verdicts import JUNIT_FILE, CellVerdict, Check, Gate, load_gate
 from reports import facts, figure_words, gate_words
 
@@ -51,10 +51,10 @@ def _details(cell: CellVerdict, check: Check) -> str:
     lines = [
         gate_words.sentence(check),
         check.reason,
-        gate_words.to_decide(cell, check) if check.verdict == "inconclusive" else "",
+        gate_words.remedy(cell, check) if check.verdict == "inconclusive" else "",
         f"threshold {gate_words.limit(check)}" if check.kind == "change" else "",
         f"{check.pairs} pairs" if check.pairs is not None else "",
-        f"confidence {check.confidence:g}" if check.confidence is not None else "",
+        f"confidence {100 * check.confidence:.4g} %" if check.confidence is not None else "",
         check.method,
     ]
     return "\n".join(line for line in lines if line)
@@ -67,7 +67,7 @@ def _add_check(suite: ET.Element, cell: CellVerdict, check: Check, seconds: floa
     if check.verdict == "regressed":
         _end(case, "failure", gate_words.check_outcome(check), message, details)
     elif check.verdict == "inconclusive":
-        reasons = (check.reason, gate_words.to_decide(cell, check), cell.remedy)
+        reasons = (check.reason, gate_words.remedy(cell, check))
         why = "; ".join(reason for reason in reasons if reason)
         text = f"inconclusive: {message}" + (f"; {why}" if why else "")
         _end(case, "skipped", "inconclusive", text)
@@ -85,7 +85,7 @@ def _add_cell(suite: ET.Element, cell: CellVerdict) -> None:
     case = _case(suite, cell.cell, "comparison", 0.0 if timed else cell.seconds)
     reason = cell.reason or "no reason was recorded"
     details = f"{reason}\n{cell.remedy}".rstrip()
-    kind = "skipped" if cell.status in NOT_FAILURES else "error"
+    kind = "error" if gate_words.outcome(cell) == "failed" else "skipped"
     _end(case, kind, cell.status, f"{cell.status}: {reason}", details)
 
 

@@ -87,9 +87,9 @@ def cell_rows(cells: Sequence[CellVerdict]) -> tuple[list[tuple[str, str]], list
     rows = []
     for cell in cells:
         fields = [_field(gate_words.change_of(cell, figure)) for figure in changed]
-        why = cell.reason if cell.status != "ok" else ""
         found = gate_words.outcome(cell)
-        rows.append(CellRow(cell.cell, _sides_of(cell), found, why, (*fields, _pairs(cell))))
+        row = CellRow(cell.cell, _sides_of(cell), found, cell.reason, (*fields, _pairs(cell)))
+        rows.append(row)
     return [*columns, ("pairs", "")], rows
 
 
@@ -119,9 +119,8 @@ def attention(gate: Gate, cells: Sequence[CellVerdict]) -> list[Attention]:
         for cell, check in gate_words.exceeded(cells)
     ]
     for cell, check in gate_words.undecided(cells):
-        parts = (gate_words.sentence(check), check.reason, gate_words.to_decide(cell, check))
-        text = "; ".join(part for part in parts if part)
-        found.append(Attention("inconclusive", text, cell.remedy, cell.cell))
+        text = "; ".join(part for part in (gate_words.sentence(check), check.reason) if part)
+        found.append(Attention("inconclusive", text, gate_words.remedy(cell, check), cell.cell))
     for cell in cells:
         if cell.status != "ok":
             text = f"{cell.status}: {cell.reason or 'no reason was recorded'}"

@@ -95,16 +95,16 @@ def _exceeded(cells: Sequence[CellVerdict]) -> list[str]:
     ]
 
 
-def _remedy(cell: CellVerdict) -> str:
-    return f" → {escape(cell.remedy)}" if cell.remedy else ""
+def _remedy(text: str) -> str:
+    return f" → {escape(text)}" if text else ""
 
 
 def _undecided(cells: Sequence[CellVerdict]) -> list[str]:
     lines = []
     for cell, check in gate_words.undecided(cells):
-        parts = [gate_words.sentence(check), check.reason, gate_words.to_decide(cell, check)]
-        text = "; ".join(part.rstrip(".") for part in parts if part)
-        lines.append(f"{code(cell.cell)}: {escape(text)}{_remedy(cell)}")
+        text = "; ".join(part for part in (gate_words.sentence(check), check.reason) if part)
+        remedy = _remedy(gate_words.remedy(cell, check))
+        lines.append(f"{code(cell.cell)}: {escape(text)}{remedy}")
     return lines
 
 
@@ -113,7 +113,9 @@ def _not_compared(gate: Gate) -> list[str]:
     for cell in gate.cells:
         if cell.status != "ok":
             reason = escape(cell.reason or "no reason was recorded")
-            lines.append(f"{code(cell.cell)}: **{escape(cell.status)}**: {reason}{_remedy(cell)}")
+            lines.append(
+                f"{code(cell.cell)}: **{escape(cell.status)}**: {reason}{_remedy(cell.remedy)}"
+            )
     for entry in gate.unmatched:
         name, why = gate_words.unmatched_words(entry)
         lines.append(f"{code(name)}: {escape(why)}")

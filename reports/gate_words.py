@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from bench.results import NOT_FAILURES
 from bench.verdicts import CellVerdict, Check, Gate, Side
 from reports import figure_words, figures
 from reports.tables import COLUMNS
@@ -35,14 +34,18 @@ _NAMED = 3
 
 
 def outcome(cell: CellVerdict) -> Outcome:
-    """The outcome of a cell: a budget exceeded is told from a regression, where it is all."""
-    if cell.status != "ok" and cell.status not in NOT_FAILURES:
-        return "failed"
+    """The outcome of a cell.
+
+    A budget exceeded is told from a regression, where it is all. A cell that could not be measured
+    has failed where its verdict is against the candidate, else it is just not compared.
+    """
+    if cell.status != "ok":
+        return "failed" if cell.verdict == "regressed" else "not compared"
     if any(check.kind == "change" and check.verdict == "regressed" for check in cell.checks):
         return "regressed"
     if any(check.verdict == "regressed" for check in cell.checks):
         return "over budget"
-    return "not compared" if cell.status != "ok" else cell.verdict
+    return cell.verdict
 
 
 def check_outcome(check: Check) -> str:
@@ -141,18 +144,30 @@ def sentence(check: Check) -> str:
     return f"{figure_words.title(check.figure)} {from_to(check)}, {change_words(check)}"
 
 
-def to_decide(cell: CellVerdict, check: Check) -> str:
+def pairs_to_decide(cell: CellVerdict, check: Check) -> str:
     """How many pairs would decide an inconclusive check, and how long they take here."""
     if check.pairs_needed is None:
         return ""
     measured = check.pairs if check.pairs is not None else cell.pairs
-    words = f"about {figures.plural(check.pairs_needed, 'pair')} would decide it"
+    words = f"About {figures.plural(check.pairs_needed, 'pair')} would decide it"
     if measured:
         words += f", {measured} were measured"
         if cell.seconds > 0:
             seconds = cell.seconds / measured * check.pairs_needed
             words += f" (some {figures.significant(seconds, 2)} s at the pace of this run)"
-    return words
+    return f"{words}."
+
+
+def remedy(cell: CellVerdict, check: Check) -> str:
+    """What would decide an inconclusive check: the gate's own words, else the pairs it needs.
+
+    The remedy of a cell is about its latency, where that is what is open.
+    """
+    latency = change_of(cell, LATENCY)
+    latency_open = latency is not None and latency.verdict == "inconclusive"
+    if cell.remedy and (check is latency or not latency_open):
+        return cell.remedy
+    return pairs_to_decide(cell, check)
 
 
 def exceeded(cells: Sequence[CellVerdict]) -> list[tuple[CellVerdict, Check]]:

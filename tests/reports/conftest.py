@@ -226,8 +226,8 @@ def gate_cells() -> dict[str, CellVerdict]:
         "inconclusive": cell(
             "unclear", "inconclusive", unclear, size, remedy="--max-pairs 60 --budget 300"
         ),
-        "failed": cell("broken", "inconclusive", size, **failed),
-        "not compared": cell("absent", "unchanged", **absent),
+        "failed": cell("broken", "regressed", size, **failed),
+        "not compared": cell("absent", "inconclusive", **absent),
         "over budget": cell("late", "regressed", latency("unchanged", 0.0, 0.002), budget),
         "regressed": cell(
             "slow",

@@ -53,7 +53,6 @@ def test_report(make_gate: MakeGate) -> None:
         "bench-01",
         "+3.12 % [+2.02, +4.22]",
         "at most 20 ms",
-        "about 40 pairs would decide it",
         "--max-pairs 60 --budget 300",
         "crashed: signal 11",
         "only the baseline has it: no such precision",

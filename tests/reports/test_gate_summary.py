@@ -26,7 +26,7 @@ def test_summary(make_gate: MakeGate) -> None:
     assert "latency p50, ms | change | pairs | artifact, MiB | mAP50-95 |" in text
     for words in (
         "## Budgets exceeded\n\n- `m-late`: latency p95 21.3 ms, at most 20 ms\n",
-        "about 40 pairs would decide it, 12 were measured",
+        "\n- `m-unclear`: latency p50 12.3 → 12.4 ms, +0.80 %",
         "→ --max-pairs 60 --budget 300",
         "- `m-broken`: **crashed**: signal 11 → See its log.",
         "- `m-gone`: only the baseline has it: no such precision",

@@ -77,10 +77,33 @@ def test_sizes_are_in_the_unit_they_are_shown_in() -> None:
 
 def test_pairs_needed_come_with_their_time(gate_cells: Cells) -> None:
     cell = gate_cells["inconclusive"]
-    assert gate_words.to_decide(cell, cell.checks[0]) == (
-        "about 40 pairs would decide it, 12 were measured (some 205 s at the pace of this run)"
+    latency, size = cell.checks
+    assert gate_words.pairs_to_decide(cell, latency) == (
+        "About 40 pairs would decide it, 12 were measured (some 205 s at the pace of this run)."
     )
-    assert not gate_words.to_decide(cell, cell.checks[1])
+    assert not gate_words.pairs_to_decide(cell, size)
+
+
+def test_the_remedy_of_a_cell_is_about_its_latency(gate_cells: Cells) -> None:
+    cell = gate_cells["inconclusive"]
+    latency, size = cell.checks
+    assert gate_words.remedy(cell, latency) == "--max-pairs 60 --budget 300"
+    assert not gate_words.remedy(cell, size)
+    silent = dataclasses.replace(cell, remedy="")
+    assert gate_words.remedy(silent, latency).startswith("About 40 pairs")
+    # the latency is decided: what is open is the score
+    score = dataclasses.replace(size, figure="map50_95", verdict="inconclusive")
+    decided = dataclasses.replace(latency, verdict="unchanged")
+    other = dataclasses.replace(cell, checks=[decided, score], remedy="Score on more images.")
+    assert gate_words.remedy(other, score) == "Score on more images."
+
+
+def test_who_could_not_be_measured_matters(gate_cells: Cells) -> None:
+    absent = gate_cells["not compared"]
+    assert gate_words.outcome(absent) == "not compared"
+    assert gate_words.outcome(dataclasses.replace(absent, verdict="regressed")) == "failed"
+    broken = dataclasses.replace(gate_cells["failed"], verdict="inconclusive")
+    assert gate_words.outcome(broken) == "not compared"
 
 
 def test_packages_that_differ(make_gate: Callable[..., Gate]) -> None:
