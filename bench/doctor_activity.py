@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import psutil
@@ -131,9 +132,11 @@ def gpu_findings(
     ask: Callable[[Sequence[str]], str | None] = gpu_state.nvidia_smi,
 ) -> list[Finding]:
     """NVIDIA's GPUs: persistence, clocks, what slows them down, who computes on them."""
-    answer = ask([f"--query-gpu={','.join(_GPU_FIELDS)}"])
-    if not answer:
-        return []
+    # A driver refuses all for one field that it does not know.
+    answers = (
+        ask([f"--query-gpu={','.join(fields)}"]) for fields in (_GPU_FIELDS, _GPU_FIELDS[:2])
+    )
+    answer = next((found for found in answers if found), "")
     findings: list[Finding] = []
     for index, line in enumerate(answer.strip().splitlines()):
         values = [value.strip() for value in line.split(",")]
@@ -141,8 +144,9 @@ def gpu_findings(
         state = gpu_state.GpuWatch(f"cuda:{index}", ask=ask).read()
         findings += _throttled(f"gpu {index}", state["throttle_reasons"])
     processes = gpu_state.parse_processes(ask(["--query-compute-apps=pid,process_name"]) or "")
-    if others := gpu_state.foreign_processes(processes):
-        text = f"other processes compute on it: {', '.join(others)}"
+    if processes:  # all of them others': the doctor computes nothing there
+        names = ", ".join(sorted(PurePath(name).name for name in processes.values()))
+        text = f"other processes compute on it: {names}"
         findings.append(Finding("problem", "gpu", text, "End them: nvidia-smi lists them."))
     return findings
 

@@ -35,18 +35,21 @@ def read_int(path: Path, base: int = 10) -> int | None:
 
 
 def throttle_files(cpus: Collection[int], sys: Path = SYS) -> list[Path]:
-    """Counters of throttling: of x86 cores and packages by heat, of a Jetson by over-current."""
+    """Counters of throttling by heat, of x86 cores and their packages."""
     files: list[Path] = []
     for cpu in sorted(cpus):
         folder = sys / f"devices/system/cpu/cpu{cpu}/thermal_throttle"
         files += [folder / "core_throttle_count", folder / "package_throttle_count"]
-    # NVIDIA's Jetson Orin guide, "Over-current throttling": driver soctherm_oc.
-    files += sorted((sys / "class/hwmon").glob("hwmon*/oc*_event_cnt"))
     return [file for file in files if file.is_file()]
 
 
-def throttle_events(files: Iterable[Path]) -> int:
-    """The sum of the counters: a package's is in it once for each of its processors."""
+def overcurrent_files(sys: Path = SYS) -> list[Path]:
+    """Counters of a Jetson's events of under-voltage and over-current (driver soctherm_oc)."""
+    return sorted((sys / "class/hwmon").glob("hwmon*/oc*_event_cnt"))
+
+
+def events(files: Iterable[Path]) -> int:
+    """The sum of counters; a package's is in it once for each of its processors."""
     return sum(read_int(file) or 0 for file in files)
 
 

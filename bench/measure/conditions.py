@@ -204,7 +204,10 @@ class Watch:
         self._usable = set(cpus) if cpus is not None else usable_cpus(proc)
         self._cpus = with_siblings(self._usable, sys)
         self._quota_files = throttling_files(proc, sys)
-        self._throttle_files = clocks.throttle_files(self._cpus, sys)
+        self._event_files = {
+            "throttle_events": clocks.throttle_files(self._cpus, sys),
+            "overcurrent_events": clocks.overcurrent_files(sys),
+        }
         self._gpu = gpu_state.GpuWatch(device, sys=sys) if gpu_state.is_gpu(device) else None
         self._totals: dict[str, int] | None = None
         self._threads: dict[str, list[int]] = {}
@@ -261,17 +264,15 @@ class Watch:
         ]
 
     def _counters(self) -> Counters:
-        counters = {
+        return {
             "wall_ns": time.perf_counter_ns(),
             "own_cpu_ns": time.process_time_ns(),
             **usage_counters(),
             **stat_counters(_read(self._proc / "stat"), self._cpus),
             **pressure_us(_read(self._proc / "pressure/cpu")),
             **throttling_counters(self._quota_files),
+            **{name: clocks.events(files) for name, files in self._event_files.items() if files},
         }
-        if self._throttle_files:
-            counters["throttle_events"] = clocks.throttle_events(self._throttle_files)
-        return counters
 
 
 def summary(totals: Mapping[str, int], *, cpus: int, intervals: int, hz: int) -> dict[str, Any]:
@@ -304,6 +305,7 @@ def summary(totals: Mapping[str, int], *, cpus: int, intervals: int, hz: int) ->
         "cpu_pressure_us",
         "throttled_periods",
         "throttle_events",
+        "overcurrent_events",
     ):
         figures[key] = totals.get(key)
     busy, steal = totals.get("busy_ticks", 0), totals.get("steal_ticks", 0)

@@ -166,16 +166,15 @@ class GpuWatch:
         states = [state for state in (self._before, after) if state is not None]
         reasons = [state["reasons"] for state in states if state["reasons"] is not None]
         apps = ["-i", self._index, "--query-compute-apps=pid,process_name"]
-        answer = self._ask(apps) if states else None
+        processes = parse_processes(self._ask(apps) or "") if states else {}
         return {
             "before": self._before,
             "after": after,
             "throttle_reasons": sorted(set().union(*reasons, self._counted(after)))
             if reasons
             else None,
-            "foreign_processes": None
-            if answer is None
-            else foreign_processes(parse_processes(answer)),
+            # We compute here ourselves: an empty list hides it, as in a container.
+            "foreign_processes": foreign_processes(processes) if processes else None,
             **self._devfreq(),
         }
 
