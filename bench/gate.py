@@ -14,7 +14,7 @@ from typing import Any
 
 import bench
 from bench.errors import NothingToRunError
-from bench.gate_judge import METHOD, MatchedCell, judge
+from bench.gate_judge import METHOD, MatchedCell, Rules, judge
 from bench.gate_latency import GateCell, PairedCell, cell_error, compare_latency
 from bench.gate_match import match
 from bench.gate_scores import Boxer
@@ -56,12 +56,11 @@ def run_gate(
     paired: dict[str, PairedCell] = {}
     if "latency_p50_ms" in settings.figures:
         paired = _pairs(matched, settings, candidate.seed, folder, progress)
+    rules = Rules(settings, candidate.validity, error, candidate.seed)
     boxer = Boxer(folder / PREDICTIONS_FOLDER, folder / LOGS_FOLDER)
     progress.phase("score", len(matched))
     for cell in matched:
-        found = judge(
-            cell, paired.get(cell.id), settings, error, candidate.seed, boxer, progress.now
-        )
+        found = judge(cell, paired.get(cell.id), rules, boxer, progress.now)
         verdicts.append(found)
         progress.done(f"{cell.id}: {found.verdict}")
     gate = Gate(

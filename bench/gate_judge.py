@@ -20,6 +20,7 @@ from bench.gate_sides import SideCell
 from bench.map_interval import map_change
 from bench.pairing import SIDES, PairRecord
 from bench.results import Outcome
+from bench.validity import Validity, disturbances
 from bench.verdicts import CellVerdict, Check, Verdict, worst
 
 METHOD = (
@@ -37,16 +38,25 @@ class MatchedCell:
     candidate: SideCell
 
 
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What a gate judges by; ``error`` is that of the interval of one cell's latency."""
+
+    settings: GateSettings
+    validity: Validity
+    error: float
+    seed: int
+
+
 def judge(
     cell: MatchedCell,
     paired: PairedCell | None,
-    settings: GateSettings,
-    error: float,
-    seed: int,
+    rules: Rules,
     boxer: Boxer,
     say: Callable[[str], None],
 ) -> CellVerdict:
-    """All checks of a cell that both sides have; ``error`` is that of its latency's interval."""
+    """All checks of a cell that both sides have."""
+    settings = rules.settings
     measured = cell.candidate.measurable
     records = [] if paired is None else paired.records
     axes = {
@@ -61,6 +71,9 @@ def judge(
         "threads": measured.threads,
         "seconds": 0.0 if paired is None else round(paired.seconds, 3),
         "pairs": len(records),
+        "disturbed_pairs": sum(
+            bool(disturbances_of_pair(item, rules.validity)) for item in records
+        ),
         "log_ratios": [] if paired is None else paired.log_ratios,
     }
     if paired is not None and not paired.outcome.ok:
@@ -87,8 +100,8 @@ def judge(
     ]
     checks: list[Check] = []
     if paired is not None:
-        checks.append(_latency_check(paired, settings, error))
-    checks += _other_checks(cell, records, predictions, settings, seed)
+        checks.append(_latency_check(paired, settings, rules.error))
+    checks += _other_checks(cell, records, predictions, settings, rules.seed)
     checks += figure_checks.budget_checks(values[1], settings.limits())
     verdict = worst(check.verdict for check in checks)
     decisive = next((check for check in checks if check.verdict == verdict and check.reason), None)
@@ -99,7 +112,7 @@ def judge(
         reason=decisive.reason if decisive and verdict in {"regressed", "inconclusive"} else "",
         remedy=_remedy(checks, settings) if verdict == "inconclusive" else "",
         checks=checks,
-        warnings=_warnings(records),
+        warnings=_warnings(records, rules.validity),
     )
 
 
@@ -229,10 +242,29 @@ def _remedy(checks: Sequence[Check], settings: GateSettings) -> str:
     )
 
 
-def _warnings(records: Sequence[PairRecord]) -> list[str]:
+def disturbances_of_pair(record: PairRecord, validity: Validity) -> list[str]:
+    """What disturbed the bursts of a pair, of either side."""
+    return [
+        text
+        for side in record.sides
+        if side.get("conditions") is not None
+        for text in disturbances(side["conditions"], validity)
+    ]
+
+
+def _warnings(records: Sequence[PairRecord], validity: Validity) -> list[str]:
     """What to doubt."""
     done = [record for record in records if record.outcome.ok]
+    found = []
     unsteady = sum(not side["warmup"]["steady"] for record in done for side in record.sides)
-    if not unsteady:
-        return []
-    return [f"{unsteady} of {2 * len(done)} workers were not steady when the warm-up ended"]
+    if unsteady:
+        found.append(
+            f"{unsteady} of {2 * len(done)} workers were not steady when the warm-up ended"
+        )
+    disturbed = [texts for record in done if (texts := disturbances_of_pair(record, validity))]
+    if disturbed:
+        found.append(
+            f"{len(disturbed)} of {len(done)} pairs were disturbed, which widens the interval and "
+            f"favours neither side: {disturbed[0][0]}"
+        )
+    return found

@@ -37,6 +37,7 @@ from bench.results import (
     read_run_info,
 )
 from bench.store import Store, StoredArtifact
+from bench.validity import Validity
 from bench.verdicts import Side
 from bench.yaml_source import YamlSource
 
@@ -88,6 +89,7 @@ class ResolvedSide:
 
     side: Side
     settings: GateSettings
+    validity: Validity
     seed: int
     cells: Mapping[str, SideCell]
     outcomes: Mapping[str, Outcome]
@@ -180,7 +182,9 @@ def _of_matrix(
             ScoredOn(model.dataset, scored.geometries, model.class_map),
         )
     side = Side(request.reference, kind, request.python, _versions(found), git_commit(Path.cwd()))
-    return ResolvedSide(side, plan.matrix.gate, plan.matrix.seed, found, outcomes)
+    return ResolvedSide(
+        side, plan.matrix.gate, plan.matrix.validity, plan.matrix.seed, found, outcomes
+    )
 
 
 def _under(cell: Cell, python: str | None) -> Cell:
@@ -228,7 +232,7 @@ def _of_run(request: SideRequest, store: Store, progress: Progress) -> ResolvedS
         artifact = _artifact_of_run(row, cell, stored, data, request.reference)
         found[row.cell] = data.side_cell(row, cell, artifact, request)
     side = Side(request.reference, "run", request.python, _versions(found), run.info.git_commit)
-    return ResolvedSide(side, matrix.gate, run.info.seed, found, outcomes)
+    return ResolvedSide(side, matrix.gate, matrix.validity, run.info.seed, found, outcomes)
 
 
 class _RunData:
