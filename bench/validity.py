@@ -23,7 +23,7 @@ GpuReason = Literal[
 
 
 class Validity(BaseModel):
-    """What disturbs a launch; ``null`` or ``false`` switches a limit off.
+    """What disturbs a launch; ``null`` switches a limit off, ``enabled: false`` all of them.
 
     Every limit is far above what a machine does by itself and below what one busy process does, so
     that a quiet two-core virtual machine passes and a process that loads one core does not:
@@ -47,6 +47,10 @@ class Validity(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    enabled: bool = Field(
+        default=True,
+        description="false: nothing disturbs a launch; what was read is recorded all the same.",
+    )
     repeats: int = Field(
         2, ge=0, le=20, description="How often a disturbed launch is repeated, at most."
     )
@@ -115,6 +119,8 @@ def remedy(trace: Mapping[str, Any], validity: Validity) -> str:
 
 
 def _find(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]:
+    if not validity.enabled:
+        return
     yield from _others(trace, validity)
     yield from _waiting(trace, validity)
     yield from _clock(trace, validity)

@@ -126,6 +126,12 @@ def test_each_limit_can_be_switched_off(changes: dict[str, Any], off: dict[str, 
     assert found(changes, Validity.model_validate(off)) == []
 
 
+def test_the_veto_can_be_switched_off_as_a_whole() -> None:
+    spoiled = {"foreign_load_cores": 0.9, "major_faults": 34, "throttle_events": 3}
+    assert len(found(spoiled)) == 3
+    assert found(spoiled, Validity(enabled=False)) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "on", "sentence"),
     [
