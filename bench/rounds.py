@@ -87,7 +87,7 @@ def _which(slot: LaunchSlot, rule: StoppingRule, before: list[Made]) -> str:
     if slot.launch < rule.least:
         return f"launch {slot.launch + 1}/{rule.least}{again}"
     width = reached(before)
-    so_far = f"{spent_s(before):.0f} of {rule.budget_s:g} s"
+    so_far = f"{int(spent_s(before))} of {rule.budget_s:g} s"
     if width is not None:
         so_far = f"{percent(width)}, {so_far}"
     return f"launch {slot.launch + 1}{again} ({so_far})"

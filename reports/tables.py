@@ -86,6 +86,11 @@ COLUMNS: tuple[Column, ...] = (
     _latency("latency_p95_ms", "p95", "95th percentile of latency over all launches."),
     _latency("latency_p99_ms", "p99", "99th percentile of latency over all launches."),
     _latency("cold_ms", "cold", "The first inference after loading, median of launches."),
+    _latency(
+        "warmup_ms",
+        "warm-up",
+        "Time from the cold inference to the steady state, median of launches.",
+    ),
     _latency("load_ms", "load", "Opening the artifact in the runtime, median of launches."),
     _latency("e2e_p50_ms", "end to end p50", "Median time of one batch, image files to boxes."),
     Column(
@@ -127,6 +132,9 @@ COLUMNS: tuple[Column, ...] = (
         scale=1e3,
     ),
     Column("launches", "launches", "count", "Fresh worker processes that measured the cell."),
+    Column(
+        "disturbed_launches", "disturbed", "count", "Launches that were disturbed and made again."
+    ),
     Column("iterations", "iterations", "count", "Timed inferences over all launches."),
     Column(
         "params", "parameters", "figure", "Weights of the detector.", unit="million", scale=1e-6
@@ -180,7 +188,14 @@ def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
     extra = title = ""
     if column.key == "latency_p50_ms":
         extra = figures.interval(cell.latency_ci_low_ms, cell.latency_ci_high_ms) or ""
-        title = "" if extra else "no interval: it takes two launches or more"
+        title = _interval_title(cell) if extra else "no interval: it takes two launches or more"
+    elif column.key == "latency_p95_ms":
+        ends = figures.interval(cell.latency_p95_ci_low_ms, cell.latency_p95_ci_high_ms)
+        title = f"95 % confidence interval over launches {ends}" if ends else ""
+    elif column.key == "warmup_ms" and cell.warmup_iterations is not None:
+        title = figures.plural(round(cell.warmup_iterations), "inference")
+    elif column.key == "launches" and cell.steady_launches is not None:
+        title = f"{cell.steady_launches} steady when their warm-up ended"
     elif column.key == "energy_j_per_image":
         title = cell.energy_source or ""
         extra = "modelled" if "modelled" in title.lower() else ""
@@ -193,6 +208,13 @@ def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
     elif column.key in LONG_TEXTS:
         title = str(_value(cell, column) or "")
     return extra, title
+
+
+def _interval_title(cell: CellResult) -> str:
+    width = figures.measured(cell.interval_half_width)
+    if width is None:
+        return ""
+    return f"±{figures.significant(100 * width, 2)} % over {cell.launches} launches"
 
 
 def field(cell: CellResult, column: Column) -> Field:
