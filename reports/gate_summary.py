@@ -85,6 +85,8 @@ def _table(cells: Sequence[CellVerdict]) -> list[str]:
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:
     shown = [f"- {line}" for line in lines[:_MOST_ROWS]]
+    if len(lines) > _MOST_ROWS:
+        shown.append(f"- {len(lines) - _MOST_ROWS} more are in `gate.json` and the report.")
     return ["", f"## {title}", "", *shown] if shown else []
 
 
