@@ -330,6 +330,7 @@ class ScenarioResult:
     completion, of whole queries in a multi-stream scenario, and None offline, where all queries
     are one. A percentile that fewer than ten queries lie beyond is None. ``rate_ips`` is what the
     streams reached together before LoadGen began; ``logs`` is relative to the run directory.
+    ``disturbed`` are sentences on what else happened meanwhile (``bench.validity``).
     """
 
     cell: str
@@ -379,6 +380,7 @@ class ScenarioResult:
     logs: str | None = None
     started: str | None = None
     duration_s: float | None = None
+    disturbed: list[str] = dataclasses.field(default_factory=list)
 
 
 def write_scenarios(folder: Path, scenarios: Sequence[ScenarioResult]) -> None:

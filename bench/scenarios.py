@@ -32,6 +32,7 @@ from bench.scenario_log import read_figures
 from bench.scenario_settings import Scenario, named
 from bench.spawn import run_child, thread_environment
 from bench.store import StoredArtifact
+from bench.validity import Validity, disturbances
 
 _TIMEOUT_DURATIONS = 5.0
 """Durations of a scenario that it gets on top of ``limits.launch_timeout_s``: a slow cell takes
@@ -107,14 +108,20 @@ def _run(
     where = f"{planned.id} {task.name}, {task.streams} at a time"
     progress.now(where)
     images = plan.models[planned.cell.model].scored[planned.cell.imgsz].path
-    result = run_scenario(task, built.artifact, images, plan.matrix.seed, folder)
+    matrix = plan.matrix
+    result = run_scenario(task, built.artifact, images, matrix.seed, matrix.validity, folder)
     append_launch(stream, dataclasses.asdict(result))
     progress.done(f"{where}: {_said(result)}")
     return result
 
 
 def run_scenario(
-    task: ScenarioTask, artifact: StoredArtifact, images: Path, seed: int, folder: Path
+    task: ScenarioTask,
+    artifact: StoredArtifact,
+    images: Path,
+    seed: int,
+    validity: Validity,
+    folder: Path,
 ) -> ScenarioResult:
     """One run of LoadGen in a fresh worker: its figures, or how it failed."""
     planned, cell, scenario = task.planned, task.planned.cell, task.scenario
@@ -150,6 +157,8 @@ def run_scenario(
             figures |= read_figures(folder / logs)
         except (ValueError, KeyError, TypeError) as error:
             outcome = Outcome("crashed", f"LoadGen came to no result: {error}")
+    if conditions := figures.get("conditions"):
+        figures["disturbed"] = disturbances(conditions, validity)
     known = {field.name for field in dataclasses.fields(ScenarioResult)}
     return dataclasses.replace(
         result,
@@ -200,4 +209,5 @@ def _said(result: ScenarioResult) -> str:
         return f"{result.status}: {result.reason}"
     verdict = "VALID" if result.valid else f"INVALID: {result.invalid_reason}"
     took = duration_text(result.duration_s or 0)
-    return f"{result.samples_per_second:.1f} images/s ({took}), {verdict}"
+    disturbed = f", disturbed: {'; '.join(result.disturbed)}" if result.disturbed else ""
+    return f"{result.samples_per_second:.1f} images/s ({took}), {verdict}{disturbed}"

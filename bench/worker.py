@@ -297,23 +297,30 @@ def pair(job: Message, send: Send) -> Message:
 
 def scenario(job: Message, send: Send) -> Message:
     """One scenario of MLPerf's LoadGen with so many sessions at once; its logs tell the figures."""
-    from bench.measure import loadgen
+    from bench.measure import loadgen, streams
 
     loadgen.check_installed()
     opened = [open_session(job, send) for _ in range(job["streams"])]
     first = opened[0]
     send({"event": "progress", "phase": job["scenario"]["kind"]})
+    watch = conditions.Watch(device=job["device"])
     with phase("crashed", "inference failed"):
         told = loadgen.run(
             [item.session for item in opened],
-            loadgen.Samples(first.prepared),
+            streams.Samples(first.prepared),
             first.inputs,
             job["scenario"],
             seed=job["seed"],
             warmup_max_s=job["measure"]["warmup_max_s"],
             folder=Path(job["folder"]),
+            watch=watch,
         )
-    return {**told, "load_ms": first.load_ms, "peak_rss_bytes": memory.peak_rss_bytes()}
+    return {
+        **told,
+        "conditions": watch.read(),
+        "load_ms": first.load_ms,
+        "peak_rss_bytes": memory.peak_rss_bytes(),
+    }
 
 
 def _difference(after: int | None, before: int | None) -> int | None:

@@ -33,7 +33,7 @@ _NUMERIC = (False, False, True, True, True, True, True, True, False)
 class ScenarioView:
     """One run of LoadGen. ``traffic`` is what it asked for, ``verdict`` a status or LoadGen's own.
 
-    ``latencies`` are p50, p90 and p99 in milliseconds.
+    ``latencies`` are p50, p90 and p99 in milliseconds; ``disturbed`` says what else went on.
     """
 
     cell: str
@@ -46,6 +46,7 @@ class ScenarioView:
     verdict: str
     reason: str
     remedy: str
+    disturbed: str
     logs: str
 
 
@@ -98,6 +99,7 @@ def _view(result: ScenarioResult) -> ScenarioView:
         verdict=verdict,
         reason=result.reason or result.invalid_reason or "",
         remedy=result.remedy or "",
+        disturbed="; ".join(result.disturbed),
         logs=result.logs or "",
     )
 
@@ -105,6 +107,11 @@ def _view(result: ScenarioResult) -> ScenarioView:
 def scenario_views(results: Sequence[ScenarioResult]) -> list[ScenarioView]:
     """The runs of LoadGen as they are shown, in their order."""
     return [_view(result) for result in results]
+
+
+def _judged(view: ScenarioView) -> str:
+    said = f"{view.verdict}: {view.reason}" if view.reason else view.verdict
+    return f"{said} (disturbed: {view.disturbed})" if view.disturbed else said
 
 
 def scenario_lines(run: Run) -> list[str]:
@@ -119,7 +126,7 @@ def scenario_lines(run: Run) -> list[str]:
             str(view.streams),
             str(view.threads),
             *(escape(field.text) for field in (*view.latencies, view.throughput)),
-            escape(f"{view.verdict}: {view.reason}" if view.reason else view.verdict),
+            escape(_judged(view)),
         ]
         for view in views
     ]
