@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pydantic
 import pytest
+from ruamel.yaml import YAML
 
 from bench.validity import Validity, disturbances, remedy
 
@@ -182,3 +185,12 @@ def test_no_limit_is_taken_that_means_nothing() -> None:
     for settings in ({"repeats": -1}, {"max_steal_share": 2}, {"gpu_throttle_reasons": ["x"]}):
         with pytest.raises(pydantic.ValidationError):
             Validity.model_validate(settings)
+
+
+def test_the_page_gives_the_defaults() -> None:
+    page = Path(__file__).parents[2] / "docs/validity.md"
+    block = re.search(r"```yaml\n(validity:\n.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert block is not None
+    given = YAML(typ="safe").load(block[1])["validity"]
+    assert Validity.model_validate(given) == Validity()
+    assert given.keys() == Validity.model_fields.keys()
