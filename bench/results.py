@@ -218,14 +218,21 @@ def append_launch(stream: TextIO, record: Mapping[str, Any]) -> None:
 
 
 def read_launches(folder: Path, file: str = LAUNCHES_FILE) -> Iterator[dict[str, Any]]:
-    """The finished launches, in order. A last line cut off by a kill is left out."""
+    """The finished launches, in order. A last line cut off by a kill is left out.
+
+    Raises BadInputError for a line that is no JSON.
+    """
     path = folder / file
     if not path.exists():
         return
     with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.endswith("\n"):
+        for number, line in enumerate(lines, 1):
+            if not line.endswith("\n"):
+                return
+            try:
                 yield json.loads(line)
+            except ValueError as error:
+                raise BadInputError(f"{path}:{number} cannot be read: {error}") from error
 
 
 def drop_torn_line(folder: Path, file: str = LAUNCHES_FILE) -> None:

@@ -122,6 +122,12 @@ def test_a_torn_last_launch_is_dropped(tmp_path: Path) -> None:
     assert [record["cell"] for record in read_launches(tmp_path)] == ["a", "b", "d"]
 
 
+def test_a_broken_launch_says_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "launches.jsonl").write_text('{"cell": "a"}\n{"cell":\n')
+    with pytest.raises(BadInputError, match=r"launches\.jsonl:2 cannot be read"):
+        list(read_launches(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.results import (  # noqa: E402 - runs from a checkout that nobody installed
+    LAUNCHES_FILE,
     CellResult,
     RunInfo,
     Status,
+    dump_json,
     write_cells,
     write_run_info,
 )
@@ -87,6 +90,9 @@ def _cell(
     cell.latency_p90_ms, cell.latency_p95_ms, cell.latency_p99_ms = p50 * 1.06, p50 * 1.1, p50 * 1.3
     half = draw.uniform(1.01, 1.05)
     cell.latency_ci_low_ms, cell.latency_ci_high_ms = p50 / half, p50 * half
+    cell.interval_half_width = (half - 1 / half) / 2
+    cell.warmup_iterations, cell.warmup_ms, cell.steady_launches = 25.0, p50 * 26, 5
+    cell.disturbed_launches = draw.choice((0, 0, 0, 1))
     cell.cold_ms, cell.load_ms, cell.e2e_p50_ms = p50 * 3, 40 + p50, p50 + 6.5
     cell.throughput_ips = 1000 / p50
     cell.peak_rss_bytes, cell.model_rss_bytes = int(180e6 + p50 * 1e6), int(30e6 + p50 * 8e5)
@@ -148,11 +154,34 @@ def synthetic_info() -> RunInfo:
     )
 
 
+def synthetic_launches(cells: list[CellResult], seed: int = 7) -> Iterator[dict[str, Any]]:
+    """The launches of the ok cells, with as many times as real ones have."""
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    for cell, launch in itertools.product(cells, range(5)):
+        if cell.latency_p50_ms is None:
+            continue
+        p50_ns = cell.latency_p50_ms * 1e6
+        first = [int(p50_ns * (1 + 1 / step) * draw.uniform(1, 1.05)) for step in range(1, 26)]
+        yield {
+            "cell": cell.cell,
+            "launch": launch,
+            "attempt": 0,
+            "status": "ok",
+            "cold_ms": cell.cold_ms,
+            "warmup": {"iterations": 25, "seconds": 0.4, "steady": True, "first_ns": first},
+            "latency_ns": [int(p50_ns * draw.uniform(0.98, 1.05)) for _ in range(200)],
+            "disturbed": [],
+        }
+
+
 def write_synthetic_run(folder: Path, count: int) -> None:
     """A run directory of ``count`` synthetic cells."""
     folder.mkdir(parents=True, exist_ok=True)
+    cells = synthetic_cells(count)
     write_run_info(folder, synthetic_info())
-    write_cells(folder, synthetic_cells(count))
+    write_cells(folder, cells)
+    lines = [dump_json(launch, indent=None) + "\n" for launch in synthetic_launches(cells)]
+    (folder / LAUNCHES_FILE).write_text("".join(lines), encoding="utf-8")
 
 
 def timed_report(folder: Path) -> tuple[float, Path]:

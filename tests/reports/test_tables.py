@@ -63,6 +63,30 @@ def test_an_absent_figure_says_why(
     assert shown(make_failed("a"), "launches").absent
 
 
+def test_how_sure_a_figure_is_stands_in_its_title(make_cell: Callable[..., CellResult]) -> None:
+    cell = make_cell(
+        launches=6,
+        interval_half_width=0.0312,
+        latency_p95_ci_low_ms=13.0,
+        latency_p95_ci_high_ms=14.0,
+        warmup_ms=120.0,
+        warmup_iterations=25.0,
+        steady_launches=5,
+        disturbed_launches=2,
+    )
+    titles = {key: shown(cell, key).title for key in ("latency_p50_ms", "latency_p95_ms")}
+    assert titles["latency_p50_ms"] == "±3.1 % over 6 launches"
+    assert titles["latency_p95_ms"].endswith("over launches [13.0, 14.0]")
+    assert (shown(cell, "warmup_ms").text, shown(cell, "warmup_ms").title) == (
+        "120",
+        "25 inferences",
+    )
+    assert shown(cell, "launches").title == "5 steady when their warm-up ended"
+    assert shown(cell, "disturbed_launches").text == "2"
+    calm = [make_cell(disturbed_launches=0)]
+    assert not tables.shown_columns(calm)["disturbed_launches"]
+
+
 def test_a_long_text_is_whole_in_its_title(make_cell: Callable[..., CellResult]) -> None:
     text = ", ".join(f"Layer{index}:f32 ×{index}" for index in range(40))
     assert shown(make_cell(executed_precision=text), "executed_precision").title == text
