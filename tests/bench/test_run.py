@@ -268,6 +268,31 @@ def test_a_killed_run_goes_on_where_it_stopped(deploymark: CommandLine, shared_c
     assert [path.name for path in run.parent.iterdir() if not path.is_symlink()] == [run.name]
 
 
+def test_a_cell_that_stays_disturbed_is_invalid_and_keeps_its_figures(
+    deploymark: CommandLine, shared_cache: Path
+) -> None:
+    head, _, _ = HEAD.partition("validity:")
+    # No system gives a worker every processor at once, whenever it wants one.
+    head += "validity: {repeats: 1, max_foreign_load_cores: 0, max_run_queue_wait_share: 0}\n"
+    (deploymark.folder / "m.yaml").write_text(head + "backends: [onnxruntime]\n")
+    done = deploymark("run", "m.yaml")
+    assert done.returncode == 1, done.stdout + done.stderr
+    (cell,) = cells_of(deploymark.latest).values()
+    assert cell["status"] == "invalid"
+    assert cell["reason"].startswith("launch 1 was disturbed in each of 2 attempts: ")
+    assert cell["remedy"]
+    assert (cell["disturbed_launches"], cell["launches"]) == (2, 1)
+    assert cell["latency_p50_ms"] > 0
+    assert cell["map50_95"] > 0.05, "boxes are none the worse"
+    records = launches_of(deploymark.latest)
+    assert [(record["launch"], record["attempt"]) for record in records] == [(0, 0), (0, 1)]
+    assert all(record["disturbed"] and record["conditions"] for record in records)
+    assert records[1]["predictions"] is None, "what was scored is not scored again"
+    resumed = deploymark("run", "--resume", str(deploymark.latest.resolve()))
+    assert resumed.returncode == 1
+    assert launches_of(deploymark.latest) == records
+
+
 def test_a_run_under_plain_pytest_with_an_interpreter_of_its_own(
     deploymark: CommandLine, shared_cache: Path
 ) -> None:
