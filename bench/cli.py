@@ -16,6 +16,7 @@ from rich.table import Table
 
 from bench.cli_compare import compare
 from bench.cli_gate import gate
+from bench.cli_history import history
 from bench.cli_shared import (
     EXIT_BAD_INPUT,
     EXIT_FAILED,
@@ -287,9 +288,11 @@ def report(
     ] = Path("results/latest"),
 ) -> None:
     """Render report.html and summary.md of a run anew."""
+    from bench.history import write_history
     from reports.render import write_report
     from reports.summary import write_summary
 
+    write_history(run_folder)
     summary = write_summary(run_folder)
     console.print(escape(str(write_report(run_folder))))
     console.print(escape(str(summary)))
@@ -307,6 +310,12 @@ app.command(
     "[bold]deploymark gate --baseline results/latest --candidate results/latest "
     "--candidate-python venv/bin/python[/bold]"
 )(gate)
+
+app.command(
+    epilog="Examples: [bold]deploymark history[/bold] · "
+    '[bold]deploymark history -k "int8 and openvino" --html history.html[/bold] · '
+    "[bold]deploymark history from-ci --figure latency_p50_ms,map50_95 --last 50[/bold]"
+)(history)
 
 
 @cache_app.command("path")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from backends.base import DeploymarkError
 
@@ -32,6 +34,21 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(EXIT_BAD_INPUT) from error
 
     return wrapped
+
+
+def write_file(option: str, path: Path, text: str) -> None:
+    """Write the file that an option names, and print where it is. Raises BadInputError."""
+    from bench.errors import BadInputError
+    from bench.results import write_text_atomically
+
+    try:
+        write_text_atomically(path, text)
+    except OSError as error:
+        raise BadInputError(
+            f"{option} {path}: cannot be written: {error.strerror or error}",
+            remedy="Name a file in a folder that exists.",
+        ) from error
+    console.print(escape(str(path)))
 
 
 def words(text: str) -> tuple[str, ...]:

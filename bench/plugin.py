@@ -124,9 +124,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     session = _session(config)
     if session is None or session.measured is None:
         return
+    from bench.history import write_history
     from reports.render import write_report
     from reports.summary import write_summary
 
+    write_history(session.folder)
     write_summary(session.folder)
     report = write_report(session.folder)
     info = session.info

@@ -20,6 +20,7 @@ from bench.results import (
     read_variants,
     write_text_atomically,
 )
+from bench.trends import read_history
 from reports import facts, outcomes, tables
 from reports.charts import latency_accuracy_chart, matrix_chart, without_labels
 from reports.effect_chart import effect_chart
@@ -27,6 +28,7 @@ from reports.effect_table import effect_table
 from reports.effect_words import sentence
 from reports.effectiveness import effects_of
 from reports.fidelity import fidelity_views
+from reports.history import charts_of, history_values, machine_views
 from reports.page import page_environment
 from reports.recipes import recipe_views
 from reports.scenario_chart import stream_chart
@@ -68,7 +70,7 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
         html = environment.get_template(f"{name}.html").render(by_agreement=by_agreement, **values)
         return Markup(html)  # noqa: S704 - of a template of ours
 
-    names = ("effects", "recipes", "fidelity", "scenarios", "warm_up")
+    names = ("effects", "recipes", "fidelity", "scenarios", "warm_up", "history")
     sections = dict.fromkeys(names, Markup())
     charts: dict[str, Any] = {}
     if groups := effects_of(cells):
@@ -96,6 +98,10 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
     if rows := warm_up_rows(cells, read_launches(run.folder)):
         charts["warm_up"] = warm_up_chart(rows, cells)
         sections["warm_up"] = section("warm_up", count=len(rows), folded=folded(rows))
+    past = read_history(run.folder)
+    if past is not None and (machines := machine_views(past, everything=False)):
+        sections["history"] = section("history", **history_values(past, machines[0]))
+        charts |= charts_of(machines)
     return sections, charts
 
 

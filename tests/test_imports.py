@@ -20,6 +20,7 @@ REPORTS_MAY_READ = {
     "bench.comparison",
     "bench.errors",
     "bench.results",
+    "bench.trends",
     "bench.verdicts",
 }
 
