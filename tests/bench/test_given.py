@@ -198,15 +198,7 @@ def test_an_export_of_ultralytics_is_measured_as_it_is(
             "latency_s": 0.1,
             "min_iterations": 5,
         },
-        "validity": {
-            "max_foreign_load_cores": None,
-            "max_steal_share": None,
-            "max_run_queue_wait_share": None,
-            "max_major_faults": None,
-            "max_quota_share": None,
-            "min_frequency_share": None,
-            "throttling": False,
-        },
+        "validity": {"enabled": False},
     }
     (deploymark.folder / "m.yaml").write_text(json.dumps(matrix))
     listed = deploymark("list", "m.yaml")
