@@ -121,24 +121,27 @@ def _known_keys(model: type[pydantic.BaseModel], loc: Sequence[str | int]) -> li
         node = _descend(schema, node, step)
         if node is None:
             return []
-    options = [_deref(schema, option) for option in node.get("anyOf", [node])]
-    return [key for option in options for key in option.get("properties", {})]
+    return [key for member in _members(schema, node) for key in member.get("properties", {})]
 
 
-def _deref(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+def _members(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    """The members of a union, however nested; what is none is its own only member."""
     reference = node.get("$ref", "")
-    return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
+    found = schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
+    options = found.get("anyOf") or found.get("oneOf") or ()
+    return [member for option in options for member in _members(schema, option)] or [found]
 
 
 def _descend(
     schema: dict[str, Any], node: dict[str, Any], step: str | int
 ) -> dict[str, Any] | None:
-    for option in node.get("anyOf", [node]):
-        found = _deref(schema, option)
+    for found in _members(schema, node):
         if isinstance(step, int) and "items" in found:
-            return _deref(schema, found["items"])
+            return dict(found["items"])
         if step in found.get("properties", {}):
-            return _deref(schema, found["properties"][step])
+            return dict(found["properties"][step])
+        if any(key.get("const") == step for key in found.get("properties", {}).values()):
+            return found  # the member of a union that the value's `kind` names
     return node  # the name of a union's member, which the schema does not nest
 
 
