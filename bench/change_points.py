@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -260,26 +260,35 @@ class _Tests:
                 self._known[segment] = _Split(start + split.index, start + split.end, split.p_value)
         return [self._known[segment] for segment in segments]
 
+    def passed(self, segments: Iterable[_Segment]) -> dict[_Segment, _Split]:
+        """The best splits of those segments where it is significant."""
+        asked = list(segments)
+        splits = zip(asked, self.of(asked), strict=True)
+        return {segment: split for segment, split in splits if split.p_value <= self._level}
+
 
 def _candidates(series: Sequence[Floats], settings: Settings) -> list[list[int]]:
-    """Split every series, and the parts, while a split passes the weak level."""
-    screening = (_SCREENING_PERMUTATIONS, settings.weak)
-    whole = _Tests(series, settings, _whole_splits, *screening)
-    passing = _Tests(series, settings, _passing_splits, *screening)
+    """Split every series, and the parts, while a split passes the weak level.
+
+    A change that passed has two ends to choose, so it must pass the strict one: what is tested
+    between two chosen ends afterwards is chosen already.
+    """
+    whole = _Tests(series, settings, _whole_splits, _SCREENING_PERMUTATIONS, settings.weak)
+    maybe = _Tests(series, settings, _passing_splits, _SCREENING_PERMUTATIONS, settings.weak)
+    passing = _Tests(
+        series, settings, _passing_splits, settings.permutations, settings.significance
+    )
     cuts: list[set[int]] = [set() for _ in series]
     waiting = [(number, 0, len(values)) for number, values in enumerate(series)]
     while waiting:
-        splits = dict(zip(waiting, whole.of(waiting), strict=True))
-        uncut = [segment for segment, split in splits.items() if split.p_value > settings.weak]
-        splits |= zip(uncut, passing.of(uncut), strict=True)
+        found = whole.passed(waiting)
+        found |= passing.passed(maybe.passed([one for one in waiting if one not in found]))
         waiting = []
-        for (number, start, stop), split in splits.items():
-            if split.p_value <= settings.weak:
-                inner = {split.index, split.end} - {stop}
-                cuts[number] |= inner
-                ends = [start, *sorted(inner), stop]
-                waiting += [(number, a, b) for a, b in pairwise(ends)]
-    return [sorted(found) for found in cuts]
+        for (number, start, stop), split in found.items():
+            inner = {split.index, split.end} - {stop}
+            cuts[number] |= inner
+            waiting += [(number, a, b) for a, b in pairwise([start, *sorted(inner), stop])]
+    return [sorted(some) for some in cuts]
 
 
 def _described(values: Floats, cuts: Sequence[int], splits: Sequence[_Split]) -> list[ChangePoint]:
