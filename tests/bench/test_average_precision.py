@@ -12,49 +12,7 @@ from bench.average_precision import Scores, score
 from bench.detections import Detections
 from bench.errors import BadInputError
 from bench.labels import ImageLabels
-from bench.letterbox import Geometry, geometry
-
-SIZE = 320
-
-
-def labels(
-    boxes: Sequence[Sequence[float]],
-    classes: Sequence[int],
-    crowd: Sequence[bool] | None = None,
-    width: int = 640,
-    height: int = 480,
-) -> ImageLabels:
-    array = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    return ImageLabels(
-        path=Path("x.jpg"),
-        width=width,
-        height=height,
-        boxes=array,
-        classes=np.array(classes, dtype=np.int64),
-        areas=(array[:, 2] - array[:, 0]) * (array[:, 3] - array[:, 1]),
-        crowd=np.array(crowd or [False] * len(array), dtype=np.bool_),
-    )
-
-
-def place_of(image: ImageLabels) -> Geometry:
-    return geometry(image.width, image.height, SIZE)
-
-
-def found(
-    image: ImageLabels, boxes: np.ndarray, scores: Sequence[float], classes: Sequence[int]
-) -> Detections:
-    """Boxes in pixels of the image, as a detector gives them on its letterboxed input."""
-    place = place_of(image)
-    inside = boxes * ([place.gain_x, place.gain_y] * 2) + [place.pad_x, place.pad_y] * 2
-    return Detections(
-        inside.astype(np.float32).reshape(-1, 4),
-        np.array(scores, dtype=np.float32),
-        np.array(classes, dtype=np.int32),
-    )
-
-
-def nothing() -> Detections:
-    return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
+from tests.boxes import SIZE, found, labels, nothing, place_of, random_case
 
 
 def test_finding_every_box_scores_one() -> None:
@@ -169,33 +127,6 @@ def by_pycocotools(
         evaluation.accumulate()
         evaluation.summarize()
     return float(evaluation.stats[0]), float(evaluation.stats[1])
-
-
-def random_case(
-    seed: int, images: int = 12, classes: int = 4
-) -> tuple[list[ImageLabels], list[Detections]]:
-    """Labels, some of them crowds, and more than 100 boxes an image around and beside them."""
-    random = np.random.default_rng(seed)
-    scored, detections = [], []
-    for _ in range(images):
-        count = int(random.integers(0, 9))
-        corner = random.uniform(0, 400, (count, 2))
-        boxes = np.hstack((corner, corner + random.uniform(5, 200, (count, 2))))
-        image = labels(
-            boxes.tolist(),
-            random.integers(0, classes, count).tolist(),
-            (random.random(count) < 0.2).tolist(),
-            width=int(random.integers(200, 900)),
-            height=int(random.integers(200, 900)),
-        )
-        guesses = np.vstack([boxes + random.normal(0, 6, boxes.shape) for _ in range(15)])
-        guesses[:, 2:] = np.maximum(guesses[:, 2:], guesses[:, :2] + 1)
-        shown = np.tile(image.classes, 15)
-        wrong = random.random(len(shown)) < 0.3
-        shown[wrong] = random.integers(0, classes, int(wrong.sum()))
-        scored.append(image)
-        detections.append(found(image, guesses, random.random(len(shown)).tolist(), shown.tolist()))
-    return scored, detections
 
 
 @pytest.mark.parametrize("seed", range(5))
