@@ -101,7 +101,7 @@ COLUMNS: tuple[Column, ...] = (
         unit="images/s",
         high_first=True,
     ),
-    _size("peak_rss_bytes", "peak RSS", "Highest resident memory of a worker process."),
+    _size("peak_rss_bytes", "peak RSS", "Highest resident memory of a worker, median of launches."),
     _size(
         "model_rss_bytes", "model RSS", "Resident memory that the model and its inferences added."
     ),
