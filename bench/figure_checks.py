@@ -135,9 +135,19 @@ def _paired_check(
     confidence: float,
     floor: float,
 ) -> Check:
-    ratios = [math.log(after / before) for before, after in zip(baseline, candidate, strict=True)]
-    if not ratios:
+    pairs = list(zip(baseline, candidate, strict=True))
+    if not pairs:
         raise ValueError(f"{figure}: no pair")
+    if min(*baseline, *candidate) <= 0:
+        return Check(
+            figure=figure,
+            kind="change",
+            verdict="inconclusive",
+            threshold=threshold,
+            pairs=len(pairs),
+            reason="a pair measured nothing above zero, so there is no ratio",
+        )
+    ratios = [math.log(after / before) for before, after in pairs]
     found = None
     if len(ratios) > 1:
         found = _widened(interval(ratios, 1 - confidence), floor)
@@ -185,19 +195,20 @@ def budget_checks(figures: Mapping[str, float | None], limits: Sequence[Limit]) 
 
 
 def _budget_check(limit: Limit, value: float | None) -> Check:
-    allowed = _shown(limit.figure, limit.value)
+    allowed = f"the budget ({limit.bound} {_shown(limit.figure, limit.value)})"
     said: Verdict = "inconclusive"
-    reason = f"not measured, so the budget ({limit.bound} {allowed}) cannot be checked"
-    if value is not None and math.isfinite(value):
-        over = value > limit.value if limit.bound == "max" else value < limit.value
-        said = "regressed" if over else "unchanged"
-        found = _shown(limit.figure, value)
-        reason = f"{found}, {'over' if over else 'within'} the budget ({limit.bound} {allowed})"
+    reason = f"not measured, so {allowed} cannot be checked"
+    known = value is not None and math.isfinite(value)
+    if value is not None and known:
+        beyond = value > limit.value if limit.bound == "max" else value < limit.value
+        said = "regressed" if beyond else "unchanged"
+        where = "within" if not beyond else "over" if limit.bound == "max" else "under"
+        reason = f"{_shown(limit.figure, value)}, {where} {allowed}"
     return Check(
         figure=limit.figure,
         kind="budget",
         verdict=said,
-        candidate=value,
+        candidate=value if known else None,
         limit=limit.value,
         bound=limit.bound,
         method="the figure against its limit",
