@@ -22,9 +22,8 @@ _PRECISIONS = frozenset({"map50_95", "map50"})
 
 def _half_width(check: Check) -> float | None:
     """Half the interval of the change, in the figure's own unit; None where there is none."""
-    ends = figures.measured(check.change_low), figures.measured(check.change_high)
-    low, high = ends
-    if low is None or high is None:
+    low, high = figures.measured(check.change_low), figures.measured(check.change_high)
+    if low is None or high is None or low == high:
         return None
     scale = figures.measured(check.baseline) if check.relative else 1.0
     return None if scale is None else abs(high - low) / 2 * abs(scale)
@@ -35,7 +34,7 @@ def _extra(gate: Gate, cell: CellVerdict, check: Check) -> str:
     lines = [f"{check.figure} of {cell.candidate_cell or cell.cell}"]
     if check.kind == "change":
         lines.append(f"{gate_words.change_words(check)} against the baseline: {check.verdict}")
-        if check.change_low is not None:
+        if _half_width(check) is not None:
             share = "" if check.confidence is None else f"{100 * check.confidence:.4g} % "
             lines.append(f"range: {share}interval of that change")
     else:

@@ -25,7 +25,8 @@ _LINEAR_WITHIN_PERCENT = 2.0
 _TICKS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 5000.0)
 _TICK = "datum.value == 0 ? '0' : datum.label"
 _MARGIN = 1.06
-_ROW_PX = 24
+_ROW_PX = 26
+_PAIRS_BELOW_PX = 7
 _WIDEST_LABEL_PX = 420
 
 
@@ -123,7 +124,7 @@ def forest_chart(cells: Sequence[CellVerdict]) -> Row | None:
     )
     dots = (
         alt.Chart(alt.NamedData(name="pairs"))
-        .mark_point(filled=True, size=18, opacity=0.3)
+        .mark_point(filled=True, size=18, opacity=0.5, yOffset=_PAIRS_BELOW_PX)
         .encode(x=alt.X("pair:Q"), y=y, color=colour)
     )
     whiskers = (

@@ -113,9 +113,9 @@ def change(check: Check) -> str:
 
 
 def change_interval(check: Check) -> str:
-    """``[+2.04, +4.21]``, in percent where the change is; empty where there is no interval."""
+    """``[+2.04, +4.21]``, in percent where the change is; empty without an interval's width."""
     low, high = figures.measured(check.change_low), figures.measured(check.change_high)
-    if low is None or high is None:
+    if low is None or high is None or low == high:
         return ""
     return f"[{_part(check, low)}, {_part(check, high)}]"
 

@@ -195,7 +195,10 @@ def gate_cells() -> dict[str, CellVerdict]:
         baseline=10 << 20,
         candidate=10 << 20,
         change=0.0,
+        change_low=0.0,
+        change_high=0.0,
         threshold=0.02,
+        method="exact",
     )
     budget = Check(
         "latency_p95_ms", "budget", "regressed", candidate=21.34, limit=20.0, bound="max"

@@ -73,6 +73,8 @@ def test_sizes_are_in_the_unit_they_are_shown_in() -> None:
     assert gate_words.from_to(close) == "12.310 → 12.314 ms"
     same = Check("artifact_bytes", "change", "unchanged", baseline=1 << 20, candidate=1 << 20)
     assert gate_words.from_to(same) == "1.00 MiB"
+    exact = dataclasses.replace(same, change=0.0, change_low=0.0, change_high=0.0)
+    assert gate_words.change_words(exact) == "0.00 %"
 
 
 def test_pairs_needed_come_with_their_time(gate_cells: Cells) -> None:
@@ -113,5 +115,6 @@ def test_packages_that_differ(make_gate: Callable[..., Gate]) -> None:
 def test_methods_name_their_figures(gate_cells: Cells) -> None:
     assert gate_words.methods(list(gate_cells.values())) == [
         ("latency p50", "paired t interval of the log-ratios"),
+        ("artifact", "exact"),
         ("mAP50-95", "bootstrap over images"),
     ]
