@@ -76,7 +76,7 @@ def _absence(result: ScenarioResult) -> str:
         return f"not measured: {result.status}"
     if result.scenario == "offline":
         return "one query has all images: its latency is the length of the test"
-    return f"not given: {figures.plural(result.queries or 0, 'query')} are too few for it"
+    return f"not given: {result.queries} queries are too few for it"
 
 
 def _view(result: ScenarioResult) -> ScenarioView:
