@@ -32,8 +32,8 @@ class Validity(BaseModel):
       (0.5 if it works half of the time). 0.25 lies between them by factors.
     - Steal: what a hypervisor gives to others adds to the mean latency about as much as its share.
       2 % is the change that a gate should still see.
-    - Run-queue wait: each wake-up costs microseconds of it, 1 to 3 % of the processor time; two
-      processes that share a core wait for half of theirs. Judged only where there are no more busy
+    - Run-queue wait: each wake-up costs microseconds of it, up to 2 % of the time on a quiet
+      machine; two processes that share a core wait for half of theirs. Judged only where there are no more busy
       threads than processors, since threads beyond that wait for each other.
     - Major faults: after the warm-up every page that an inference touches is in memory.
     - Quota: 1 % of the time stopped by a control group shows in the 99th percentile.
