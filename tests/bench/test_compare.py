@@ -225,7 +225,7 @@ def test_bad_input(make_run: MakeRun, tmp_path: Path) -> None:
 def test_broken_launches_are_one_clear_error(make_run: MakeRun, text: str) -> None:
     one, two = make_run("one", cell("c")), make_run("two", cell("c"))
     (two / "launches.jsonl").write_text(text, encoding="utf-8")
-    with pytest.raises(BadInputError, match=r"launches\.jsonl cannot be read"):
+    with pytest.raises(BadInputError, match=r"launches\.jsonl(:1)? cannot be read"):
         compare([one, two])
 
 
