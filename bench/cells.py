@@ -328,9 +328,13 @@ def _changed(cell: Cell, settings: Settings, index: int, where: YamlSource) -> C
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False)[0]
             path = ("overrides", index, "set", key, *first["loc"])
-            hint = did_you_mean(first["loc"][-1], list(type(current).model_fields))
-            unknown = first["type"] == "extra_forbidden"
-            what = f"unknown key{hint}" if unknown else f"{first['msg']} (got {first['input']!r})"
+            if first["type"] == "extra_forbidden":
+                what = (
+                    f"unknown key{did_you_mean(first['loc'][-1], list(type(current).model_fields))}"
+                )
+            else:  # of keys that contradict each other the input is all of them
+                got = value if not first["loc"] else first["input"]
+                what = f"{first['msg']} (got {got!r})"
             raise where.error(path, what) from error
     return dataclasses.replace(cell, **changes)
 

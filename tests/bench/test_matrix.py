@@ -61,6 +61,13 @@ MISTAKES = {
     "backends: [torch]\noverrides: [{when: {backend: torch}, set: {measure: {launchs: 3}}}]\n": (
         "overrides[0].set.measure.launchs: unknown key, did you mean 'launches'?",
     ),
+    "backends: [torch]\n"
+    "overrides: [{when: {backend: torch}, set: {measure: {min_iterations: 500}}}]\n": (
+        "overrides[0].set.measure: Value error, min_iterations is above max_iterations",
+        "'min_iterations': 500",
+    ),
+    "backends: [torch]\nmeasure: {target_interval: 1.5}\n": ("measure.target_interval",),
+    "backends: [torch]\nmeasure: {budget_s: .inf}\n": ("measure.budget_s",),
     "backends: [torch]\noverrides: [{when: {precision: int8}, set: {options: {a: 1}}}]\n": (
         "4:13: overrides[0]: matches no cell",
     ),

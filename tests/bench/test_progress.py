@@ -27,3 +27,16 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     assert lines[1].startswith("[1/2] [red]cell[/red]: p50 3 ms · ")
     assert lines[2] == "[2/2] another"
     assert "\x1b" not in stream.getvalue()
+
+
+def test_a_phase_may_turn_out_longer_and_never_shorter() -> None:
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.phase("measure", 1)
+        progress.done("a launch")
+        progress.at_least(2)
+        progress.done("a further one")
+        progress.at_least(0)
+        progress.done("the last one")
+    ends = [line.partition(" ")[0] for line in stream.getvalue().splitlines()[1:]]
+    assert ends == ["[1/1]", "[2/3]", "[3/3]"]
