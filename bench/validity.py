@@ -33,8 +33,8 @@ class Validity(BaseModel):
     - Steal: what a hypervisor gives to others adds to the mean latency about as much as its share.
       2 % is the change that a gate should still see.
     - Run-queue wait: each wake-up costs microseconds of it, up to 2 % of the time on a quiet
-      machine; two processes that share a core wait for half of theirs. Judged only where there are no more busy
-      threads than processors, since threads beyond that wait for each other.
+      machine; two processes that share a core wait for half of theirs. Judged only where there are
+      no more busy threads than processors: threads beyond that wait for each other.
     - Major faults: after the warm-up every page that an inference touches is in memory.
     - Quota: 1 % of the time stopped by a control group shows in the 99th percentile.
     - Clock: thermal and power limits of a processor take it to below its base clock, while its
@@ -136,8 +136,7 @@ def _others(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbanc
         if load - rounding > limit:
             yield Disturbance(
                 f"foreign processes used {load:.2g} cores while timing (limit {limit:g})",
-                "End what else runs (deploymark doctor names the busiest), or give the run "
-                "processors of its own: taskset, isolcpus.",
+                _PROCESSORS,
             )
     stolen, limit = trace.get("steal_s"), validity.max_steal_share
     if stolen is not None and limit is not None:
@@ -159,7 +158,7 @@ def _waiting(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturban
             yield Disturbance(
                 f"threads waited for a processor for {_percent(waited / ready_s)} of the time "
                 f"that they were ready (limit {_percent(limit)})",
-                "End what else runs, or give the run processors of its own: taskset, isolcpus.",
+                _PROCESSORS,
             )
     faults, limit = trace.get("major_faults"), validity.max_major_faults
     if faults is not None and limit is not None and faults > limit:
@@ -212,6 +211,10 @@ def _clock(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance
         yield Disturbance(f"the firmware held the clock down: {', '.join(flags)}", _COOLING)
 
 
+_PROCESSORS = (
+    "End what else runs (deploymark doctor names the busiest), or give the run processors of its "
+    "own (taskset, isolcpus); a load that is part of what you measure: see docs/validity.md."
+)
 _COOLING = "Let the machine cool, see to its cooling and power supply, or limit its clock for good."
 
 
