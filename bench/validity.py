@@ -22,6 +22,13 @@ GpuReason = Literal[
 ]
 
 
+_PROCESSORS = (
+    "End what else runs (deploymark doctor names the busiest), or give the run processors of its "
+    "own (taskset, isolcpus); a load that is part of what you measure: see docs/validity.md."
+)
+_COOLING = "Let the machine cool, see to its cooling and power supply, or limit its clock for good."
+
+
 class Validity(BaseModel):
     """What disturbs a launch; ``null`` switches a limit off, ``enabled: false`` all of them.
 
@@ -209,13 +216,6 @@ def _clock(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance
         yield Disturbance(f"the processor was throttled while timing ({events} events)", _COOLING)
     if flags := trace.get("firmware_throttling"):
         yield Disturbance(f"the firmware held the clock down: {', '.join(flags)}", _COOLING)
-
-
-_PROCESSORS = (
-    "End what else runs (deploymark doctor names the busiest), or give the run processors of its "
-    "own (taskset, isolcpus); a load that is part of what you measure: see docs/validity.md."
-)
-_COOLING = "Let the machine cool, see to its cooling and power supply, or limit its clock for good."
 
 
 def _gpu(gpu: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]:
