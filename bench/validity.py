@@ -35,7 +35,7 @@ class Validity(BaseModel):
     Every limit is far above what a machine does by itself and below what one busy process does, so
     that a quiet two-core virtual machine passes and a process that loads one core does not:
 
-    - Foreign load: the rest of a quiet system takes 0.01 to 0.05 cores, one busy process takes 1
+    - Foreign load: the rest of a quiet system takes hundredths of a core, one busy process takes 1
       (0.5 if it works half of the time). 0.25 lies between them by factors.
     - Steal: what a hypervisor gives to others adds to the mean latency about as much as its share.
       2 % is the change that a gate should still see.
