@@ -62,7 +62,11 @@ def stream_chart(results: Sequence[ScenarioResult], cells: Sequence[CellResult])
     x = x.axis(values=ticks, format="d", title="streams")
     y = alt.Y("ips:Q").scale(zero=True, nice=True).axis(tickCount=5).title("images/s")
     dash = alt.StrokeDash("threads:N").scale(domain=threads, range=dashes)
-    dash = dash.title("threads a stream") if len(threads) > 1 else dash.legend(None)
+    dash = (
+        dash.legend(title="threads a stream", symbolSize=700, symbolStrokeWidth=2)
+        if len(threads) > 1
+        else dash.legend(None)
+    )
     colour = backend_colour(rows, backend_order(cells))
     base = alt.Chart()
     lines = base.mark_line(strokeWidth=1.8).encode(
