@@ -289,7 +289,7 @@ def write_history(folder: Path, choice: Choice | None = None) -> Path | None:
     folder = folder.resolve()
     own = read_past_run(folder)
     cells: Collection[str] = {cell.cell for cell in read_cells(own)}
-    (machine,) = by_machine(_earlier(folder, own))
+    (machine,) = by_machine(_earlier(folder, own), most_runs=MOST_RUNS)
     found, _ = _machine_history(machine, cells.__contains__, choice)
     if len(found.runs) < 2:  # noqa: PLR2004 - one run is no history
         (folder / HISTORY_FILE).unlink(missing_ok=True)

@@ -33,8 +33,11 @@ WITHIN_RUNS = 3
 FIRST_LOOK = 8
 
 
-def found(histories: Sequence[NDArray[np.float64]] | Histories) -> list[list[ChangePoint]]:
-    return change_points([values.tolist() for values in histories], Choice().settings)
+_choice = [Choice()]  # of main(), for all functions
+
+
+def found(histories: Histories) -> list[list[ChangePoint]]:
+    return change_points([values.tolist() for values in histories], _choice[0].settings)
 
 
 def share(points: Sequence[Sequence[ChangePoint]], test: Callable[[ChangePoint], bool]) -> float:
@@ -180,7 +183,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", type=int, default=4000, help="series for each rate")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--significance", type=float, default=Choice().significance)
     options = parser.parse_args()
+    _choice[0] = Choice(significance=options.significance)
     generator = np.random.default_rng(options.seed)
     good = stationary(generator, options.series)
     good &= steps(generator, options.series // 4)
