@@ -73,22 +73,31 @@ def test_page(
 ) -> None:
     compared = {"agreement": 0.9, "agreement_reference": "nine"}
     run = make_run(
-        make_cell("nine", latency_p50_ms=9.0, map50_95=0.30),
+        make_cell("nine", latency_p50_ms=9.0, map50_95=0.30, warmup_iterations=2.0),
         make_failed("int8-crashed", variant=hostile),
         make_cell("hundred", latency_p50_ms=100.0, map50_95=0.31, variant=hostile),
         make_cell("int8-c", latency_p50_ms=12.0, map50_95=0.29, variant=hostile, **compared),
     )
     add_variants(run, hostile)
+    launch = {
+        "cell": "nine",
+        "status": "ok",
+        "cold_ms": 30.0,
+        "warmup": {"iterations": 2, "first_ns": [12_000_000, 9_500_000]},
+        "latency_ns": [9_000_000] * 5,
+    }
+    (run.folder / "launches.jsonl").write_text(json.dumps(launch) + "\n", encoding="utf-8")
     page = render_report(run)
     page = page.replace("<title>", WATCH + "<title>", 1)
     head, _, tail = page.rpartition("</body>")
     path = tmp_path / "report.html"
     path.write_text(f"{head}{ACT}</body>{tail}", encoding="utf-8")
     answer = act(path, tmp_path / "profile")
-    # The scatter, the matrix and the variants; three charts for each of two recipes when opened.
-    assert answer["drawn"] == 3
+    # The scatter, the matrix, the variants and the warm-up; three charts for each of two recipes
+    # when opened.
+    assert answer["drawn"] == 4
     assert answer["folded"] == 2
-    assert answer["unfolded"] == 9
+    assert answer["unfolded"] == 10
     assert answer["shown"] == [8]
     assert answer["complaints"] == []
     assert answer["loaded"] == []
