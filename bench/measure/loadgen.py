@@ -61,7 +61,7 @@ def _settings(loadgen: Any, scenario: Mapping[str, Any], seed: int, rate_ips: fl
     settings.min_duration_ms = round(scenario["duration_s"] * 1e3)
     settings.min_query_count = scenario["queries"]
     for name in ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"):
-        setattr(settings, name, seed)
+        setattr(settings, name, seed % (1 << 64))
     kind = scenario["kind"]
     percentile = (scenario["percentile"] or 0.0) / 100
     if kind == "single-stream":
