@@ -40,9 +40,9 @@ MIN_SEGMENT = 3
 WEAK_FACTOR = 10.0
 """The weak level over the strict one, as in Hunter's ``compute_change_points``."""
 
-PERMUTATIONS = 1999
-"""With the series itself 2000, so that the level is a whole number of them; the smallest p-value is
-0.0005."""
+_EXCEEDANCES = 10
+"""Permutations, the series itself among them, that may do as well at the level: fewer would leave
+it to luck, which all series of a length share, whether a change just past it is told."""
 
 _WEAKEST = 0.5
 """The weak level is never above: what more than half of the permutations reach is no candidate."""
@@ -87,7 +87,6 @@ class Settings:
     significance: float = SIGNIFICANCE
     min_change: float = 0.0
     min_segment: int = MIN_SEGMENT
-    permutations: int = PERMUTATIONS
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -95,6 +94,11 @@ class Settings:
             raise ValueError("the significance is between 0 and 1")
         if self.min_segment < 2:  # noqa: PLR2004 - the distance within a segment needs a pair
             raise ValueError("a segment has at least 2 runs")
+
+    @property
+    def permutations(self) -> int:
+        """Orders tried; with the series' own, the level is a whole number of them (1999)."""
+        return round(_EXCEEDANCES / self.significance) - 1
 
     @property
     def weak(self) -> float:

@@ -33,11 +33,13 @@ WITHIN_RUNS = 3
 FIRST_LOOK = 8
 
 
-_choice = [Choice()]  # of main(), for all functions
+Detect = Callable[[Histories], list[list[ChangePoint]]]
 
 
-def found(histories: Histories) -> list[list[ChangePoint]]:
-    return change_points([values.tolist() for values in histories], _choice[0].settings)
+def detector(significance: float) -> Detect:
+    """Finds the change points of each row as ``deploymark history`` does."""
+    settings = Choice(significance=significance).settings
+    return lambda histories: change_points([values.tolist() for values in histories], settings)
 
 
 def share(points: Sequence[Sequence[ChangePoint]], test: Callable[[ChangePoint], bool]) -> float:
@@ -65,7 +67,7 @@ def with_outliers(generator: np.random.Generator, series: int, runs: int) -> His
     return noise(generator, series, runs) + np.log(1.2) * disturbed
 
 
-def stationary(generator: np.random.Generator, series: int) -> bool:
+def stationary(detect: Detect, generator: np.random.Generator, series: int) -> bool:
     good = True
     for name, runs, make in (
         ("normal noise", 10, noise),
@@ -75,24 +77,24 @@ def stationary(generator: np.random.Generator, series: int) -> bool:
         ("heavy tails (t, 3 degrees)", 30, lambda g, *size: NOISE * g.standard_t(3, size)),
         ("outliers of 20 % in 5 % of runs", 30, with_outliers),
     ):
-        rate = share(found(make(generator, series, runs)), lambda _: True)
+        rate = share(detect(make(generator, series, runs)), lambda _: True)
         good &= rate <= MOST_FALSE
         print(f"stationary, {name}, {runs} runs: {100 * rate:.2f} % of series with a change")
     for correlation in (0.2, 0.5):
         values = autocorrelated(generator, series // 4, 30, correlation)
-        rate = share(found(values), lambda _: True)
+        rate = share(detect(values), lambda _: True)
         print(f"stationary, autocorrelation {correlation}, 30 runs: {100 * rate:.2f} % (no target)")
     return good
 
 
-def steps(generator: np.random.Generator, series: int) -> bool:
+def steps(detect: Detect, generator: np.random.Generator, series: int) -> bool:
     good = True
     for before in (10, 12, 15, 20, 27, 50, 97):
         rates = []
         for after in range(1, 7):
             values = noise(generator, series, before + after)
             values[:, before:] += np.log1p(STEP)
-            points = found(values)
+            points = detect(values)
             hit = share(points, lambda point, at=before: abs(point.index - at) <= 1)
             rates.append(f"{100 * hit:.1f}")
             if after == WITHIN_RUNS:
@@ -106,7 +108,7 @@ def steps(generator: np.random.Generator, series: int) -> bool:
         for after in (3, 5, 10, 20):
             values = noise(generator, series, 30 + after)
             values[:, 30:] += np.log1p(size)
-            points = found(values)
+            points = detect(values)
             hit = share(points, lambda point: abs(point.index - 30) <= 1)
             any_near = share(points, lambda point: abs(point.index - 30) <= 3)
             rates.append(f"{after}: {100 * hit:.1f} (within 3: {100 * any_near:.1f})")
@@ -116,12 +118,12 @@ def steps(generator: np.random.Generator, series: int) -> bool:
     return good
 
 
-def first_reports(generator: np.random.Generator, series: int) -> bool:
+def first_reports(detect: Detect, generator: np.random.Generator, series: int) -> bool:
     """A step in a growing history: after how many runs is it reported for the first time?"""
     before = 30
     values = noise(generator, series, before + WITHIN_RUNS)
     values[:, before:] += np.log1p(STEP)
-    looks = [found(values[:, : before + after]) for after in range(1, WITHIN_RUNS + 1)]
+    looks = [detect(values[:, : before + after]) for after in range(1, WITHIN_RUNS + 1)]
     seen = np.array(
         [[any(abs(p.index - before) <= 1 for p in points) for points in look] for look in looks]
     )
@@ -130,23 +132,23 @@ def first_reports(generator: np.random.Generator, series: int) -> bool:
     return rate >= LEAST_FOUND
 
 
-def passing(generator: np.random.Generator, series: int) -> None:
+def passing(detect: Detect, generator: np.random.Generator, series: int) -> None:
     for before, slow, after in ((20, 3, 20), (20, 5, 20), (20, 10, 20), (20, 5, 8), (40, 20, 40)):
         values = noise(generator, series // 4, before + slow + after)
         values[:, before : before + slow] += np.log1p(STEP)
-        points = found(values)
+        points = detect(values)
         ends = [before, before + slow]
         both = np.mean([all(any(abs(p.index - e) <= 1 for p in s) for e in ends) for s in points])
         runs = before + slow + after
         print(f"5 % slower for {slow} of {runs} runs: both ends {100 * both:.1f} % of series")
 
 
-def growing(generator: np.random.Generator, series: int, runs: int = 30) -> None:
+def growing(detect: Detect, generator: np.random.Generator, series: int, runs: int = 30) -> None:
     values = noise(generator, series // 4, runs)
     alarmed = np.zeros(len(values), dtype=bool)
     rates = []
     for look in range(FIRST_LOOK, runs + 1):
-        now = np.array([bool(points) for points in found(values[:, :look])])
+        now = np.array([bool(points) for points in detect(values[:, :look])])
         rates.append(now.mean())
         alarmed |= now
     print(
@@ -155,10 +157,10 @@ def growing(generator: np.random.Generator, series: int, runs: int = 30) -> None
     )
 
 
-def drift(generator: np.random.Generator, series: int) -> None:
+def drift(detect: Detect, generator: np.random.Generator, series: int) -> None:
     for total in (0.01, 0.02, 0.05):
         values = noise(generator, series // 4, 60) + np.linspace(0, np.log1p(total), 60)
-        points = found(values)
+        points = detect(values)
         count = np.mean([len(some) for some in points])
         rate = share(points, lambda _: True)
         print(
@@ -167,14 +169,14 @@ def drift(generator: np.random.Generator, series: int) -> None:
         )
 
 
-def speed(generator: np.random.Generator) -> None:
+def speed(detect: Detect, generator: np.random.Generator) -> None:
     still = noise(generator, 500, 100)
     changed = still.copy()
     for row in range(len(changed)):
         changed[row, generator.integers(10, 90) :] += np.log1p(STEP)
     for name, values in (("no change", still), ("a change in each", changed)):
         began = time.process_time()
-        found(values)
+        detect(values)
         print(f"500 series of 100 runs, {name}: {time.process_time() - began:.1f} s of CPU")
 
 
@@ -185,15 +187,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--significance", type=float, default=Choice().significance)
     options = parser.parse_args()
-    _choice[0] = Choice(significance=options.significance)
+    detect = detector(options.significance)
     generator = np.random.default_rng(options.seed)
-    good = stationary(generator, options.series)
-    good &= steps(generator, options.series // 4)
-    good &= first_reports(generator, options.series)
-    passing(generator, options.series)
-    growing(generator, options.series)
-    drift(generator, options.series)
-    speed(generator)
+    good = stationary(detect, generator, options.series)
+    good &= steps(detect, generator, options.series // 4)
+    good &= first_reports(detect, generator, options.series)
+    passing(detect, generator, options.series)
+    growing(detect, generator, options.series)
+    drift(detect, generator, options.series)
+    speed(detect, generator)
     if not good:
         raise SystemExit("a target was missed")
 
