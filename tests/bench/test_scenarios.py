@@ -13,10 +13,13 @@ import pytest
 
 from bench.build import Built
 from bench.cells import Cell
+from bench.listing import required_extras
 from bench.matrix import Matrix, Measure
 from bench.plan import Plan, PlannedCell
 from bench.progress import Progress
-from bench.results import Outcome, ScenarioResult, read_scenarios
+from bench.request import RunRequest, resolve_matrix
+from bench.results import CellResult, Outcome, ScenarioResult, Status, read_scenarios
+from bench.runner import exit_status
 from bench.scenario_settings import Offline, Scenario, Server, SingleStream
 from bench.scenarios import run_scenarios
 from bench.store import StoredArtifact
@@ -155,3 +158,23 @@ def test_a_crash_is_one_outcome(tmp_path: Path) -> None:
     (result,) = run()
     assert result.status == "load_failed"
     assert result.reason
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("unavailable", 0), ("crashed", 1)])
+def test_a_scenario_that_failed_fails_the_run(status: Status, code: int) -> None:
+    scenario = ScenarioResult("m", "offline", "offline", 1, status)
+    assert exit_status([CellResult("m", "ok"), scenario]) == code
+
+
+def test_a_matrix_with_a_scenario_requires_loadgen(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "models: [{path: builtin:digits, data: builtin:digits}]\n"
+        "backends: [onnxruntime]\nthreads: [1, 2]\n"
+        "overrides: [{when: {threads: 2}, set: {scenario: offline}}]\n"
+    )
+    without, with_it = (
+        resolve_matrix(RunRequest(matrix=str(tmp_path / "m.yaml"), select=name))
+        for name in ("t1", "t2")
+    )
+    assert required_extras(without) == ["onnxruntime"]
+    assert required_extras(with_it) == ["onnxruntime", "loadgen"]
