@@ -61,8 +61,11 @@ class Judged:
 
 
 def read_trials(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file; a last line that is still being written is left out."""
-    found = []
+    """The whole lines of a file; a last line that is still being written is left out.
+
+    Trials that failed before a pair was there have nothing to compare, and are told of.
+    """
+    found, empty = [], 0
     for line in path.read_text("utf-8").splitlines():
         try:
             trial = json.loads(line)
@@ -70,6 +73,10 @@ def read_trials(path: Path) -> list[dict[str, Any]]:
             continue
         if trial["baseline_ns"] and trial["candidate_ns"]:
             found.append(trial)
+        else:
+            empty += 1
+    if empty:
+        print(f"{empty} trials without a sample are left out")
     return found
 
 

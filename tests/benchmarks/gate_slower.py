@@ -1,12 +1,13 @@
 """Artifacts that are truly slower by a wanted share, for the gate's trials: more work, no sleep.
 
 How much work a share takes is found by measuring (``gate_wider`` says what the work is). Within one
-process the detector, the detector once more and widened ones are alive together and take turns in
-short bursts, in random order; a process gives one log-ratio each, the median of its rounds. Fresh
-processes differ by more than one of them can tell, so there are several, and the line through what
-they found gives the size to try; that size is measured again in fresh processes until their mean is
-within the tolerance. The second copy of the detector must come out at 0: it tells how far the
-figures can be trusted. Last, fresh pairs as the gate measures them (``bench.pairing``).
+process the detector twice and widened ones are alive together and take turns in short bursts, in
+random order; a process gives one log-ratio each, the median of its rounds, as a pair of the gate
+does. Noise is of the detector's size and the wanted share is a small part of that, so what is
+measured is the work times eight, in several fresh processes; a line through some sizes gives the
+size to try, and that is measured again until its eighth is within the tolerance. The artifact with
+the work once is measured last, and then in fresh pairs as the gate does it (``bench.pairing``).
+The second copy of the detector must come out at 0: it tells how far single figures can be trusted.
 
 Run it on a quiet machine after ``deploymark run default --imgsz 160`` has filled the store; what is
 there already is not made again::
@@ -60,6 +61,8 @@ SHARE_OF_A_CONVOLUTION = 0.03
 """About what one convolution over all rows adds to a YOLO11n: how many a share needs."""
 SHARE_OF_THE_REST = 0.01
 """About what the branch adds without one."""
+BRANCHES = 8
+"""Times that the work is there where its cost is measured."""
 TOLERANCE = 0.0015
 TRIES = 6
 
@@ -101,9 +104,10 @@ class Source:
 class Slower:
     """A slower artifact, as it is kept beside its files.
 
-    Shares are relative: 0.03 is 3 %. ``measured`` is the mean over ``processes`` fresh processes,
-    ``copy`` the same of the unchanged copy; ``pair_log_ratios`` are fresh pairs, empty where none
-    were asked for.
+    Shares are relative: 0.03 is 3 %. ``measured`` is an eighth of what the work costs eight times,
+    the mean over ``processes`` fresh processes; ``direct`` that of the work once, and ``copy`` that
+    of the unchanged copy, with their standard errors. ``pair_log_ratios`` are fresh pairs, empty
+    where none were asked for.
     """
 
     source_sha256: str
@@ -113,7 +117,8 @@ class Slower:
     extra: Extra
     measured: float
     standard_error: float
-    copy: float
+    direct: tuple[float, float]
+    copy: tuple[float, float]
     processes: int
     load_average: float
     cpu_time: bool
@@ -122,12 +127,13 @@ class Slower:
     def line(self) -> str:
         """What came out, for people."""
         text = (
-            f"wanted {self.share:.2%}, got {self.measured:.2%} ± {self.standard_error:.2%} in "
-            f"{self.processes} processes (copy {self.copy:+.2%}, load {self.load_average:.1f})"
+            f"wanted {self.share:.2%}, got {self.measured:.2%} ± {self.standard_error:.2%} "
+            f"({self.processes} processes); once {self.direct[0]:.2%} ± {self.direct[1]:.2%}, "
+            f"copy {self.copy[0]:.2%} ± {self.copy[1]:.2%}, load {self.load_average:.1f}"
         )
         if len(self.pair_log_ratios) > 1:
-            mean, deviation = _mean_and_deviation(self.pair_log_ratios)
-            error = deviation / math.sqrt(len(self.pair_log_ratios))
+            mean, error = _mean_and_error(self.pair_log_ratios)
+            deviation = statistics.stdev(self.pair_log_ratios)
             text += (
                 f"; {len(self.pair_log_ratios)} fresh pairs: {math.expm1(mean):.2%} ± {error:.2%}, "
                 f"deviation of a pair {deviation:.2%}"
@@ -135,12 +141,9 @@ class Slower:
         return f"{self.extra.convolutions} convolutions over {self.extra.rows} rows: {text}"
 
 
-def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    return statistics.fmean(values), statistics.stdev(values)
-
-
-def _standard_error(values: Sequence[float]) -> float:
-    return statistics.stdev(values) / math.sqrt(len(values))
+def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error."""
+    return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
 
 
 def in_this_process(job: dict[str, Any]) -> list[float]:
@@ -227,11 +230,11 @@ def probe(source: Source, convolutions: int, seconds: float, processes: int) -> 
     rows = [max(1, round(part * source.imgsz)) for part in PROBED]
     with tempfile.TemporaryDirectory() as folder:
         models = [
-            widen(source.path, Extra(convolutions, count), Path(folder) / str(count))
+            widen(source.path, Extra(convolutions, count, BRANCHES), Path(folder) / str(count))
             for count in rows
         ]
-        _copy, *shares = in_children(source, models, 1, seconds, processes)
-    middles = [statistics.median(figures) for figures in shares]
+        _copy, *costs = in_children(source, models, 1, seconds, processes)
+    middles = [statistics.median(figures) / BRANCHES for figures in costs]
     slope, offset = np.polyfit(rows, middles, 1)
     told = ", ".join(f"{count}: {middle:.2%}" for count, middle in zip(rows, middles, strict=True))
     print(f"  {convolutions} convolutions, rows and their cost: {told}", flush=True)
@@ -260,45 +263,27 @@ def slower(
             return made
         raise SystemExit(f"{out}: holds another slower artifact, remove it first")
     response = response or probe(source, convolutions_for(share), seconds, processes)
-    rows = response.rows(share, source.imgsz)
-    seen: dict[int, list[float]] = {}
-    copies: list[float] = []
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out) as folder:
-        for _ in range(TRIES):
-            extra = Extra(response.convolutions, rows)
-            model = widen(source.path, extra, Path(folder) / str(rows))
-            copy, widened = in_children(source, [model], 2, seconds, processes)
-            figures = seen.setdefault(rows, [])
-            figures += widened
-            copies += copy
-            mean, error = statistics.fmean(figures), _standard_error(figures)
-            print(f"  {rows} rows: {mean:.2%} ± {error:.2%} ({len(figures)})", flush=True)
-            if abs(mean - share) + error <= TOLERANCE:
-                break
-            if abs(mean - share) > error:  # otherwise chance: measure the same size again
-                step = round((share - mean) / response.slope)
-                rows = min(source.imgsz, max(1, rows + step))
-        else:
-            rows = min(seen, key=lambda count: abs(statistics.fmean(seen[count]) - share))
-            mean, error = statistics.fmean(seen[rows]), _standard_error(seen[rows])
-            if abs(mean - share) > TOLERANCE:
-                raise SystemExit(
-                    f"no size came within {TOLERANCE:.2%} of {share:.2%} (nearest {mean:.2%} ± "
-                    f"{error:.2%}): try on a quiet machine, or with more --seconds or --processes"
-                )
+    with tempfile.TemporaryDirectory(dir=out) as name:
+        folder = Path(name)
+        rows, figures = _rows_of(source, share, response, folder, seconds, processes)
+        extra = Extra(response.convolutions, rows)
+        model = widen(source.path, extra, folder / "once")
+        copy, direct = in_children(source, [model], 2, seconds, processes)
+        mean, error = _mean_and_error(figures)
         # Only whole results: the record is written when the files are in their place.
-        shutil.move(Path(folder) / str(rows), out / FILES)
+        shutil.move(folder / "once", out / FILES)
     made = Slower(
         source_sha256=sha256,
         entry=source.entry,
         share=share,
         threads=source.threads,
-        extra=Extra(response.convolutions, rows),
+        extra=extra,
         measured=mean,
         standard_error=error,
-        copy=statistics.fmean(copies),
-        processes=len(seen[rows]),
+        direct=_mean_and_error(direct),
+        copy=_mean_and_error(copy),
+        processes=len(figures),
         load_average=os.getloadavg()[0],
         cpu_time=source.cpu_time,
     )
@@ -306,12 +291,43 @@ def slower(
     return made
 
 
+def _rows_of(
+    source: Source, share: float, response: Response, folder: Path, seconds: float, processes: int
+) -> tuple[int, list[float]]:
+    """Rows that cost a share, and what each process found. Exits where there are none."""
+    rows = response.rows(share, source.imgsz)
+    seen: dict[int, list[float]] = {}
+    for _ in range(TRIES):
+        extra = Extra(response.convolutions, rows, BRANCHES)
+        model = widen(source.path, extra, folder / str(rows))
+        _copy, costs = in_children(source, [model], 2, seconds, processes)
+        figures = seen.setdefault(rows, [])
+        figures += [cost / BRANCHES for cost in costs]
+        mean, error = _mean_and_error(figures)
+        print(f"  {rows} rows: {mean:.2%} ± {error:.2%} ({len(figures)})", flush=True)
+        if abs(mean - share) + error <= TOLERANCE:
+            return rows, figures
+        if abs(mean - share) > error:  # otherwise chance: measure the same size again
+            step = round((share - mean) / response.slope)
+            rows = min(source.imgsz, max(1, rows + step))
+    rows = min(seen, key=lambda count: abs(statistics.fmean(seen[count]) - share))
+    mean, error = _mean_and_error(seen[rows])
+    if abs(mean - share) <= TOLERANCE:
+        return rows, seen[rows]
+    raise SystemExit(
+        f"no size came within {TOLERANCE:.2%} of {share:.2%} (nearest {mean:.2%} ± {error:.2%}, "
+        f"{rows} rows): try on a quiet machine, or with more --seconds or --processes"
+    )
+
+
 def read(out: Path) -> Slower | None:
     """What was made before, None where nothing was."""
     with contextlib.suppress(FileNotFoundError):
         held = json.loads((out / RECORD).read_text("utf-8"))
-        ratios = tuple(held.pop("pair_log_ratios"))
-        return Slower(**{**held, "extra": Extra(**held["extra"])}, pair_log_ratios=ratios)
+        held["extra"] = Extra(**held["extra"])
+        for name in ("direct", "copy", "pair_log_ratios"):
+            held[name] = tuple(held[name])
+        return Slower(**held)
     return None
 
 
