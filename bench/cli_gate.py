@@ -149,25 +149,29 @@ def _tell(found: Gate, folder: Path) -> None:
     from reports.gate_junit import write_junit
     from reports.gate_report import write_gate_report
     from reports.gate_summary import write_gate_summary
+    from reports.gate_words import headline
 
     write_junit(folder)
     write_action_json(folder)
     summary = write_gate_summary(folder)
     report = write_gate_report(folder)
-    table = Table("cell", "verdict", "latency", "pairs", "why", box=None)
+    table = Table("cell", "verdict", "latency", "pairs", box=None)
     for cell in found.cells:
         table.add_row(
             escape(cell.cell),
             cell.verdict,
             _latency(cell),
             str(cell.pairs or ""),
-            escape(cell.reason),
             style=_STYLES[cell.verdict],
         )
     console.print(table)
+    for cell in found.cells:
+        if cell.reason:
+            hint = f" {cell.remedy}" if cell.remedy else ""
+            console.print(escape(f"{cell.cell}: {cell.reason}.{hint}"), soft_wrap=True)
     for item in found.unmatched:
         console.print(escape(f"{item['cell']}: not compared: {item['reason']}"), style="dim")
-    console.print(f"[bold]{found.verdict}[/bold]")
+    console.print(f"[bold]{escape(headline(found))}[/bold]", soft_wrap=True)
     console.print(escape(f"summary: {summary}"), soft_wrap=True)
     console.print(escape(f"report: {report}"), soft_wrap=True)
 

@@ -25,7 +25,7 @@ from bench.machine import fingerprint
 from bench.pairing import SIDES, PairRecord
 from bench.progress import Progress, duration_text
 from bench.results import LOGS_FOLDER, PREDICTIONS_FOLDER, Outcome, append_launch
-from bench.verdicts import PAIRS_FILE, CellVerdict, Gate, worst, write_gate
+from bench.verdicts import PAIRS_FILE, CellVerdict, Gate, overall, write_gate
 
 EXIT_OK = 0
 EXIT_REGRESSED = 1
@@ -70,7 +70,7 @@ def run_gate(
         settings=_settings(settings, error, candidate.seed),
         started=started,
         finished=now(),
-        verdict=worst(item.verdict for item in verdicts),
+        verdict=overall(item.verdict for item in verdicts),
         exit_status=exit_status(verdicts),
         cells=verdicts,
         unmatched=unmatched,
@@ -86,7 +86,7 @@ def _names(side: ResolvedSide) -> str:
 
 def exit_status(cells: Sequence[CellVerdict]) -> int:
     """1 where a cell regressed, broke its budget or failed; 3 where one is open."""
-    found = worst(cell.verdict for cell in cells)
+    found = overall(cell.verdict for cell in cells)
     if found == "regressed":
         return EXIT_REGRESSED
     return EXIT_INCONCLUSIVE if found == "inconclusive" else EXIT_OK

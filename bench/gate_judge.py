@@ -8,10 +8,16 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench import figure_checks
 from bench.average_precision import score
 from bench.coco_matches import Predictions
 from bench.detections import load_detections
+from bench.figure_checks import (
+    budget_checks,
+    energy_check,
+    map_check,
+    memory_check,
+    size_check,
+)
 from bench.gate_figures import figures, pair_medians_ms, values_of_pairs
 from bench.gate_latency import PairedCell
 from bench.gate_scores import Boxer, Boxes
@@ -21,7 +27,7 @@ from bench.map_interval import map_change
 from bench.pairing import SIDES, PairRecord
 from bench.results import Outcome
 from bench.validity import Validity, disturbances
-from bench.verdicts import CellVerdict, Check, Verdict, worst
+from bench.verdicts import CellVerdict, Check, Verdict, overall
 
 METHOD = (
     "repeated confidence intervals of the mean log-ratio over pairs of fresh live workers "
@@ -102,8 +108,8 @@ def judge(
     if paired is not None:
         checks.append(_latency_check(paired, settings, rules.error))
     checks += _other_checks(cell, records, predictions, settings, rules.seed)
-    checks += figure_checks.budget_checks(values[1], settings.limits())
-    verdict = worst(check.verdict for check in checks)
+    checks += budget_checks(values[1], settings.limits())
+    verdict = overall(check.verdict for check in checks)
     decisive = next((check for check in checks if check.verdict == verdict and check.reason), None)
     return CellVerdict(
         **facts,
@@ -207,13 +213,15 @@ def _other_checks(
             confidence=settings.confidence,
             seed=seed,
         )
-        checks.append(figure_checks.map_check(change, settings.threshold("map50_95")))
+        checks.append(map_check(change, settings.threshold("map50_95")))
     if "artifact_bytes" in settings.figures:
-        sizes = [side.measurable.artifact.bytes for side in (cell.baseline, cell.candidate)]
-        checks.append(figure_checks.size_check(*sizes, settings.threshold("artifact_bytes")))
+        before_bytes = cell.baseline.measurable.artifact.bytes
+        after_bytes = cell.candidate.measurable.artifact.bytes
+        threshold = settings.threshold("artifact_bytes")
+        checks.append(size_check(before_bytes, after_bytes, threshold))
     for name, check in (
-        ("peak_rss_bytes", figure_checks.memory_check),
-        ("energy_j_per_image", figure_checks.energy_check),
+        ("peak_rss_bytes", memory_check),
+        ("energy_j_per_image", energy_check),
     ):
         if name not in settings.figures:
             continue

@@ -1,7 +1,7 @@
 """What a gate found: the records of ``gate.json``, which reports and other programs read.
 
 A change compares the candidate with the baseline; a budget holds the candidate alone against a
-limit. The verdict of a cell is that of its worst check, and so is that of the gate.
+limit. The verdict of a cell is what its checks come to, and that of the gate what its cells do.
 """
 
 from __future__ import annotations
@@ -126,9 +126,12 @@ class Gate:
     deploymark_version: str = ""
 
 
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of several verdicts: unchanged where there is none."""
-    return min(verdicts, key=VERDICTS.index, default="unchanged")
+_TELLING: tuple[Verdict, ...] = ("regressed", "inconclusive", "improved", "unchanged")
+
+
+def overall(verdicts: Iterable[Verdict]) -> Verdict:
+    """What several verdicts come to: the worst; improved where the rest is unchanged."""
+    return min(verdicts, key=_TELLING.index, default="unchanged")
 
 
 def write_gate(folder: Path, gate: Gate) -> Path:
