@@ -116,7 +116,7 @@ def judge(
         status="ok",
         verdict=verdict,
         reason=decisive.reason if decisive and verdict in {"regressed", "inconclusive"} else "",
-        remedy=_remedy(checks, settings) if verdict == "inconclusive" else "",
+        remedy=_remedy(checks, records) if verdict == "inconclusive" else "",
         checks=checks,
         warnings=_warnings(records, rules.validity),
     )
@@ -233,21 +233,22 @@ def _other_checks(
     return checks
 
 
-def _remedy(checks: Sequence[Check], settings: GateSettings) -> str:
+def _remedy(checks: Sequence[Check], records: Sequence[PairRecord]) -> str:
     """What would decide an open cell."""
-    latency = next(
-        (item for item in checks if item.figure == "latency_p50_ms" and item.kind == "change"), None
-    )
-    if latency is None or latency.verdict != "inconclusive":
+    opened = [check for check in checks if check.verdict == "inconclusive"]
+    latency = next((item for item in opened if item.pairs_needed is not None), None)
+    if latency is not None:
+        seconds = statistics.fmean(record.seconds for record in records)
+        budget_s = math.ceil(1.1 * (latency.pairs_needed or 0) * seconds / 10) * 10
+        return (
+            f"About {latency.pairs_needed} pairs would decide: "
+            f"--max-pairs {latency.pairs_needed} --budget-s {budget_s}"
+        )
+    if any(item.figure == "latency_p50_ms" and item.kind == "change" for item in opened):
+        return "The change is at the threshold: choose another min_effect, or judge it by hand."
+    if any(item.figure.startswith("map") for item in opened):
         return "Score on more images: an interval of mAP shrinks with their number."
-    if latency.pairs_needed is None:
-        return "The change is at the threshold: choose another min_effect, or look at it yourself."
-    per_pair_s = settings.budget_s / max(1, latency.pairs or 1)
-    budget_s = math.ceil(latency.pairs_needed * per_pair_s / 10) * 10
-    return (
-        f"About {latency.pairs_needed} pairs would decide: "
-        f"--max-pairs {latency.pairs_needed} --budget-s {budget_s}"
-    )
+    return ""
 
 
 def disturbances_of_pair(record: PairRecord, validity: Validity) -> list[str]:
