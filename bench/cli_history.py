@@ -87,6 +87,9 @@ def _show(machine: Any, *, several: bool) -> None:
         f"[bold]{escape(machine.machine)}[/bold] {escape(machine.name)}: "
         f"{trend_words.runs_text(machine)}"
     )
+    if not machine.series:
+        console.print("no cell with these figures was measured\n")
+        return
     table = Table(box=None, header_style="bold")
     table.add_column("cell", overflow="fold", min_width=_CELL_WIDTH)
     if several:

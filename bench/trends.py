@@ -112,7 +112,7 @@ _HISTORY = TypeAdapter(History)
 
 def history_text(history: History) -> str:
     """The history as JSON."""
-    return dump_json(dataclasses.asdict(history)) + "\n"
+    return dump_json(dataclasses.asdict(history), indent=None) + "\n"
 
 
 def save_history(folder: Path, history: History) -> Path:
