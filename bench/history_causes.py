@@ -34,10 +34,11 @@ class Origin:
 def origin_of(cell: CellResult) -> Origin:
     """What a cell's figures come from."""
     return Origin(
-        cell.model,
-        cell.variant,
-        cell.precision,
-        cell.backend,
+        # texts, whoever wrote the run
+        str(cell.model),
+        str(cell.variant),
+        str(cell.precision),
+        str(cell.backend),
         cell.artifact_sha256,
         cell.energy_source,
     )

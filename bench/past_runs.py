@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -66,18 +67,25 @@ class MachineRuns:
         return list(dict.fromkeys(run.host for run in self.runs if run.host is not None))
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
-
-
 def _rounded(value: object, unit: float) -> int | None:
-    number = _number(value)
-    return None if number is None else round(number / unit)
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return round(value / unit)
 
 
-def _gpu(line: object) -> str:
+def _texts(value: object) -> list[str]:
+    """A list as texts; nothing where some other program wrote no list."""
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _plain(value: object) -> str | int | None:
+    """A setting as it is compared and written."""
+    return value if value is None or isinstance(value, (str, int)) else str(value)
+
+
+def _gpu(line: str) -> str:
     """``name, driver, memory`` of nvidia-smi without the driver, whose update is no new machine."""
-    parts = [part.strip() for part in str(line).split(",")]
+    parts = [part.strip() for part in line.split(",")]
     return ", ".join(dict.fromkeys((parts[0], parts[-1])))
 
 
@@ -88,28 +96,26 @@ def machine_settings(machine: Mapping[str, Any], *, by_host: bool = False) -> di
     time. Updates of the kernel, the distribution, drivers and Python are no other machine: they are
     what a change may come from.
     """
-    flags, gpus = machine.get("cpu_flags"), machine.get("gpus")
     system = str(machine.get("os") or "").partition(" ")[0]
+    flags = _texts(machine.get("cpu_flags"))
     settings: dict[str, Any] = {
-        "cpu": machine.get("cpu"),
-        "cpu_features": sorted(
-            flag for flag in map(str, flags or ()) if _KERNEL_FLAGS.match(flag.lower())
-        ),
-        "cores_physical": machine.get("cores_physical"),
-        "cores_usable": machine.get("cores_usable"),
+        "cpu": _plain(machine.get("cpu")),
+        "cpu_features": sorted(flag for flag in flags if _KERNEL_FLAGS.match(flag.lower())),
+        "cores_physical": _plain(machine.get("cores_physical")),
+        "cores_usable": _plain(machine.get("cores_usable")),
         "frequency_max_100_mhz": _rounded(machine.get("frequency_max_mhz"), 100.0),
         "memory_gib": _rounded(machine.get("memory_bytes"), 2.0**30),
-        "gpus": sorted(_gpu(line) for line in gpus or ()),
-        "architecture": machine.get("architecture"),
+        "gpus": sorted(_gpu(line) for line in _texts(machine.get("gpus"))),
+        "architecture": _plain(machine.get("architecture")),
         "system": system or None,
-        "governor": machine.get("governor"),
-        "turbo_off": machine.get("turbo_off"),
-        "smt": machine.get("smt"),
-        "virtualization": machine.get("virtualization"),
-        "cgroup_cpu_max": machine.get("cgroup_cpu_max"),
+        "governor": _plain(machine.get("governor")),
+        "turbo_off": _plain(machine.get("turbo_off")),
+        "smt": _plain(machine.get("smt")),
+        "virtualization": _plain(machine.get("virtualization")),
+        "cgroup_cpu_max": _plain(machine.get("cgroup_cpu_max")),
     }
     if by_host:
-        settings["host"] = machine.get("host")
+        settings["host"] = _plain(machine.get("host"))
     return settings
 
 

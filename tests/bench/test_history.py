@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import re
@@ -17,7 +18,7 @@ from bench import history as module
 from bench.cli import app
 from bench.errors import BadInputError, NothingToRunError
 from bench.history import Choice, history, known_figures, write_history
-from bench.past_runs import find_runs, machine_id, machine_settings
+from bench.past_runs import find_runs, machine_id, machine_name, machine_settings
 from bench.results import RUN_FILE, CellResult, RunInfo, write_cells, write_run_info
 from bench.trends import HISTORY_FILE, NOTHING_RECORDED, History, Series, history_text, read_history
 
@@ -245,6 +246,22 @@ def test_broken_and_foreign_folders_are_skipped_and_named(results: Path, make_ru
     assert all(item.reason for item in found.skipped)
 
 
+def test_odd_values_of_another_program_break_nothing(results: Path, make_run: MakeRun) -> None:
+    odd = result(backend=None, precision=3, artifact_sha256=7, latency_p50_ms="fast")
+    for day, size in enumerate([1, 1, 2]):
+        folder = make_run(
+            day,
+            dataclasses.replace(odd, artifact_bytes=size),
+            packages={"x": str(day)},
+            matrix={"backends": [3, {"name": None}]},
+        )
+    write_history(folder)
+    found = read_history(folder)
+    assert found is not None
+    (change,) = series_of(found, "artifact_bytes").changes
+    assert change.found == ["x 1 → 2"]
+
+
 def test_runs_are_ordered_by_their_start_wherever_they_lie(
     results: Path, make_run: MakeRun
 ) -> None:
@@ -305,10 +322,14 @@ def test_other_hardware_or_settings_are_another_machine(changes: dict[str, Any])
     assert not same(**changes)
 
 
-@given(st.dictionaries(st.sampled_from([*MACHINE, "smt"]), st.sampled_from([None, "", "x", 3])))
-def test_any_fingerprint_has_an_id(machine: dict[str, Any]) -> None:
-    machine = {key: value for key, value in machine.items() if key not in {"cpu_flags", "gpus"}}
-    assert len(machine_id(machine_settings(machine))) == 8
+ODD = st.sampled_from([None, "", "x", 3, -1.5, float("nan"), float("inf"), True, [], [1, "a"], {}])
+
+
+@given(st.dictionaries(st.sampled_from([*MACHINE, "smt"]), ODD))
+def test_any_fingerprint_has_an_id_and_a_name(machine: dict[str, Any]) -> None:
+    settings = machine_settings(machine, by_host=True)
+    assert len(machine_id(settings)) == 8
+    assert machine_name(settings)
 
 
 def test_machines_are_told_apart_and_chosen(results: Path, make_run: MakeRun) -> None:
