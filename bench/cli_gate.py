@@ -85,7 +85,7 @@ def gate(
     from bench.progress import Progress
     from bench.run_folder import LATEST_GATE, dated_folder, point_latest
     from bench.store import Store
-    from bench.verdicts import PAIRS_FILE
+    from bench.verdicts import GATE_FILE, PAIRS_FILE
 
     requests = [
         SideRequest(
@@ -121,7 +121,7 @@ def gate(
         sys.stderr.write("stopped; nothing was decided\n")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
-        if not (folder / PAIRS_FILE).exists():
+        if not any((folder / name).exists() for name in (GATE_FILE, PAIRS_FILE)):
             shutil.rmtree(folder, ignore_errors=True)
     point_latest(folder, LATEST_GATE)
     _tell(found, folder)
