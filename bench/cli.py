@@ -1,4 +1,4 @@
-"""The command line: ``run, list, doctor, report, gate, cache`` and what has a module of its own.
+"""The command line: ``run, list, doctor, report, gate, compare, history, cache``.
 
 Exit codes: 0 fine, 1 a cell failed or regressed, 2 usage or bad input, 3 inconclusive.
 """

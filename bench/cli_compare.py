@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from bench.cli_shared import console, mends_errors, words
+from bench.cli_shared import console, mends_errors, words, write_file
 
 
 @mends_errors
@@ -54,25 +54,11 @@ def compare(
     comparison = compare_runs(runs, select=select, figures=words(figures))
     _show(comparison)
     if html is not None:
-        _write("--html", html, render_compare_page(comparison))
+        write_file("--html", html, render_compare_page(comparison))
     if markdown is not None:
-        _write("--markdown", markdown, render_compare_markdown(comparison))
+        write_file("--markdown", markdown, render_compare_markdown(comparison))
     if json is not None:
-        _write("--json", json, dump_json(dataclasses.asdict(comparison)) + "\n")
-
-
-def _write(option: str, path: Path, text: str) -> None:
-    from bench.errors import BadInputError
-    from bench.results import write_text_atomically
-
-    try:
-        write_text_atomically(path, text)
-    except OSError as error:
-        raise BadInputError(
-            f"{option} {path}: cannot be written: {error.strerror or error}",
-            remedy="Name a file in a folder that exists.",
-        ) from error
-    console.print(escape(str(path)))
+        write_file("--json", json, dump_json(dataclasses.asdict(comparison)) + "\n")
 
 
 def _show(comparison: Any) -> None:
