@@ -64,7 +64,9 @@ SHARE_OF_THE_REST = 0.01
 BRANCHES = 8
 """Times that the work is there where its cost is measured."""
 TOLERANCE = 0.0015
-TRIES = 6
+TRIES = 8
+NEAR_ROWS = 8
+"""So far from the rows that were measured the line may be trusted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +107,9 @@ class Slower:
     """A slower artifact, as it is kept beside its files.
 
     Shares are relative: 0.03 is 3 %. ``measured`` is an eighth of what the work costs eight times,
-    the mean over ``processes`` fresh processes; ``direct`` that of the work once, and ``copy`` that
-    of the unchanged copy, with their standard errors. ``pair_log_ratios`` are fresh pairs, empty
-    where none were asked for.
+    the median over ``processes`` fresh processes; ``direct`` is the mean of the work once, and
+    ``copy`` that of the unchanged copy, with their standard errors. ``pair_log_ratios`` are fresh
+    pairs, empty where none were asked for.
     """
 
     source_sha256: str
@@ -144,6 +146,13 @@ class Slower:
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """Mean and its standard error."""
     return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _median_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Median and about its standard error: from the median deviation, as under the normal law."""
+    middle = statistics.median(values)
+    deviation = 1.4826 * statistics.median(abs(value - middle) for value in values)
+    return middle, math.sqrt(math.pi / 2) * deviation / math.sqrt(len(values))
 
 
 def in_this_process(job: dict[str, Any]) -> list[float]:
@@ -215,6 +224,10 @@ class Response:
     offset: float
     slope: float
 
+    def cost(self, rows: int) -> float:
+        """Share that so many rows cost."""
+        return self.offset + self.slope * rows
+
     def rows(self, share: float, at_most: int) -> int:
         """Rows that should cost a share."""
         return min(at_most, max(1, round((share - self.offset) / self.slope)))
@@ -266,12 +279,12 @@ def slower(
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as name:
         folder = Path(name)
-        rows, figures = _rows_of(source, share, response, folder, seconds, processes)
-        extra = Extra(response.convolutions, rows)
+        found = _rows_of(source, share, response, folder, seconds, processes)
+        extra = Extra(response.convolutions, found.rows)
         model = widen(source.path, extra, folder / "once")
         copy, direct = in_children(source, [model], 2, seconds, processes)
-        mean, error = _mean_and_error(figures)
         # Only whole results: the record is written when the files are in their place.
+        shutil.rmtree(out / FILES, ignore_errors=True)
         shutil.move(folder / "once", out / FILES)
     made = Slower(
         source_sha256=sha256,
@@ -279,11 +292,11 @@ def slower(
         share=share,
         threads=source.threads,
         extra=extra,
-        measured=mean,
-        standard_error=error,
+        measured=found.share,
+        standard_error=found.standard_error,
         direct=_mean_and_error(direct),
         copy=_mean_and_error(copy),
-        processes=len(figures),
+        processes=found.processes,
         load_average=os.getloadavg()[0],
         cpu_time=source.cpu_time,
     )
@@ -291,32 +304,42 @@ def slower(
     return made
 
 
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """A number of rows, what it costs, and in how many processes that was found."""
+
+    rows: int
+    share: float
+    standard_error: float
+    processes: int
+
+
 def _rows_of(
     source: Source, share: float, response: Response, folder: Path, seconds: float, processes: int
-) -> tuple[int, list[float]]:
-    """Rows that cost a share, and what each process found. Exits where there are none."""
+) -> _Found:
+    """Rows that cost a share. Exits where there are none.
+
+    The line's slope holds; how far it lies off is the median over all processes so far.
+    """
     rows = response.rows(share, source.imgsz)
-    seen: dict[int, list[float]] = {}
+    off: list[float] = []
     for _ in range(TRIES):
-        extra = Extra(response.convolutions, rows, BRANCHES)
-        model = widen(source.path, extra, folder / str(rows))
+        tried = rows
+        extra = Extra(response.convolutions, tried, BRANCHES)
+        model = widen(source.path, extra, folder / str(tried))
         _copy, costs = in_children(source, [model], 2, seconds, processes)
-        figures = seen.setdefault(rows, [])
-        figures += [cost / BRANCHES for cost in costs]
-        mean, error = _mean_and_error(figures)
-        print(f"  {rows} rows: {mean:.2%} ± {error:.2%} ({len(figures)})", flush=True)
-        if abs(mean - share) + error <= TOLERANCE:
-            return rows, figures
-        if abs(mean - share) > error:  # otherwise chance: measure the same size again
-            step = round((share - mean) / response.slope)
-            rows = min(source.imgsz, max(1, rows + step))
-    rows = min(seen, key=lambda count: abs(statistics.fmean(seen[count]) - share))
-    mean, error = _mean_and_error(seen[rows])
-    if abs(mean - share) <= TOLERANCE:
-        return rows, seen[rows]
+        off += [cost / BRANCHES - response.cost(tried) for cost in costs]
+        middle, error = _median_and_error(off)
+        moved = dataclasses.replace(response, offset=response.offset + middle)
+        rows = moved.rows(share, source.imgsz)
+        found = _Found(rows, moved.cost(rows), error, len(off))
+        print(f"  {tried} rows: {moved.cost(tried):.2%} ± {error:.2%} ({len(off)})", flush=True)
+        near = abs(rows - tried) <= NEAR_ROWS
+        if near and abs(found.share - share) + error <= TOLERANCE:
+            return found
     raise SystemExit(
-        f"no size came within {TOLERANCE:.2%} of {share:.2%} (nearest {mean:.2%} ± {error:.2%}, "
-        f"{rows} rows): try on a quiet machine, or with more --seconds or --processes"
+        f"no size came within {TOLERANCE:.2%} of {share:.2%} (nearest {found.share:.2%} ± "
+        f"{error:.2%}, {rows} rows): try on a quiet machine, or with more --seconds or --processes"
     )
 
 
