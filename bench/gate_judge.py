@@ -203,17 +203,8 @@ def _other_checks(
 ) -> list[Check]:
     """Changes of mAP, size, memory and energy, those that the settings judge and that are there."""
     checks: list[Check] = []
-    scored_on = cell.candidate.scored_on
-    same = scored_on.dataset.scored_hash == cell.baseline.scored_on.dataset.scored_hash
-    if "map50_95" in settings.figures and scored_on.dataset.labelled and same:
-        change = map_change(
-            scored_on.dataset.scored,
-            predictions[0],
-            predictions[1],
-            confidence=settings.confidence,
-            seed=seed,
-        )
-        checks.append(map_check(change, settings.threshold("map50_95")))
+    if "map50_95" in settings.figures:
+        checks += _map_checks(cell, predictions, settings, seed)
     if "artifact_bytes" in settings.figures:
         before_bytes = cell.baseline.measurable.artifact.bytes
         after_bytes = cell.candidate.measurable.artifact.bytes
@@ -230,7 +221,29 @@ def _other_checks(
             checks.append(
                 check(before, after, settings.threshold(name), confidence=settings.confidence)
             )
+        elif (before is None) != (after is None):
+            told = SIDES[before is None]
+            checks.append(_incomparable(name, f"it was measured on the side of the {told} alone"))
     return checks
+
+
+def _map_checks(
+    cell: MatchedCell, predictions: Sequence[Predictions], settings: GateSettings, seed: int
+) -> list[Check]:
+    """The change of mAP; none where the images of neither side have labels."""
+    before, after = (side.scored_on.dataset for side in (cell.baseline, cell.candidate))
+    if not before.labelled and not after.labelled:
+        return []
+    if before.scored_hash != after.scored_hash or before.labelled != after.labelled:
+        return [_incomparable("map50_95", "the two sides are scored on different images or labels")]
+    change = map_change(
+        after.scored, predictions[0], predictions[1], confidence=settings.confidence, seed=seed
+    )
+    return [map_check(change, settings.threshold("map50_95"))]
+
+
+def _incomparable(figure: str, reason: str) -> Check:
+    return Check(figure=figure, kind="change", verdict="inconclusive", reason=reason)
 
 
 def _remedy(checks: Sequence[Check], records: Sequence[PairRecord]) -> str:
