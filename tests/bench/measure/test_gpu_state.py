@@ -135,7 +135,7 @@ def processes(root: Path, **parents: int) -> Path:
 
 def test_a_process_of_somebody_else_is_foreign(tmp_path: Path) -> None:
     answer = f"{os.getpid()}, /usr/bin/python3\n4242, /opt/trainer/bin/python\n"
-    proc = processes(tmp_path, p4242=1)
+    proc = processes(tmp_path, p4242=os.getppid() + 1)
     assert foreign_processes(parse_processes(answer), proc) == ["python"]
 
 
