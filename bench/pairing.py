@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench.cells import Cell
+from bench.cpu_sets import choose
 from bench.gate_rule import pair_log_ratio
 from bench.launch import session_job
 from bench.results import Outcome
@@ -123,12 +124,17 @@ def measure_pair(
     begun = time.monotonic()
     deadline = begun + limit_s
     times: tuple[list[list[int]], list[list[int]]] = ([], [])
+    threads = max(side.threads for side in sides)
+    cpus = choose(threads, order) if all(side.cell.device == "cpu" for side in sides) else ()
     with contextlib.ExitStack() as stack:
         children = [
             stack.enter_context(
                 started(
                     "bench.worker",
-                    session_job("pair", side.cell, side.threads, side.artifact, side.images),
+                    {
+                        **session_job("pair", side.cell, side.threads, side.artifact, side.images),
+                        "cpus": cpus,
+                    },
                     log=log.with_name(f"{log.stem}-{name}.log"),
                     python=side.cell.python,
                     env=thread_environment(side.threads),

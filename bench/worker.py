@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from backends.base import Artifact, BackendError, LoadOptions, Session, UnavailableError
 from backends.registry import resolve
 from bench.child import Message, Send, next_command, phase, serve
-from bench.measure import conditions, energy, latency, memory
+from bench.measure import conditions, energy, latency, memory, placement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -259,14 +259,17 @@ def pair(job: Message, send: Send) -> Message:
 
     Memory is read before the first burst and after the last, energy when the bursts are over and
     only where this side is told to: the other side rests meanwhile. ``conditions`` are those of
-    this side's bursts alone.
+    this side's bursts alone. Both sides infer on the processors ``cpus``.
     """
+    confined = placement.confine(job["cpus"])
     opened = open_session(job, send)
     session, inputs = opened.session, opened.inputs
     with phase("crashed", "inference failed"):
         cold_ns = latency.time_once_ns(lambda: session.infer(inputs[0]))
         watch = conditions.Watch(device=job["device"])
+        before = conditions.thread_times()
         warmed = latency.warm_up(session.infer, inputs, max_s=job["measure"]["warmup_max_s"])
+        placed = confined and placement.place(job["cpus"], before)
         paced = latency.burst(session.infer, inputs, len(inputs))
         send(
             {
@@ -274,6 +277,7 @@ def pair(job: Message, send: Send) -> Message:
                 "cold_ms": cold_ns / 1e6,
                 "load_ms": opened.load_ms,
                 "warmup": dataclasses.asdict(warmed),
+                "placed": placed,
                 "latency_ns": paced,
             }
         )
