@@ -30,8 +30,9 @@ from bench.validity import Validity, disturbances
 from bench.verdicts import CellVerdict, Check, Verdict, overall
 
 METHOD = (
-    "repeated confidence intervals of the mean log-ratio over pairs of fresh live workers "
-    "(Jennison and Turnbull 1989; Lan and DeMets 1983), shared by the cells (Bonferroni)"
+    "repeated confidence intervals of the 10 % trimmed mean log-ratio over pairs of fresh live "
+    "workers (Jennison and Turnbull 1989; Lan and DeMets 1983; Tukey and McLaughlin 1963), their "
+    "error shared by the cells (Bonferroni)"
 )
 
 

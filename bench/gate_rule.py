@@ -31,6 +31,16 @@ FIRST_LOOK = 6
 LOOK_GROWTH = 1.3
 """Pairs at a look, over those at the look before: some seven looks up to thirty pairs."""
 
+TRIMMED = 0.1
+"""Share of the pairs at either end that the mean leaves out: none of fewer than ten, one of ten.
+
+A pair now and then meets something that moves its median, and one such pair would widen the
+interval of a mean for good. A tenth costs next to nothing where none does. Tukey and McLaughlin,
+"Less vulnerable confidence and significance procedures for location based on a single sample",
+Sankhya A 25, 1963; Yuen, "The two-sample trimmed t for unequal population variances", Biometrika
+61, 1974.
+"""
+
 MOST_PAIRS_TOLD = 10_000
 """Beyond this a number of pairs that would decide is no advice."""
 
@@ -117,7 +127,7 @@ def _boundary(
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """Mean log-ratio of the pairs and its interval at one look; ``low``, ``high`` are its ends."""
+    """Trimmed mean of the pairs' log-ratios at one look, and its interval: ``low`` to ``high``."""
 
     mean: float
     low: float
@@ -126,20 +136,39 @@ class Interval:
 
 
 def interval(log_ratios: Sequence[float], error: float) -> Interval:
-    """Student's interval of the mean log-ratio; ``error`` is its two-sided error.
+    """Interval of the log-ratio over pairs; ``error`` is its two-sided error.
 
-    Two pairs at least.
+    Of the mean without the tenth of the pairs at either end (``TRIMMED``), with the error that
+    Tukey and McLaughlin give it. Two pairs at least.
     """
     from scipy import stats
 
-    count = len(log_ratios)
-    mean = statistics.fmean(log_ratios)
-    reach = float(stats.t.isf(error / 2, count - 1)) * _standard_error(log_ratios)
-    return Interval(mean, mean - reach, mean + reach, count)
+    centre = _centre(log_ratios)
+    reach = float(stats.t.isf(error / 2, centre.degrees_of_freedom)) * centre.standard_error
+    return Interval(centre.mean, centre.mean - reach, centre.mean + reach, len(log_ratios))
 
 
-def _standard_error(log_ratios: Sequence[float]) -> float:
-    return statistics.stdev(log_ratios) / math.sqrt(len(log_ratios))
+@dataclasses.dataclass(frozen=True)
+class _Centre:
+    mean: float
+    standard_error: float
+    degrees_of_freedom: int
+
+
+def _centre(values: Sequence[float]) -> _Centre:
+    """The trimmed mean, and its standard error by the winsorized deviation."""
+    ordered, count = sorted(values), len(values)
+    cut = _cut(count)
+    kept = ordered[cut : count - cut]
+    winsorized = [kept[0]] * cut + kept + [kept[-1]] * cut
+    squares = (count - 1) * statistics.variance(winsorized)
+    error = math.sqrt(squares / (len(kept) * (len(kept) - 1)))
+    return _Centre(statistics.fmean(kept), error, len(kept) - 1)
+
+
+def _cut(count: int) -> int:
+    """Pairs left out of the mean at either end."""
+    return int(TRIMMED * count)
 
 
 def verdict(found: Interval, min_effect: float) -> Verdict:
@@ -162,13 +191,15 @@ def pairs_needed(log_ratios: Sequence[float], error: float, min_effect: float) -
     """
     from scipy import stats
 
-    mean, deviation = statistics.fmean(log_ratios), statistics.stdev(log_ratios)
-    gap = abs(math.log1p(min_effect) - abs(mean))
+    centre = _centre(log_ratios)
+    deviation = centre.standard_error * math.sqrt(len(log_ratios))
+    gap = abs(math.log1p(min_effect) - abs(centre.mean))
     if gap <= 0:
         return None
     count = max(len(log_ratios) + 1, FIRST_LOOK)
     while count <= MOST_PAIRS_TOLD:
-        reach = float(stats.t.isf(error / 2, count - 1)) * deviation / math.sqrt(count)
+        freedom = count - 2 * _cut(count) - 1
+        reach = float(stats.t.isf(error / 2, freedom)) * deviation / math.sqrt(count)
         if reach <= gap:
             return count
         count = math.ceil(count * 1.05)

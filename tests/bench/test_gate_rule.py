@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -118,12 +119,15 @@ def test_the_last_look_is_no_wider_than_one_on_the_way(values: list[float]) -> N
     assert last.interval.high <= on_the_way.interval.high
 
 
-def test_the_pairs_that_would_decide_do_decide() -> None:
-    values = [0.02 * (-1) ** index for index in range(8)]
-    needed = pairs_needed(values, 0.02, 0.01)
+@pytest.mark.parametrize("now", [8, 17, 30])
+def test_the_pairs_that_would_decide_do_decide(now: int) -> None:
+    def normal(count: int) -> list[float]:
+        return [0.02 * NormalDist().inv_cdf((index + 0.5) / count) for index in range(count)]
+
+    assert verdict(interval(normal(now), 0.02), 0.01) == "inconclusive"
+    needed = pairs_needed(normal(now), 0.02, 0.01)
     assert needed is not None
-    more = [0.02 * (-1) ** index for index in range(needed + needed % 2)]
-    assert verdict(interval(more, 0.02), 0.01) == "unchanged"
+    assert verdict(interval(normal(math.ceil(needed * 1.2)), 0.02), 0.01) == "unchanged"
 
 
 def test_a_change_at_the_threshold_is_decided_by_no_number_of_pairs() -> None:
@@ -135,6 +139,24 @@ def test_a_change_at_the_threshold_is_decided_by_no_number_of_pairs() -> None:
 def test_a_pair_is_mirrored_where_the_sides_change_places(bursts: list[list[int]]) -> None:
     other = [[5000, 5100, 4900, 5000, 5050]] * 5
     assert pair_log_ratio(bursts, other) == pytest.approx(-pair_log_ratio(other, bursts))
+
+
+def test_a_pair_thrown_far_off_does_not_widen_the_interval() -> None:
+    quiet = [0.001 * (-1) ** index for index in range(12)]
+    found = interval([*quiet[:-1], 0.5], 0.05)
+    assert abs(found.mean) < 0.001
+    assert found.high < 0.01
+    # one of six is not left out: the interval says that nothing is known
+    assert interval([*quiet[:5], 0.5], 0.05).high > 0.1
+
+
+def test_the_interval_of_the_trimmed_mean_covers_the_truth_where_tails_are_heavy() -> None:
+    random = np.random.default_rng(2)
+    missed = 0
+    for values in random.standard_t(3, size=(1000, 20)):
+        found = interval(list(values), 0.05)
+        missed += not found.low <= 0 <= found.high
+    assert missed / 1000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
 def test_what_disturbs_fewer_than_half_of_the_rounds_does_not_reach_a_pair() -> None:
