@@ -96,10 +96,10 @@ class GateSettings(_Strict):
         0.01, gt=0, lt=1, description="Change of latency that matters, relative: 0.01 is 1 %."
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the intervals.")
-    max_pairs: int = Field(30, ge=2, le=1000, description="Pairs of fresh processes a cell.")
+    max_pairs: int = Field(40, ge=2, le=1000, description="Pairs of fresh processes a cell.")
     budget_s: float = Field(120, gt=0, description="Seconds of measuring a cell, at most.")
-    bursts: int = Field(40, ge=2, le=10_000, description="Bursts of a process in a pair.")
-    burst_iterations: int = Field(5, ge=1, le=10_000, description="Timed inferences a burst.")
+    bursts: int = Field(70, ge=2, le=10_000, description="Bursts of a process in a pair.")
+    burst_iterations: int = Field(3, ge=1, le=10_000, description="Timed inferences a burst.")
     figures: tuple[GatedFigure, ...] = Field(
         GATED_FIGURES,
         min_length=1,

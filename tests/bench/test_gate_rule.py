@@ -49,7 +49,7 @@ def test_two_looks_have_the_levels_of_the_book() -> None:
     assert found == pytest.approx((0.0294, 0.0294), abs=2e-4)
 
 
-@pytest.mark.parametrize("max_pairs", [8, 30])
+@pytest.mark.parametrize("max_pairs", [8, 40])
 def test_all_looks_together_err_no_more_than_asked(max_pairs: int) -> None:
     at = looks(max_pairs)
     found = levels(at, tuple(spent(count / max_pairs, 0.05) for count in at))
@@ -162,3 +162,13 @@ def test_the_interval_of_the_trimmed_mean_covers_the_truth_where_tails_are_heavy
 def test_what_disturbs_fewer_than_half_of_the_rounds_does_not_reach_a_pair() -> None:
     quiet, slow = [1000, 1010, 990], [9000, 9100, 9200]
     assert pair_log_ratio([quiet] * 5, [quiet, slow, quiet, slow, quiet]) == 0
+    # nor where each side has its own: three rounds of eight are undisturbed
+    ours = [slow, quiet, quiet, slow, quiet, quiet, slow, quiet]
+    theirs = [quiet, slow, quiet, quiet, slow, quiet, slow, quiet]
+    assert pair_log_ratio(ours, theirs) == 0
+
+
+def test_a_side_that_is_slower_throughout_is_so_in_the_undisturbed_rounds() -> None:
+    baseline = [[1000], [1001], [4000], [999], [1000], [1002]]
+    candidate = [[1030], [1031], [1029], [5000], [1030], [1032]]
+    assert pair_log_ratio(baseline, candidate) == pytest.approx(math.log(1.03), abs=1e-3)
