@@ -184,6 +184,7 @@ def _line(paired: PairedCell, record: PairRecord) -> dict[str, Any]:
         "failed_side": record.failed_side,
         "seconds": round(record.seconds, 3),
         "log_ratio": record.log_ratio,
+        "copies": record.copies,
         **{
             side: {**record.sides[index], "latency_ns": record.latency_ns[index]}
             for index, side in enumerate(SIDES)

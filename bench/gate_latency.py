@@ -72,7 +72,7 @@ def compare_latency(
     found = {cell.id: PairedCell(cell) for cell in cells}
     error = cell_error(settings.confidence, cells_in_all or len(cells))
     order = random.Random(f"gate/{seed}")  # noqa: S311 - no secret
-    plan = PairPlan(settings.bursts, settings.burst_iterations)
+    plan = PairPlan(settings.bursts, settings.burst_iterations, settings.copies)
     while waiting := [paired for paired in found.values() if not paired.done]:
         order.shuffle(waiting)
         for paired in waiting:

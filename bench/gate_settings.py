@@ -98,8 +98,11 @@ class GateSettings(_Strict):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the intervals.")
     max_pairs: int = Field(40, ge=2, le=1000, description="Pairs of fresh processes a cell.")
     budget_s: float = Field(120, gt=0, description="Seconds of measuring a cell, at most.")
-    bursts: int = Field(70, ge=2, le=10_000, description="Bursts of a process in a pair.")
+    bursts: int = Field(60, ge=2, le=10_000, description="Bursts of a process in a pair.")
     burst_iterations: int = Field(3, ge=1, le=10_000, description="Timed inferences a burst.")
+    copies: int = Field(
+        4, ge=1, le=64, description="Copies of a model in a process, where loading is cheap."
+    )
     figures: tuple[GatedFigure, ...] = Field(
         GATED_FIGURES,
         min_length=1,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from bench.cells import Cell
 from bench.cpu_sets import choose
@@ -30,6 +31,12 @@ from bench.store import StoredArtifact
 BURST_MS = 100.0
 """A burst of slow inferences is cut to about this long, so that the drift between the two bursts of
 a round stays small."""
+
+COPIES_S = 1.0
+"""Seconds that a side may take to load further copies of its model."""
+
+COPIES_MEMORY = 0.1
+"""Share of the free memory that the further copies of both sides may take."""
 
 SIDES = ("baseline", "candidate")
 """The sides of a pair, in the order of everything that has two."""
@@ -50,10 +57,14 @@ class Measurable:
 
 @dataclasses.dataclass(frozen=True)
 class PairPlan:
-    """How a pair is measured: rounds of one burst a side, so many inferences a burst at most."""
+    """How a pair is measured: rounds of one burst a side, so many inferences a burst at most.
+
+    ``copies`` of the model, at most, take the rounds in turn.
+    """
 
     rounds: int
     burst_iterations: int
+    copies: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +79,7 @@ class PairRecord:
     failed_side: str = ""
     seconds: float = 0.0
     log_ratio: float | None = None
+    copies: int = 1
     latency_ns: tuple[list[list[int]], list[list[int]]] = dataclasses.field(
         default_factory=lambda: ([], [])
     )
@@ -106,16 +118,41 @@ def _iterations(ready: Sequence[dict[str, Any]], at_most: int) -> int:
     return max(1, min(at_most, int(BURST_MS / max(slowest_ms, 1e-6))))
 
 
+def _copies(ready: Sequence[dict[str, Any]], plan: PairPlan) -> int:
+    """Copies of a model: as many as are cheap to load and to hold, and no more than rounds."""
+    load_s = max(message["load_ms"] for message in ready) / 1e3
+    held = sum(message["model_rss_bytes"] or 0 for message in ready)
+    by_memory = COPIES_MEMORY * psutil.virtual_memory().available / max(held, 1)
+    further = int(min(COPIES_S / max(load_s, 1e-6), by_memory, plan.copies - 1))
+    return min(1 + further, plan.rounds)
+
+
 def _facts(ready: dict[str, Any], end: dict[str, Any]) -> dict[str, Any]:
     """The figures of a side besides its bursts."""
-    left_out = {"event", "latency_ns"}
+    left_out = {"event", "latency_ns", "copies"}
     return {key: value for key, value in {**ready, **end}.items() if key not in left_out}
+
+
+def _begin(
+    side: Measurable, index: int, cpus: Sequence[int], log: Path
+) -> contextlib.AbstractContextManager[Child]:
+    """Start the worker of a side."""
+    job = session_job("pair", side.cell, side.threads, side.artifact, side.images)
+    return started(
+        "bench.worker",
+        {**job, "cpus": cpus},
+        log=log.with_name(f"{log.stem}-{SIDES[index]}.log"),
+        python=side.cell.python,
+        env=thread_environment(side.threads),
+    )
 
 
 def measure_pair(
     baseline: Measurable, candidate: Measurable, plan: PairPlan, log: Path, order: random.Random
 ) -> PairRecord:
-    """Measure one pair of fresh workers; ``order`` decides which side starts a round.
+    """Measure one pair of fresh workers; ``order`` decides which side starts, and each round.
+
+    On devices other than the processor there is one copy of the model: their memory is scarce.
 
     Raises BadInputError if an interpreter is none.
     """
@@ -125,28 +162,25 @@ def measure_pair(
     deadline = begun + limit_s
     times: tuple[list[list[int]], list[list[int]]] = ([], [])
     threads = max(side.threads for side in sides)
-    cpus = choose(threads, order) if all(side.cell.device == "cpu" for side in sides) else ()
+    on_cpu = all(side.cell.device == "cpu" for side in sides)
+    cpus = choose(threads, order) if on_cpu else ()
     with contextlib.ExitStack() as stack:
-        children = [
-            stack.enter_context(
-                started(
-                    "bench.worker",
-                    {
-                        **session_job("pair", side.cell, side.threads, side.artifact, side.images),
-                        "cpus": cpus,
-                    },
-                    log=log.with_name(f"{log.stem}-{name}.log"),
-                    python=side.cell.python,
-                    env=thread_environment(side.threads),
-                )
-            )
-            for side, name in zip(sides, SIDES, strict=True)
-        ]
+        # The process that is first to load is the slower one by a fraction of a per cent.
+        begun_in_turn = {
+            index: stack.enter_context(_begin(sides[index], index, cpus, log))
+            for index in order.sample((0, 1), 2)
+        }
+        children = [begun_in_turn[0], begun_in_turn[1]]
         try:
             ready = [
                 _next(child, index, "reply", deadline, limit_s)
                 for index, child in enumerate(children)
             ]
+            copies = _copies(ready, plan) if on_cpu else 1
+            for child in children:
+                child.send({"do": "load", "copies": copies})
+            for index, child in enumerate(children):
+                ready[index] |= _next(child, index, "reply", deadline, limit_s)
             command = {"do": "burst", "iterations": _iterations(ready, plan.burst_iterations)}
             for _ in range(plan.rounds):
                 for index in order.sample((0, 1), 2):
@@ -168,7 +202,8 @@ def measure_pair(
     return PairRecord(
         Outcome("ok"),
         seconds=time.monotonic() - begun,
-        log_ratio=pair_log_ratio(*times),
+        log_ratio=pair_log_ratio(*times, copies),
+        copies=copies,
         latency_ns=times,
         sides=(facts[0], facts[1]),
     )

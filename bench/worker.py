@@ -7,6 +7,7 @@ Python 3.10, numpy and one runtime; Pillow for the end-to-end pass where it is t
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -257,9 +258,11 @@ def measure(job: Message, send: Send) -> Message:
 def pair(job: Message, send: Send) -> Message:
     """One side of a live pair: bursts of timed inferences when told, until told to end.
 
-    Memory is read before the first burst and after the last, energy when the bursts are over and
-    only where this side is told to: the other side rests meanwhile. ``conditions`` are those of
-    this side's bursts alone. Both sides infer on the processors ``cpus``.
+    Where the memory of a loaded model falls makes it faster or slower by a per cent, so the parent
+    has it loaded several times, and the bursts take the copies in turn. Memory is read before there
+    is a second copy, energy when the bursts are over and only where this side is told to: the other
+    side rests meanwhile. ``conditions`` are those of this side's bursts alone. Both sides infer on
+    the processors ``cpus``.
     """
     confined = placement.confine(job["cpus"])
     opened = open_session(job, send)
@@ -269,32 +272,43 @@ def pair(job: Message, send: Send) -> Message:
         watch = conditions.Watch(device=job["device"])
         before = conditions.thread_times()
         warmed = latency.warm_up(session.infer, inputs, max_s=job["measure"]["warmup_max_s"])
-        placed = confined and placement.place(job["cpus"], before)
+        copies = [session]
+        busy = [placement.busiest(before, conditions.thread_times())]
         paced = latency.burst(session.infer, inputs, len(inputs))
+        rss_after, peak = memory.rss_bytes(), memory.peak_rss_bytes()
+        device_memory = session.device_memory_bytes()
         send(
             {
                 "event": "reply",
                 "cold_ms": cold_ns / 1e6,
                 "load_ms": opened.load_ms,
                 "warmup": dataclasses.asdict(warmed),
-                "placed": placed,
                 "latency_ns": paced,
+                "peak_rss_bytes": peak,
+                "model_rss_bytes": _difference(rss_after, opened.rss_before),
             }
         )
+        for _ in range(next_command()["copies"] - 1):
+            copies.append(open_session(job, send).session)
+            before = conditions.thread_times()
+            latency.warm_up(copies[-1].infer, inputs, max_s=job["measure"]["warmup_max_s"])
+            busy.append(placement.busiest(before, conditions.thread_times()))
+        # Last, because threads that a bound thread starts are bound as it is.
+        placed = confined and placement.place(job["cpus"], busy)
+        send({"event": "reply", "placed": placed, "copies": len(copies)})
+        turns = itertools.cycle(copies)
         with latency.no_collection():
             while (command := next_command())["do"] == "burst":
+                infer = next(turns).infer
                 watch.start()
-                times = latency.burst(session.infer, inputs, command["iterations"])
+                times = latency.burst(infer, inputs, command["iterations"])
                 watch.pause()
                 send({"event": "reply", "latency_ns": times})
-        rss_after, peak = memory.rss_bytes(), memory.peak_rss_bytes()
         during = watch.read()
         power = energy.find_meter().measure(lambda: session.infer(inputs[0]), job["batch"])
     return {
         "conditions": during,
-        "peak_rss_bytes": peak,
-        "model_rss_bytes": _difference(rss_after, opened.rss_before),
-        "device_memory_bytes": session.device_memory_bytes(),
+        "device_memory_bytes": device_memory,
         "energy": dataclasses.asdict(power),
     }
 

@@ -38,19 +38,21 @@ def busiest(
     return sorted(ran, key=lambda name: (-ran[name], int(name)))
 
 
-def place(cpus: Sequence[int], before: Mapping[str, tuple[int, int]]) -> bool:
-    """Bind the busiest threads since ``before`` to one processor each, the rest to all of ``cpus``.
+def place(cpus: Sequence[int], copies: Sequence[Sequence[str]]) -> bool:
+    """Bind the busiest threads of each copy of a model to one processor each, the rest to all.
 
-    As many threads are bound as there are processors, in the order in which they were made, so that
+    ``copies`` has the ids of a copy's threads, the busiest first, as ``busiest`` tells them; as
+    many of them are bound as there are processors, in the order in which they were made, so that
     two workers of the same make come out alike. False where the platform binds no threads.
     """
     if not cpus or not hasattr(os, "sched_setaffinity"):
         return False
-    order = busiest(before, thread_times())
-    bound = sorted(order[: len(cpus)], key=int)
-    places = {name: {cpu} for name, cpu in zip(bound, cpus, strict=False)}
+    places: dict[str, set[int]] = {}
+    for names in copies:
+        bound = sorted(names[: len(cpus)], key=int)
+        places.update(zip(bound, ({cpu} for cpu in cpus), strict=False))
     done = False
-    for name in order:
+    for name in thread_times():
         with contextlib.suppress(OSError):  # a thread may have ended meanwhile
             os.sched_setaffinity(int(name), places.get(name, set(cpus)))
             done = True

@@ -159,7 +159,7 @@ def test_the_interval_of_the_trimmed_mean_covers_the_truth_where_tails_are_heavy
     assert missed / 1000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
-def test_what_disturbs_fewer_than_half_of_the_rounds_does_not_reach_a_pair() -> None:
+def test_what_disturbs_some_rounds_does_not_reach_a_pair() -> None:
     quiet, slow = [1000, 1010, 990], [9000, 9100, 9200]
     assert pair_log_ratio([quiet] * 5, [quiet, slow, quiet, slow, quiet]) == 0
     # nor where each side has its own: three rounds of eight are undisturbed
@@ -172,3 +172,10 @@ def test_a_side_that_is_slower_throughout_is_so_in_the_undisturbed_rounds() -> N
     baseline = [[1000], [1001], [4000], [999], [1000], [1002]]
     candidate = [[1030], [1031], [1029], [5000], [1030], [1032]]
     assert pair_log_ratio(baseline, candidate) == pytest.approx(math.log(1.03), abs=1e-3)
+
+
+def test_copies_are_averaged_and_a_first_inference_does_not_count() -> None:
+    baseline = [[9000, 1000, 1000]] * 8
+    candidate = [[1000, 1020, 1020], [50, 1040, 1040]] * 4
+    want = (math.log(1.02) + math.log(1.04)) / 2
+    assert pair_log_ratio(baseline, candidate, copies=2) == pytest.approx(want)

@@ -81,7 +81,15 @@ def test_a_change_allowed_to_the_median_is_in_place_of_the_least_effect(tmp_path
 
 
 def test_every_budget_is_of_a_figure_that_cells_have() -> None:
-    plain = {"min_effect", "confidence", "max_pairs", "budget_s", "bursts", "burst_iterations"}
+    plain = {
+        "min_effect",
+        "confidence",
+        "max_pairs",
+        "budget_s",
+        "bursts",
+        "burst_iterations",
+        "copies",
+    }
     budgets = set(GateSettings.model_fields) - plain - {"figures"}
     assert budgets <= set(CellResult.__dataclass_fields__)
     assert set(GATED_FIGURES) <= budgets

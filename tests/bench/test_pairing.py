@@ -71,6 +71,20 @@ def test_a_pair_has_all_rounds_of_both_sides(side: Measurable, tmp_path: Path) -
         assert "latency_ns" not in facts
 
 
+def test_copies_of_the_model_take_turns_as_far_as_they_are_cheap(
+    side: Measurable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = dataclasses.replace(PLAN, copies=3)
+    found = measure_pair(side, side, plan, tmp_path / "pair.log", order())
+    assert (found.outcome.status, found.copies) == ("ok", 3)
+    # never more than there are rounds
+    found = measure_pair(side, side, PairPlan(2, 3, 64), tmp_path / "pair.log", order())
+    assert found.copies == 2
+    monkeypatch.setattr("bench.pairing.COPIES_S", 0.0)
+    found = measure_pair(side, side, plan, tmp_path / "pair.log", order())
+    assert (found.outcome.status, found.copies) == ("ok", 1)
+
+
 def test_the_side_that_fails_is_named(side: Measurable, tmp_path: Path) -> None:
     bad = misbehaving(side, where="load", how="raise")
     found = measure_pair(side, bad, PLAN, tmp_path / "pair.log", order())

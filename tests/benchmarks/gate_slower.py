@@ -179,8 +179,7 @@ def in_this_process(job: dict[str, Any]) -> list[float]:
     with no_collection():
         while time.monotonic() < until:
             for arm in order.sample(arms, len(arms)):
-                # the first inference of a burst finds the other models in the caches
-                times[arm].append(burst(sessions[arm].infer, inputs, BURST + 1, clock)[1:])
+                times[arm].append(burst(sessions[arm].infer, inputs, BURST + 1, clock))
     ratios: dict[Path, list[float]] = {}
     for arm in arms:
         ratios.setdefault(arm[0], []).append(pair_log_ratio(times[arms[0]], times[arm]))
@@ -384,7 +383,7 @@ def as_stored(made: Slower, out: Path, original: StoredArtifact) -> StoredArtifa
 def pairs(source: Source, original: StoredArtifact, made: Slower, out: Path, count: int) -> Slower:
     """Measure fresh pairs as the gate does, until there are ``count`` of them; each is kept."""
     settings = GateSettings()
-    plan = PairPlan(settings.bursts, settings.burst_iterations)
+    plan = PairPlan(settings.bursts, settings.burst_iterations, settings.copies)
     axes = ("m", "dense", source.precision, source.backend, "cpu", source.imgsz, 1, source.threads)
     cell = Cell(*axes, measure=Measure())
     sides = (original, as_stored(made, out, original))

@@ -133,6 +133,7 @@ def carry_out(trial: Trial, baseline: Measurable, folder: Path) -> dict[str, Any
         "low": math.expm1(interval.low) if interval else None,
         "high": math.expm1(interval.high) if interval else None,
         "bursts": settings.bursts,
+        "copies": [record.copies for record in records],
         "baseline_ns": [flat(record.latency_ns[0]) for record in records],
         "candidate_ns": [flat(record.latency_ns[1]) for record in records],
     }
