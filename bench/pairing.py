@@ -129,7 +129,7 @@ def _copies(ready: Sequence[dict[str, Any]], plan: PairPlan) -> int:
 
 def _facts(ready: dict[str, Any], end: dict[str, Any]) -> dict[str, Any]:
     """The figures of a side besides its bursts."""
-    left_out = {"event", "latency_ns", "copies"}
+    left_out = {"event", "latency_ns"}
     return {key: value for key, value in {**ready, **end}.items() if key not in left_out}
 
 

@@ -295,7 +295,7 @@ def pair(job: Message, send: Send) -> Message:
             busy.append(placement.busiest(before, conditions.thread_times()))
         # Last, because threads that a bound thread starts are bound as it is.
         placed = confined and placement.place(job["cpus"], busy)
-        send({"event": "reply", "placed": placed, "copies": len(copies)})
+        send({"event": "reply", "placed": placed})
         turns = itertools.cycle(copies)
         with latency.no_collection():
             while (command := next_command())["do"] == "burst":
