@@ -45,7 +45,8 @@ UNDISTURBED = 0.3
 """Share of a pair's rounds that count: those in which neither side was slow by its own measure.
 
 Two threads beside a process that loads one core for half of the time: pairs scatter by 1.8 % so,
-and by 3.6 % over half of the rounds (74 pairs of openvino). On a quiet machine the share matters little.
+and by 3.6 % over half of the rounds (74 pairs of openvino). On a quiet machine the share matters
+little.
 """
 
 MOST_PAIRS_TOLD = 10_000
