@@ -110,9 +110,10 @@ def memory_check(
 ) -> Check:
     """Judge the peak resident memory of the workers, bytes, a pair each.
 
-    By the rule of latency (``bench.gate_rule``): the whole interval lies beyond, or within,
-    ``threshold`` (relative). A single pair is compared with it as it is. Raises ValueError where
-    the sides differ in length, or there is no pair.
+    Regressed and improved by the rule of latency: the whole interval lies beyond ``threshold``
+    (relative). Unchanged where a rise beyond it is ruled out, as for mAP: there are as many pairs
+    as latency needed, and none are measured to tell a small gain from none. A single pair is
+    compared as it is. Raises ValueError where the sides differ in length, or there is no pair.
     """
     return _paired_check("peak_rss_bytes", baseline, candidate, threshold, confidence, MEMORY_FLOOR)
 
@@ -157,7 +158,7 @@ def _paired_check(
     return Check(
         figure=figure,
         kind="change",
-        verdict=_plain(change, threshold) if found is None else verdict(found, threshold),
+        verdict=_plain(change, threshold) if found is None else _not_worse(found, threshold),
         baseline=statistics.median(baseline),
         candidate=statistics.median(candidate),
         change=change,
@@ -175,6 +176,13 @@ def _widened(found: Interval, floor: float) -> Interval:
     """The interval, reaching ``floor`` to both sides of the mean at least."""
     low, high = min(found.low, found.mean - floor), max(found.high, found.mean + floor)
     return Interval(found.mean, low, high, found.pairs)
+
+
+def _not_worse(found: Interval, threshold: float) -> Verdict:
+    """As latency's, but unchanged wherever a rise beyond ``threshold`` is ruled out."""
+    said = verdict(found, threshold)
+    ruled_out = found.high <= math.log1p(threshold)
+    return "unchanged" if said == "inconclusive" and ruled_out else said
 
 
 def _plain(change: float, threshold: float) -> Verdict:

@@ -192,7 +192,10 @@ def _latency_reason(verdict: Verdict, low: float, high: float, threshold: float)
         return f"faster: the interval {span} lies below {-threshold:+.1%}"
     if verdict == "unchanged":
         return f"the interval {span} lies within ±{threshold:.1%}"
-    return f"the interval {span} is neither inside nor clear of ±{threshold:.1%}"
+    open_words = f"the interval {span} is neither inside nor clear of ±{threshold:.1%}"
+    if high <= threshold:
+        return f"{open_words}; slower by more than that is ruled out"
+    return open_words
 
 
 def _other_checks(

@@ -116,6 +116,7 @@ def memory(*mebibytes: float) -> list[float]:
         (memory(90.2, 89.9, 90.1), "improved"),
         (memory(104.9, 104.9, 104.9), "inconclusive"),  # equal by chance: pages, not certainty
         (memory(100, 120, 103), "inconclusive"),
+        (memory(95.3, 94.9, 95.2), "unchanged"),  # less, perhaps by 5 %, certainly not more
     ],
 )
 def test_memory_is_compared_in_pairs(candidate: list[float], verdict: Verdict) -> None:
@@ -125,6 +126,17 @@ def test_memory_is_compared_in_pairs(candidate: list[float], verdict: Verdict) -
     assert check.change_high is not None
     assert check.change is not None
     assert check.change_low < check.change < check.change_high
+
+
+@given(st.lists(st.floats(0.5, 2.0, allow_subnormal=False), min_size=2, max_size=12))
+def test_memory_is_open_only_where_a_rise_beyond_the_threshold_is(ratios: list[float]) -> None:
+    check = memory_check(
+        memory(*[100.0] * len(ratios)), memory(*[100 * r for r in ratios]), 0.05, confidence=0.95
+    )
+    assert check.change_low is not None
+    assert check.change_high is not None
+    possible = check.change_low <= 0.05 < check.change_high
+    assert (check.verdict == "inconclusive") == possible
 
 
 def test_what_both_workers_of_a_pair_have_in_common_takes_no_part() -> None:
