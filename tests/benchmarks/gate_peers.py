@@ -12,10 +12,11 @@
    pairs fixed beforehand, and that one command of a block runs before the other: here the gate's
    rule chose the number, and both were alive at once, so no order is told.
 
-A trials file that is still growing will do. It needs pytest-benchmark and this
-package, no runtime::
+The samples are those of ``gate_trials.py``; a file that is still growing will do. What was judged
+is kept, a line a trial, in the ``--record``: the table is of all trials that it holds, also where
+their samples are gone. It needs pytest-benchmark and this package, no runtime::
 
-    python tests/benchmarks/gate_peers.py trials.jsonl --markdown peers.md
+    python tests/benchmarks/gate_peers.py FOLDER/samples.jsonl --record peers.jsonl
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ Sample = dict[str, Any]
 class Judged:
     """One trial and what each tool says of it. ``peers`` is keyed by the tool's column."""
 
+    trial: int
     kind: str
     loaded: bool
     verdict: str
@@ -204,24 +206,25 @@ def _said(cell: Any, threshold: float) -> str:
 
 
 def judge(trials: Sequence[dict[str, Any]], *, with_benchmatrix: bool) -> list[Judged]:
-    """Every trial under every tool."""
+    """The trials under every tool."""
+    plain = pytest_benchmark(trials)
+    paired = benchmatrix(trials) if with_benchmatrix else {}
     judged = []
-    for start in range(0, len(trials), AT_ONCE):
-        chunk = trials[start : start + AT_ONCE]
-        plain = pytest_benchmark(chunk)
-        paired = benchmatrix(chunk) if with_benchmatrix else {}
-        for trial in chunk:
-            number = trial["trial"]
-            peers = {
-                f"pytest-benchmark, {what}": plain[number, what] for what in ("first", "pooled")
-            }
-            for threshold in THRESHOLDS_PERCENT if with_benchmatrix else ():
-                peers[f"benchmatrix, {threshold:g} %"] = paired[number, threshold]
-            judged.append(
-                Judged(trial["kind"], trial["loaded"], trial["verdict"], trial["seconds"], peers)
-            )
-        print(f"{len(judged)} of {len(trials)} trials", file=sys.stderr, flush=True)
+    for trial in trials:
+        number = trial["trial"]
+        peers = {f"pytest-benchmark, {what}": plain[number, what] for what in ("first", "pooled")}
+        for threshold in THRESHOLDS_PERCENT if with_benchmatrix else ():
+            peers[f"benchmatrix, {threshold:g} %"] = paired[number, threshold]
+        about = (trial[name] for name in ("trial", "kind", "loaded", "verdict", "seconds"))
+        judged.append(Judged(*about, peers))
     return judged
+
+
+def read_record(path: Path) -> list[Judged]:
+    """What was judged before."""
+    if not path.exists():
+        return []
+    return [Judged(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
 
 
 def share(verdicts: Sequence[str], wanted: str) -> str:
@@ -275,12 +278,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("trials", type=Path, help="an object a line, of gate_trials.py")
-    parser.add_argument("--markdown", type=Path, help="write the table to this file, too")
+    parser.add_argument("samples", type=Path, help="an object a line, of gate_trials.py")
+    parser.add_argument("--record", type=Path, help="keep the verdicts here, and go on from there")
     options = parser.parse_args()
-    trials = read_trials(options.trials)
-    if not trials:
-        raise SystemExit(f"{options.trials}: no trial in it yet")
+    record: Path = options.record or options.samples.with_name("peers.jsonl")
+    judged = read_record(record)
+    known = {trial.trial for trial in judged}
+    trials = [trial for trial in read_trials(options.samples) if trial["trial"] not in known]
+    if not trials and not judged:
+        raise SystemExit(f"{options.samples}: no trial in it yet")
     tools = [f"pytest-benchmark {metadata.version('pytest-benchmark')}, {FAIL}"]
     with_benchmatrix = True
     try:
@@ -288,11 +294,13 @@ def main() -> None:
     except metadata.PackageNotFoundError:
         with_benchmatrix = False
         print("benchmatrix is not installed here (pip install benchmatrix): left out")
-    judged = judge(trials, with_benchmatrix=with_benchmatrix)
-    text = table(judged)
-    print(f"{'; '.join(tools)}; {len(trials)} trials\n\n{text}\n{others(judged)}")
-    if options.markdown:
-        options.markdown.write_text(text + "\n", "utf-8")
+    for start in range(0, len(trials), AT_ONCE):
+        new = judge(trials[start : start + AT_ONCE], with_benchmatrix=with_benchmatrix)
+        with record.open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(dataclasses.asdict(trial)) + "\n" for trial in new)
+        judged += new
+        print(f"{len(judged)} of {len(known) + len(trials)} trials", file=sys.stderr, flush=True)
+    print(f"{'; '.join(tools)}; {len(judged)} trials\n\n{table(judged)}\n{others(judged)}")
 
 
 if __name__ == "__main__":

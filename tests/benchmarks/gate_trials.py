@@ -5,8 +5,10 @@
 200 comparisons of an artifact with itself (``aa``), half of them while another process loads one
 core for half of the time; 40 with an artifact that is 3 % slower and 40 with one 2 % slower. Real
 onnxruntime and openvino cells of the embedded detector at 160 px, one thread and two. A trial is
-one line of ``FOLDER/trials.jsonl``: the script may be stopped at any time and goes on from there.
-The slower artifacts are those of ``gate_slower.py`` in ``FOLDER/slower``.
+one line of ``FOLDER/trials.jsonl``, and its single inferences one of ``FOLDER/samples.jsonl``
+(``gate_peers.py`` reads those). The script may be stopped at any time and goes on from there, or
+from a ``--record`` that was kept elsewhere: ``records/gate_trials.jsonl`` has those that the
+documentation tells of. The slower artifacts are those of ``gate_slower.py`` in ``FOLDER/slower``.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import datetime as dt
 import json
 import math
 import random
@@ -25,6 +28,7 @@ from typing import Any
 from gate_load import half_loaded_core
 from gate_slower import slower_artifact
 
+from backends import cpu
 from bench.gate_latency import GateCell, PairedCell, compare_latency
 from bench.gate_settings import GateSettings
 from bench.gate_sides import SideRequest, resolve_side
@@ -84,6 +88,12 @@ def done(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
 
 
+def append(path: Path, record: dict[str, Any]) -> None:
+    """A line more."""
+    with path.open("a") as stream:
+        stream.write(json.dumps(record) + "\n")
+
+
 @contextlib.contextmanager
 def load(on: bool) -> Iterator[None]:
     """The other process, where wanted."""
@@ -99,8 +109,10 @@ def flat(bursts: Sequence[Sequence[int]]) -> list[int]:
     return [value for burst in bursts for value in burst]
 
 
-def carry_out(trial: Trial, baseline: Measurable, folder: Path) -> dict[str, Any]:
-    """One comparison, and what the record says of it."""
+def carry_out(
+    trial: Trial, baseline: Measurable, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One comparison: what the record says of it, and its inferences."""
     baseline = dataclasses.replace(baseline, threads=trial.threads)
     candidate = baseline
     if trial.kind in SHARES:
@@ -120,7 +132,7 @@ def carry_out(trial: Trial, baseline: Measurable, folder: Path) -> dict[str, Any
     decision = found.decision
     interval = decision.interval if decision else None
     records = [record for record in found.records if record.outcome.ok]
-    return {
+    about = {
         "trial": trial.number,
         "kind": trial.kind,
         "cell": name,
@@ -128,15 +140,20 @@ def carry_out(trial: Trial, baseline: Measurable, folder: Path) -> dict[str, Any
         "verdict": decision.verdict if decision else found.outcome.status,
         "seconds": round(found.seconds, 2),
         "pairs": len(records),
-        "log_ratios": found.log_ratios,
+        "log_ratios": [round(ratio, 7) for ratio in found.log_ratios],
         "change": math.expm1(interval.mean) if interval else None,
         "low": math.expm1(interval.low) if interval else None,
         "high": math.expm1(interval.high) if interval else None,
         "bursts": settings.bursts,
         "copies": [record.copies for record in records],
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "machine": cpu.detect().model,
+    }
+    samples = {
         "baseline_ns": [flat(record.latency_ns[0]) for record in records],
         "candidate_ns": [flat(record.latency_ns[1]) for record in records],
     }
+    return about, samples
 
 
 def show(records: Sequence[dict[str, Any]]) -> None:
@@ -167,29 +184,24 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--kinds", default="aa,slower-3,slower-2")
     parser.add_argument("--show", action="store_true", help="print the rates and end")
+    parser.add_argument("--record", type=Path, help="instead of FOLDER/trials.jsonl")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "trials.jsonl"
+    path: Path = arguments.record or folder / "trials.jsonl"
     if not arguments.show:
         measured = cells(folder)
         known = {record["trial"] for record in done(path)}
         end = time.monotonic() + arguments.minutes * 60
-        with path.open("a") as stream:
-            for trial in trials(sorted(measured)):
-                if trial.number in known or trial.kind not in arguments.kinds.split(","):
-                    continue
-                if time.monotonic() > end:
-                    break
-                record = carry_out(trial, measured[trial.backend], folder)
-                stream.write(json.dumps(record) + "\n")
-                stream.flush()
-                told = {
-                    key: value
-                    for key, value in record.items()
-                    if key not in {"log_ratios", "baseline_ns", "candidate_ns"}
-                }
-                print(told, flush=True)
+        for trial in trials(sorted(measured)):
+            if trial.number in known or trial.kind not in arguments.kinds.split(","):
+                continue
+            if time.monotonic() > end:
+                break
+            about, samples = carry_out(trial, measured[trial.backend], folder)
+            append(folder / "samples.jsonl", {**about, **samples})
+            append(path, about)
+            print({key: value for key, value in about.items() if key != "log_ratios"}, flush=True)
     show(done(path))
 
 
