@@ -2,7 +2,7 @@
 
 One live session, and in each round a window of either in random order, so that the drift of the
 machine hits both alike. Ratios are LoadGen's percentile over the harness's of the same round; their
-interval is over rounds. Run it after ``deploymark run default`` has filled the store::
+interval is over rounds. Run it after ``deploymark run default --imgsz 160`` has filled the store::
 
     python tests/benchmarks/loadgen_agreement.py --rounds 40
 """
