@@ -65,21 +65,23 @@ class Judged:
 def read_trials(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a file; a last line that is still being written is left out.
 
+    Of a trial that was made again the last one counts.
+
     Trials that failed before a pair was there have nothing to compare, and are told of.
     """
-    found, empty = [], 0
+    found, empty = {}, 0
     for line in path.read_text("utf-8").splitlines():
         try:
             trial = json.loads(line)
         except json.JSONDecodeError:
             continue
         if trial["baseline_ns"] and trial["candidate_ns"]:
-            found.append(trial)
+            found[trial["trial"]] = trial
         else:
             empty += 1
     if empty:
         print(f"{empty} trials without a sample are left out")
-    return found
+    return list(found.values())
 
 
 def run_pytest(samples: Iterable[Sample], folder: Path, *options: str) -> str:
