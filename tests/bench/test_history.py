@@ -1,56 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import json
-import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from bench import history as module
-from bench.cli import app
 from bench.errors import BadInputError, NothingToRunError
 from bench.history import Choice, history, known_figures, write_history
-from bench.past_runs import find_runs, machine_id, machine_name, machine_settings
-from bench.results import RUN_FILE, CellResult, RunInfo, write_cells, write_run_info
+from bench.past_runs import find_runs
+from bench.results import RUN_FILE
 from bench.trends import HISTORY_FILE, NOTHING_RECORDED, History, Series, history_text, read_history
+from tests.run_series import CELL, IMAGES, MACHINE, MakeRun, latencies, result, run_maker
 
-CELL = "m-dense-fp32-onnxruntime-cpu-320"
-BEGIN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-MACHINE = {
-    "host": "one",
-    "cpu": "A CPU",
-    "cpu_flags": ["avx2", "aes"],
-    "cores_usable": 4,
-    "memory_bytes": 8 << 30,
-    "gpus": ["Some GPU, 550.1, 8192 MiB"],
-    "os": "Linux 6.1",
-    "governor": "performance",
-}
-IMAGES = {"model": "m", "scored_hash": "c" * 64, "calibration_hash": "d" * 64}
 ONE_FIGURE = Choice(figures=("latency_p50_ms",))
-
-MakeRun = Callable[..., Path]
-
-
-def result(cell: str = CELL, **values: Any) -> CellResult:
-    known: dict[str, Any] = {
-        "status": "ok",
-        "model": "m",
-        "variant": "dense",
-        "precision": "fp32",
-        "backend": "onnxruntime",
-        "latency_p50_ms": 10.0,
-        "artifact_sha256": "a" * 64,
-    }
-    return CellResult(cell=cell, **(known | values))
 
 
 @pytest.fixture
@@ -60,35 +25,7 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_run(results: Path) -> MakeRun:
-    """Writes the run of one day, as a run of the harness is written."""
-
-    def make(day: int, *cells: CellResult, name: str = "", **values: Any) -> Path:
-        started = BEGIN + dt.timedelta(days=day)
-        known: dict[str, Any] = {
-            "matrix": {"measure": {"launches": 5}},
-            "matrix_file": "m.yaml",
-            "machine": MACHINE,
-            "packages": {"onnxruntime": "1.31.0", "openvino": "2026.4"},
-            "seed": 0,
-            "started": started.isoformat(),
-            "finished": started.isoformat(),
-            "exit_status": 0,
-            "git_commit": f"{day:040x}",
-            "models": [{"name": "m", "sha256": "b" * 64}],
-            "datasets": [IMAGES],
-        }
-        folder = results / (name or f"{started:%Y%m%dT%H%M%SZ}-one-{day:08x}")
-        folder.mkdir(parents=True)
-        write_run_info(folder, RunInfo(**(known | values)))
-        write_cells(folder, cells or [result()])
-        return folder
-
-    return make
-
-
-def latencies(runs: int, change_at: int, factor: float = 1.06) -> list[float]:
-    noise = np.random.default_rng(1).normal(1, 0.005, runs)
-    return [10 * share * (factor if day >= change_at else 1) for day, share in enumerate(noise)]
+    return run_maker(results)
 
 
 def series_of(found: History, figure: str = "latency_p50_ms", cell: str = CELL) -> Series:
@@ -284,54 +221,6 @@ def test_the_newest_runs_are_looked_at(results: Path, make_run: MakeRun) -> None
     assert [run.started[:10] for run in machine.runs] == ["2026-01-05", "2026-01-06"]
 
 
-def same(**changes: Any) -> bool:
-    ours, other = machine_settings(MACHINE), machine_settings(MACHINE | changes)
-    return machine_id(ours) == machine_id(other)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"host": "two"},
-        {"os": "Linux 6.2"},
-        {"python": "3.12"},
-        {"memory_bytes": (8 << 30) - (20 << 20)},
-        {"gpus": ["Some GPU, 560.7, 8192 MiB"]},
-        {"cpu_flags": ["aes", "avx2", "rfds_clear"]},
-    ],
-)
-def test_updates_are_no_other_machine(changes: dict[str, Any]) -> None:
-    assert same(**changes)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"cpu": "Another"},
-        {"cores_usable": 2},
-        {"memory_bytes": 16 << 30},
-        {"gpus": ["Another GPU, 550.1, 8192 MiB"]},
-        {"gpus": []},
-        {"cpu_flags": ["aes"]},
-        {"governor": "powersave"},
-        {"cgroup_cpu_max": "100000 100000"},
-        {"os": "Darwin 25"},
-    ],
-)
-def test_other_hardware_or_settings_are_another_machine(changes: dict[str, Any]) -> None:
-    assert not same(**changes)
-
-
-ODD = st.sampled_from([None, "", "x", 3, -1.5, float("nan"), float("inf"), True, [], [1, "a"], {}])
-
-
-@given(st.dictionaries(st.sampled_from([*MACHINE, "smt"]), ODD))
-def test_any_fingerprint_has_an_id_and_a_name(machine: dict[str, Any]) -> None:
-    settings = machine_settings(machine, by_host=True)
-    assert len(machine_id(settings)) == 8
-    assert machine_name(settings)
-
-
 def test_machines_are_told_apart_and_chosen(results: Path, make_run: MakeRun) -> None:
     make_run(0)
     make_run(1, machine=MACHINE | {"cpu": "Other CPU", "host": "jetson"})
@@ -421,63 +310,3 @@ def test_history_json_has_no_nan(results: Path, make_run: MakeRun) -> None:
     found = history(results, Choice(figures=("artifact_bytes", "latency_p50_ms")))
     assert [point.run for point in series_of(found).points] == [0, 1]
     assert "NaN" not in history_text(found)
-
-
-def command(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["history", *arguments])
-    return done.exit_code, done.output
-
-
-def test_the_command(
-    results: Path, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
-    for day, latency in enumerate(latencies(24, 18)):
-        make_run(day, result(latency_p50_ms=latency, map50_95=0.5 if day < 3 else 0.4))
-    make_run(30, finished=None)
-    file = tmp_path / "h.json"
-    code, output = command(str(results), "--json", str(file))
-    assert code == 0
-    assert re.search(r"\+[56]\.\d %", output)
-    for text in ("A CPU, 4 cores", CELL, "│", f"{18:08x}", NOTHING_RECORDED, "skipped"):
-        assert text in output
-    series = json.loads(file.read_text())["machines"][0]["series"]
-    assert [len(item["points"]) for item in series] == [24]
-    code, output = command(str(results), "--figure", "map50_95", "--last", "23")
-    assert code == 0
-    assert "0.500 → 0.400, no noise" in output
-
-
-def test_the_command_takes_its_limits(results: Path, make_run: MakeRun) -> None:
-    for day, latency in enumerate(latencies(24, 18)):
-        make_run(day, result(latency_p50_ms=latency))
-    assert "nothing that is recorded" not in command(str(results), "--min-change", "0.2")[1]
-    assert "nothing that is recorded" in command(str(results), "--min-change", "0.02")[1]
-    assert "nothing that is recorded" in command(str(results), "--significance", "0.001")[1]
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["missing"],
-        ["--figure", "latency"],
-        ["--figure", ","],
-        ["-k", "and"],
-        ["--significance", "0"],
-        ["--last", "1"],
-        ["--machine", "abacus"],
-    ],
-)
-def test_bad_input_exits_with_2(
-    results: Path, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]
-) -> None:
-    make_run(0)
-    monkeypatch.chdir(results.parent)
-    assert command(*arguments)[0] == 2
-
-
-def test_a_file_that_cannot_be_written_exits_with_2(results: Path, make_run: MakeRun) -> None:
-    make_run(0)
-    code, output = command(str(results), "--json", str(results / "no" / "such" / "h.json"))
-    assert code == 2
-    assert "cannot be written" in output
