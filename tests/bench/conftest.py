@@ -1,4 +1,4 @@
-"""Running the command line as a user does, in a process of its own."""
+"""The command line as a user runs it, in a process of its own, and folders of runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from tests.run_series import MakeRun, run_maker
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "tests" / "plugins"
@@ -53,3 +55,15 @@ def deploymark(tmp_path: Path) -> CommandLine:
     folder = tmp_path / "work"
     folder.mkdir()
     return CommandLine(folder)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A folder that runs are written to."""
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def make_run(results: Path) -> MakeRun:
+    """Writes the run of one day to ``results``."""
+    return run_maker(results)

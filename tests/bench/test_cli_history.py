@@ -10,17 +10,7 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.trends import NOTHING_RECORDED
-from tests.run_series import CELL, MakeRun, latencies, result, run_maker
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return tmp_path / "results"
-
-
-@pytest.fixture
-def make_run(results: Path) -> MakeRun:
-    return run_maker(results)
+from tests.run_series import CELL, MakeRun, latencies, result
 
 
 def command(*arguments: str) -> tuple[int, str]:

@@ -13,19 +13,9 @@ from bench.history import Choice, history, known_figures, write_history
 from bench.past_runs import find_runs
 from bench.results import RUN_FILE
 from bench.trends import HISTORY_FILE, NOTHING_RECORDED, History, Series, history_text, read_history
-from tests.run_series import CELL, IMAGES, MACHINE, MakeRun, latencies, result, run_maker
+from tests.run_series import CELL, IMAGES, MACHINE, MakeRun, latencies, result
 
 ONE_FIGURE = Choice(figures=("latency_p50_ms",))
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return tmp_path / "results"
-
-
-@pytest.fixture
-def make_run(results: Path) -> MakeRun:
-    return run_maker(results)
 
 
 def series_of(found: History, figure: str = "latency_p50_ms", cell: str = CELL) -> Series:

@@ -65,9 +65,8 @@ class Judged:
 def read_trials(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a file; a last line that is still being written is left out.
 
-    Of a trial that was made again the last one counts.
-
-    Trials that failed before a pair was there have nothing to compare, and are told of.
+    Of a trial that was made again the last one counts. Trials that failed before a pair was there
+    have nothing to compare, and are told of.
     """
     found, empty = {}, 0
     for line in path.read_text("utf-8").splitlines():
