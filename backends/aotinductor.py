@@ -30,6 +30,7 @@ from backends.base import (
     Probe,
     Service,
     Session,
+    Setting,
     UnavailableError,
     UnsupportedError,
 )
@@ -128,11 +129,17 @@ class AotInductorBackend(Backend):
             raise ExportError(f"AOTInductor failed: {type(error).__name__}: {error}") from error
         return artifact
 
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """``wait``, on the CPU: see ``waiting``."""
+        return runtime.choices(options)
+
+    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
+        """Variables that ``wait`` comes to."""
+        return runtime.environment(settings)
+
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Link the compiled model in. Its loops take as many threads as OpenMP is set to."""
-        if options.options:
-            unknown = ", ".join(sorted(options.options))
-            raise UnsupportedError(f"aotinductor has no runtime option {unknown}")
+        self.resolve_runtime_options(options)
         if not artifact.path.is_file():
             raise LoadError(f"there is no file {artifact.path}")
         notes = aoti_package.read_notes(artifact.path)

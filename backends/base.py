@@ -40,6 +40,12 @@ static INT8 that needs no calibration."""
 CALIBRATED_PRECISIONS = frozenset({"int8"})
 """Precisions whose export reads calibration images (static post-training quantization)."""
 
+Setting = bool | int | float | str
+"""The value of a runtime option, or of a setting that a runtime tells."""
+
+NO_OPTIONS: Mapping[str, tuple[Setting, ...]] = {}
+"""``Backend.runtime_options`` of one that has none."""
+
 OutputLayout = Literal["anchors", "detections"]
 """How a detector's output reads. ``anchors``: (batch, 4 + classes, anchors), boxes as centre-x,
 centre-y, width, height in pixels of the letterboxed input and scores in [0, 1], to be reduced by
@@ -220,9 +226,11 @@ class ArtifactFacts:
 
 @dataclasses.dataclass(frozen=True)
 class LoadOptions:
-    """How a session is to run; nothing is left to a runtime's default.
+    """How a session is to run: threads and precision always, and what differs from the defaults.
 
     ``threads`` counts the threads of one inference. ``input_shape`` is (batch, 3, imgsz, imgsz).
+    ``options`` are runtime options (``Backend.runtime_choices``): without any a runtime waits,
+    spins, allocates and lays out as its documentation has a user run it.
     """
 
     device: str
@@ -273,6 +281,10 @@ class Session(abc.ABC):
     def executed_precision(self) -> ExecutedPrecision:
         """What really ran, read from the runtime. May run an inference; never called in timing."""
 
+    def settings(self) -> Mapping[str, Setting]:
+        """What decides its speed besides the options, as the runtime tells it; never timed."""
+        return {}
+
     def device_memory_bytes(self) -> int | None:
         """Memory held on an accelerator, None where there is none or it cannot be told."""
         return None
@@ -304,6 +316,10 @@ class Backend(abc.ABC):
     """Endings of the names of files and folders made elsewhere that ``describe`` reads, in lower
     case: ``.onnx``, ``_openvino_model``. Empty where the backend measures its own exports only."""
 
+    runtime_options: Mapping[str, tuple[Setting, ...]] | None = None
+    """Options of ``load`` and the values each may have, first the default: what the runtime does
+    where its user asks for nothing. None where ``load`` itself checks what it is given."""
+
     portable: bool = False
     """True where ``export`` makes the artifact on machines that cannot run it, too: it is then
     built, and its size told, although the cell is ``unavailable``."""
@@ -331,6 +347,44 @@ class Backend(abc.ABC):
             )
         return {}
 
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]] | None:
+        """``runtime_options`` as they are for one device and number of threads."""
+        del options
+        return self.runtime_options
+
+    def resolve_runtime_options(self, options: LoadOptions) -> dict[str, Setting]:
+        """The runtime options with every default made explicit: recorded with each launch.
+
+        Raises UnsupportedError naming an unknown option or value.
+        """
+        choices = self.runtime_choices(options)
+        if choices is None:
+            return dict(options.options)
+        unknown = sorted(set(options.options) - set(choices))
+        if unknown:
+            names = f"{'option is' if len(choices) == 1 else 'options are'} {', '.join(choices)}"
+            raise UnsupportedError(
+                f"{self.name} has no runtime option {', '.join(unknown)}",
+                remedy=f"Its {names}." if choices else "",
+            )
+        resolved = {name: values[0] for name, values in choices.items()} | dict(options.options)
+        for name, values in choices.items():
+            value = resolved[name]
+            # True equals 1, and neither stands for the other
+            if not any(value == known and type(value) is type(known) for known in values):
+                raise UnsupportedError(
+                    f"{self.name}'s option {name} is {_alternatives(values)}, got {value!r}"
+                )
+        return resolved
+
+    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
+        """Variables of the environment that the resolved runtime options come to.
+
+        Set in the worker before the runtime is imported, as many read theirs no later.
+        """
+        del settings
+        return {}
+
     def describe(self, path: Path) -> ArtifactFacts:
         """What a file or folder made elsewhere says of itself. Runs in a worker, as ``load`` does.
 
@@ -351,3 +405,11 @@ class Backend(abc.ABC):
         (another order of axes, normalised boxes, 16-bit or quantized inputs and outputs), the
         session takes and gives what ``Session.infer`` says.
         """
+
+
+def _alternatives(values: Sequence[Setting]) -> str:
+    """``true or false``, ``one of default, true, false``: the values as a matrix has them."""
+    words = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
+    if len(words) == 1:
+        return f"{words[0]} here"
+    return " or ".join(words) if len(words) == 2 else f"one of {', '.join(words)}"  # noqa: PLR2004

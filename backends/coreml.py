@@ -26,6 +26,7 @@ from backends.base import (
     Probe,
     Service,
     Session,
+    Setting,
     UnavailableError,
     UnsupportedError,
 )
@@ -55,8 +56,11 @@ PRECISIONS = tuple(coreml_compress.OPTIONS)
 NEEDS_MACOS = "predicting needs macOS"
 REMEDY = "Measure the package on a Mac; it is built here as well."
 
-RUNTIME_OPTIONS = {"fast_prediction": False, "low_precision_accumulation": False}
-"""Runtime options and their values where none is given, which are Core ML's own.
+RUNTIME_OPTIONS: dict[str, tuple[Setting, ...]] = {
+    "fast_prediction": (False, True),
+    "low_precision_accumulation": (False, True),
+}
+"""Runtime options and their values; the first ones are Core ML's own.
 
 ``fast_prediction``: spend more time on loading to predict faster
 (``SpecializationStrategy.FastPrediction``). ``low_precision_accumulation``: sums in float16 on the
@@ -77,6 +81,7 @@ class CoreMlBackend(Backend):
     runtime_packages = ("coremltools",)
     runtime_modules = ("coremltools",)
     extra = "coreml"
+    runtime_options = RUNTIME_OPTIONS
     artifact_endings = (".mlpackage", ".mlmodel")
     portable = True
 
@@ -150,7 +155,7 @@ class CoreMlBackend(Backend):
 
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Let Core ML compile the package for one set of compute units, on macOS."""
-        hints = session_hints(options)
+        hints = self.resolve_runtime_options(options)
         specification = coreml_package.read(artifact.path)
         found = coreml_package.input_shape(specification, artifact.path)
         if not foreign.fits(found, options.input_shape):
@@ -256,27 +261,9 @@ class CoreMlSession(Session):
         return units
 
 
-def session_hints(options: LoadOptions) -> dict[str, bool]:
-    """Runtime options with every default explicit, see ``RUNTIME_OPTIONS``.
-
-    Raises UnsupportedError for an unknown option or a value that is no truth value.
-    """
-    hints = dict(RUNTIME_OPTIONS)
-    for name, value in options.options.items():
-        if name not in hints:
-            raise UnsupportedError(
-                f"coreml has no runtime option {name}",
-                remedy=f"Its options are {', '.join(hints)}.",
-            )
-        if not isinstance(value, bool):
-            raise UnsupportedError(f"coreml's option {name} is true or false, got {value!r}")
-        hints[name] = value
-    return hints
-
-
-def _hints(ct: Any, hints: Mapping[str, bool]) -> dict[str, Any] | None:
+def _hints(ct: Any, hints: Mapping[str, Setting]) -> dict[str, Any] | None:
     """The hints as coremltools takes them; None asks nothing, which older systems need."""
-    if hints == RUNTIME_OPTIONS:
+    if not any(hints.values()):
         return None
     strategy = ct.SpecializationStrategy
     return {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends import executorch_lower, executorch_trace, packages
 from backends.base import (
+    NO_OPTIONS,
     Artifact,
     ArtifactFacts,
     Backend,
@@ -81,6 +82,7 @@ class ExecuTorchBackend(Backend):
     # the whole exporter besides, for one class of warnings.
     runtime_modules = ("torch", "executorch.extension.pybindings._C")
     extra = "executorch"
+    runtime_options = NO_OPTIONS
     artifact_endings = (".pte", "_executorch_model")
 
     def probe(self) -> Probe:
@@ -162,9 +164,7 @@ class ExecuTorchBackend(Backend):
 
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Open the program and its one method; the thread pool is the process's one."""
-        if options.options:
-            unknown = ", ".join(sorted(options.options))
-            raise UnsupportedError(f"executorch has no runtime option {unknown}")
+        self.resolve_runtime_options(options)
         if options.device != "cpu":
             raise UnavailableError(f"executorch has no device {options.device!r} here")
         runtime = _runtime()

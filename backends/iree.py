@@ -26,6 +26,7 @@ from backends.base import (
     Probe,
     Service,
     Session,
+    Setting,
     UnavailableError,
     UnsupportedError,
 )
@@ -50,25 +51,6 @@ TYPES = re.compile(r"(?:_|\d|x)(bf16|[fi]\d+)")
 
 STARTED: set[int] = set()
 """The size of the pool of this process once it is started: IREE reads its flags once."""
-
-
-def session_driver(options: LoadOptions) -> str:
-    """The option ``driver``: ``local-task`` (default), or ``local-sync`` for one thread.
-
-    With ``local-task`` the calling thread waits for a pool of ``options.threads``, with
-    ``local-sync`` it does the work. Raises UnsupportedError for another option or value.
-    """
-    unknown = sorted(set(options.options) - {"driver"})
-    if unknown:
-        raise UnsupportedError(
-            f"iree has no runtime option {', '.join(unknown)}", remedy="Its option is driver."
-        )
-    driver: str = options.options.get("driver", DRIVERS[0])
-    if driver not in DRIVERS:
-        raise UnsupportedError(f"iree's option driver is one of {', '.join(DRIVERS)}")
-    if driver == "local-sync" and options.threads != 1:
-        raise UnsupportedError(f"iree's driver local-sync has one thread, not {options.threads}")
-    return driver
 
 
 class IreeBackend(Backend):
@@ -136,13 +118,21 @@ class IreeBackend(Backend):
         (request.folder / FACTS_FILE).write_text(text, encoding="utf-8")
         return artifact
 
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """``driver``: ``local-task``, or ``local-sync`` for one thread.
+
+        With ``local-task`` the calling thread waits for a pool of ``options.threads``, with
+        ``local-sync`` it does the work.
+        """
+        return {"driver": DRIVERS if options.threads == 1 else DRIVERS[:1]}
+
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Map the module and start its threads.
 
         A module for another processor would end the process with an illegal instruction, so what
         it was compiled for is compared with what IREE finds in this one first.
         """
-        driver = session_driver(options)
+        driver = self.resolve_runtime_options(options)["driver"]
         facts = read_facts(artifact)
         if options.device != "cpu":
             raise UnavailableError(f"iree has no device {options.device!r} here")
@@ -289,7 +279,7 @@ def _start_threads(runtime: Any, threads: int) -> None:
         )
     runtime.flags.parse_flags(
         f"--task_topology_group_count={threads}",
-        # Waiting workers sleep at once.
+        # IREE's own default: waiting workers sleep at once.
         "--task_worker_spin_us=0",
     )
     STARTED.add(threads)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends import cpu, litert_convert, litert_file, litert_quantize, packages
 from backends.base import (
+    NO_OPTIONS,
     Artifact,
     ArtifactFacts,
     Backend,
@@ -55,6 +56,7 @@ class LiteRtBackend(Backend):
     runtime_packages = ("ai-edge-litert",)
     runtime_modules = ("ai_edge_litert.interpreter",)
     extra = "litert"
+    runtime_options = NO_OPTIONS
     artifact_endings = (".tflite",)
 
     def probe(self) -> Probe:
@@ -136,9 +138,7 @@ class LiteRtBackend(Backend):
 
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Open the file with ``options.threads`` threads, and plan its memory."""
-        if options.options:
-            unknown = ", ".join(sorted(options.options))
-            raise UnsupportedError(f"litert has no runtime option {unknown}")
+        self.resolve_runtime_options(options)
         path = artifact.path
         if not path.is_file():
             raise LoadError(f"there is no file {path}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends import cpu, mnn_convert, mnn_net, packages
 from backends.base import (
+    NO_OPTIONS,
     Artifact,
     ArtifactFacts,
     Backend,
@@ -61,6 +62,7 @@ class MnnBackend(Backend):
     runtime_packages = ("MNN",)
     runtime_modules = ("MNN",)
     extra = "mnn"
+    runtime_options = NO_OPTIONS
     artifact_endings = (".mnn",)
 
     def probe(self) -> Probe:
@@ -150,9 +152,7 @@ class MnnBackend(Backend):
 
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Open the file with ``options.threads`` threads."""
-        if options.options:
-            unknown = ", ".join(sorted(options.options))
-            raise UnsupportedError(f"mnn has no runtime option {unknown}")
+        self.resolve_runtime_options(options)
         if not artifact.path.is_file():
             raise LoadError(f"there is no file {artifact.path}")
         mnn = mnn_net.import_mnn()

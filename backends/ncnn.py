@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import accelerators, cpu, ncnn_convert, ncnn_net, packages
+from backends import accelerators, cpu, ncnn_convert, ncnn_net, packages, waiting
 from backends.base import (
     Artifact,
     ArtifactFacts,
@@ -18,6 +19,7 @@ from backends.base import (
     Probe,
     Service,
     Session,
+    Setting,
     UnavailableError,
     UnsupportedError,
 )
@@ -154,11 +156,17 @@ class NcnnBackend(Backend):
             precision=precision,
         )
 
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """``wait``, on the CPU: see ``waiting``."""
+        return {"wait": waiting.CHOICES} if options.device == "cpu" else {}
+
+    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
+        """Variables that ``wait`` comes to."""
+        return waiting.ENVIRONMENT[str(settings.get("wait", "default"))]
+
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Open the pair of files on one device."""
-        if options.options:
-            unknown = ", ".join(sorted(options.options))
-            raise UnsupportedError(f"ncnn has no runtime option {unknown}")
+        settings = self.resolve_runtime_options(options)
         layers = read_graph(artifact.path)
         weights = weights_file(artifact.path)
         stored_precision(weights, layers)
@@ -172,7 +180,7 @@ class NcnnBackend(Backend):
             import ncnn
         except ImportError as error:
             raise UnavailableError(f"ncnn cannot be imported: {error}", remedy=REMEDY) from error
-        net = ncnn_net.open_net(ncnn, artifact.path, weights, options)
+        net = ncnn_net.open_net(ncnn, artifact.path, weights, options, settings)
         ends = (net.input_names(), net.output_names())
         if [len(names) for names in ends] != [1, 1]:
             raise LoadError(
@@ -218,6 +226,10 @@ class NcnnSession(Session):
                 self._predictions[index] = rows
         assert self._predictions is not None  # noqa: S101 - a batch has an image
         return self._predictions
+
+    def settings(self) -> Mapping[str, Setting]:
+        """The options of ncnn's network, and the threads it has."""
+        return ncnn_net.told(self._net)
 
     def executed_precision(self) -> ExecutedPrecision:
         """Layers by the data type of what they put out, read in one inference of their own.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backends.base import LoadError, LoadOptions, UnavailableError
+from backends.base import LoadError, LoadOptions, Setting, UnavailableError
 
 REMEDY = "pip install 'deploymark[ncnn]'"
 
@@ -15,46 +15,41 @@ SOFTWARE_GPU = 3
 virtual; ``ncnn/src/gpu.h``)."""
 
 
-def net_settings(options: LoadOptions) -> Mapping[str, Any]:
-    """Attributes of ``ncnn.Net.opt``, everything that decides speed or precision spelled out.
+def net_settings(options: LoadOptions, settings: Mapping[str, Setting]) -> Mapping[str, Setting]:
+    """Attributes of ``ncnn.Net.opt`` that a cell decides; all others stay at ncnn's own values.
 
     ncnn's own default computes in float16 wherever the device can. ``openmp_blocktime`` is how many
-    milliseconds a thread spins when it has no work, where OpenMP is Clang's.
+    milliseconds a thread spins when it has no work (20), where OpenMP is Clang's; ``settings`` are
+    the resolved runtime options, whose ``wait: passive`` takes it to 0.
     """
     half = options.precision == "fp16"
-    on = (
-        "lightmode",
-        "use_packing_layout",
-        "use_sgemm_convolution",
-        "use_winograd_convolution",
-        "use_winograd23_convolution",
-        "use_winograd43_convolution",
-        "use_winograd63_convolution",
-        "use_subgroup_ops",
-    )
-    off = (
-        "use_bf16_packed",
-        "use_bf16_storage",
-        "use_int8_arithmetic",
-        "use_int8_inference",
-        "use_int8_packed",
-        "use_int8_storage",
-        "use_tensor_storage",
-    )
+    passive = {"openmp_blocktime": 0} if settings.get("wait") == "passive" else {}
     return {
         "num_threads": options.threads,
-        "openmp_blocktime": 0,
         "use_vulkan_compute": options.device == "vulkan",
         **dict.fromkeys(("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"), half),
-        **dict.fromkeys(on, True),
-        **dict.fromkeys(off, False),
+        **dict.fromkeys(("use_bf16_packed", "use_bf16_storage"), False),
+        **passive,
     }
 
 
-def open_net(ncnn: Any, graph: Path, weights: Path, options: LoadOptions) -> Any:
+def told(net: Any) -> dict[str, Setting]:
+    """The options of a network that are numbers and truth values, by name."""
+    names = (name for name in dir(net.opt) if not name.startswith("_"))
+    found = {name: getattr(net.opt, name) for name in names}
+    return {name: value for name, value in found.items() if isinstance(value, bool | int)}
+
+
+def open_net(
+    ncnn: Any,
+    graph: Path,
+    weights: Path,
+    options: LoadOptions,
+    settings: Mapping[str, Setting],
+) -> Any:
     """A ``Net`` on one device. Raises LoadError or UnavailableError."""
     net = ncnn.Net()
-    for setting, value in net_settings(options).items():
+    for setting, value in net_settings(options, settings).items():
         if hasattr(net.opt, setting):  # older versions know fewer
             setattr(net.opt, setting, value)
     if options.device == "vulkan":

@@ -7,7 +7,6 @@ Devices are execution providers; of them only ``cpu`` has been run where this wa
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from backends.base import (
     LoadOptions,
     Probe,
     Session,
+    Setting,
     UnavailableError,
     UnsupportedError,
 )
@@ -42,41 +42,6 @@ if TYPE_CHECKING:
 telemetry.silence()
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", QAT_PRECISION)
-
-
-def usable_cpus() -> int:
-    """CPUs this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def session_settings(options: LoadOptions) -> dict[str, bool]:
-    """The session's options with every default explicit.
-
-    ``spinning``: idle threads of the pool wait busily for the next operator. That is fastest on an
-    idle machine and ONNX Runtime's own default, but where no CPU is left for anything else, the
-    spinning threads starve the one that works (twice the latency was seen). So it is on by default
-    where a CPU is left over, off otherwise.
-    ``avx2_exact``: u8 x u8 products in place of saturating u8 x s8 ones, slower, on x86 without
-    VNNI (``session.x64quantprecision``); default off, as ``reduce_range`` avoids saturation there.
-    ``cpu_fallback``, off the CPU only: whether nodes that the device's provider does not take may
-    run on the CPU (``executed_precision`` then tells how many did); default off, a refusal.
-    Raises UnsupportedError for an unknown option or a value that is no truth value.
-    """
-    settings = {"spinning": 1 < options.threads < usable_cpus(), "avx2_exact": False}
-    if options.device != "cpu":
-        settings["cpu_fallback"] = False
-    for name, value in options.options.items():
-        if name not in settings:
-            raise UnsupportedError(
-                f"onnxruntime has no runtime option {name}",
-                remedy=f"Its options are {', '.join(settings)}.",
-            )
-        if not isinstance(value, bool):
-            raise UnsupportedError(f"onnxruntime's option {name} is true or false, got {value!r}")
-        settings[name] = value
-    return settings
 
 
 class OnnxRuntimeBackend(Backend):
@@ -159,9 +124,28 @@ class OnnxRuntimeBackend(Backend):
         session = _open(ort, file, options, ort_providers.CPU_PROVIDER, {})
         return ort_files.facts(session, file)
 
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """ONNX Runtime's own defaults, and what they may be changed to.
+
+        ``spinning``: idle threads of the pool wait busily for the next operator. ``arena`` and
+        ``memory_pattern``: memory is kept for the next inference, and planned in one piece.
+        ``avx2_exact``: u8 x u8 products in place of saturating u8 x s8 ones, slower, on x86 without
+        VNNI (``session.x64quantprecision``); ``reduce_range`` avoids saturation without.
+        ``cpu_fallback``, off the CPU only: whether nodes that the device's provider does not take
+        may run on the CPU (``executed_precision`` then tells how many did) instead of a refusal.
+        """
+        fallback = {} if options.device == "cpu" else {"cpu_fallback": (False, True)}
+        return {
+            "spinning": (True, False),
+            "arena": (True, False),
+            "memory_pattern": (True, False),
+            "avx2_exact": (False, True),
+            **fallback,
+        }
+
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Open the file on one provider; no other one is tried if it fails."""
-        settings = session_settings(options)
+        settings = self.resolve_runtime_options(options)
         if not artifact.path.is_file():
             raise LoadError(f"there is no file {artifact.path}")
         ort = _import_runtime()
@@ -171,7 +155,7 @@ class OnnxRuntimeBackend(Backend):
             """A session of these settings, profiled into files named like ``profile`` or not."""
             session_options = _session_options(ort, options.threads, settings)
             ort_providers.prepare(
-                ort, provider, session_options, cpu_fallback=settings.get("cpu_fallback", False)
+                ort, provider, session_options, cpu_fallback=bool(settings.get("cpu_fallback"))
             )
             if profile is not None:
                 session_options.enable_profiling = True
@@ -271,7 +255,7 @@ def _open(
         ) from error
 
 
-def _session_options(ort: Any, threads: int, settings: Mapping[str, bool]) -> Any:
+def _session_options(ort: Any, threads: int, settings: Mapping[str, Setting]) -> Any:
     """``SessionOptions`` with everything that decides speed spelled out."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -279,6 +263,8 @@ def _session_options(ort: Any, threads: int, settings: Mapping[str, bool]) -> An
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = bool(settings["arena"])
+    options.enable_mem_pattern = bool(settings["memory_pattern"])
     spinning = "1" if settings["spinning"] else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     exact = "1" if settings["avx2_exact"] else "0"

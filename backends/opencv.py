@@ -19,6 +19,7 @@ from backends.base import (
     Probe,
     Service,
     Session,
+    Setting,
     UnavailableError,
     UnsupportedError,
 )
@@ -69,30 +70,13 @@ LAYER = re.compile(
 ELEMENT = re.compile(r"// <(?:Input|Temp|Output)> CV_(\w+)C\d")
 
 
-def session_settings(options: LoadOptions) -> dict[str, Any]:
-    """The session's options with every default explicit.
-
-    ``engine``: ``new``, OpenCV 5's own graph engine, or ``classic``, that of OpenCV 4.
-    ``winograd``: transformed 3 x 3 convolutions, faster and a little less exact; OpenCV's default.
-    Raises UnsupportedError for an unknown option or value.
-    """
-    settings: dict[str, Any] = {"engine": "new", "winograd": True}
-    unknown = sorted(set(options.options) - set(settings))
-    if unknown:
-        raise UnsupportedError(
-            f"opencv has no runtime option {', '.join(unknown)}",
-            remedy=f"Its options are {', '.join(settings)}.",
-        )
-    settings |= options.options
-    if settings["engine"] not in ENGINES:
-        raise UnsupportedError(
-            f"opencv's option engine is one of {', '.join(ENGINES)}, got {settings['engine']!r}"
-        )
-    if not isinstance(settings["winograd"], bool):
-        raise UnsupportedError(
-            f"opencv's option winograd is true or false, got {settings['winograd']!r}"
-        )
-    return settings
+RUNTIME_OPTIONS: dict[str, tuple[Setting, ...]] = {
+    "engine": tuple(ENGINES),
+    "winograd": (True, False),
+}
+"""Runtime options and their values, OpenCV's own defaults first. ``engine``: ``new``, the graph
+engine of OpenCV 5, or ``classic``, that of OpenCV 4. ``winograd``: transformed 3 x 3 convolutions,
+faster and a little less exact."""
 
 
 class OpenCvBackend(Backend):
@@ -103,6 +87,7 @@ class OpenCvBackend(Backend):
     runtime_packages = DISTRIBUTIONS
     runtime_modules = ("cv2",)
     extra = "opencv"
+    runtime_options = RUNTIME_OPTIONS
     artifact_endings = (".onnx",)
 
     def probe(self) -> Probe:
@@ -162,7 +147,8 @@ class OpenCvBackend(Backend):
 
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Read the file with one engine; no other one is tried if it fails."""
-        settings = session_settings(options)
+        settings = self.resolve_runtime_options(options)
+        chosen = str(settings["engine"])
         header = onnx_wire.read_header(artifact.path)
         if options.device != "cpu":
             raise UnavailableError(f"opencv has no device {options.device!r} here")
@@ -170,12 +156,12 @@ class OpenCvBackend(Backend):
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         cv2.ocl.setUseOpenCL(False)
         cv2.setNumThreads(options.threads)
-        engine = getattr(cv2.dnn, ENGINES[settings["engine"]])
+        engine = getattr(cv2.dnn, ENGINES[chosen])
         try:
             net = cv2.dnn.readNetFromONNX(str(artifact.path), engine=engine)
         except cv2.error as error:
             raise LoadError(
-                f"OpenCV's {settings['engine']} engine refuses {artifact.path}: {error.err}"
+                f"OpenCV's {chosen} engine refuses {artifact.path}: {error.err}"
             ) from error
         if len(header.inputs) != 1 or header.inputs[0].element != onnx_wire.FLOAT:
             raise LoadError(f"{artifact.path} does not take one float32 image, as OpenCV gives it")
@@ -184,11 +170,11 @@ class OpenCvBackend(Backend):
             raise LoadError(
                 f"{artifact.path} takes images of shape {image.shape}, not {options.input_shape}"
             )
-        if settings["engine"] == "classic":  # the new one has no other target, and says so
+        if chosen == "classic":  # the new one has no other target, and says so
             net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
             net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
         net.enableWinograd(settings["winograd"])
-        return OpenCvSession(net, options, settings["engine"], artifact.path)
+        return OpenCvSession(net, options, chosen, artifact.path)
 
 
 class OpenCvSession(Session):

@@ -27,6 +27,7 @@ from backends.base import (
     Probe,
     Service,
     Session,
+    Setting,
     UnavailableError,
     UnsupportedError,
 )
@@ -51,6 +52,7 @@ class OpenVinoBackend(Backend):
     runtime_packages = ("openvino",)
     runtime_modules = ("openvino",)
     extra = "openvino"
+    runtime_options = ov_settings.RUNTIME_OPTIONS
     artifact_endings = (".xml", "_openvino_model", ".onnx")
 
     def probe(self) -> Probe:
@@ -121,7 +123,7 @@ class OpenVinoBackend(Backend):
 
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Compile the model for one device, one stream, ``options.threads`` threads."""
-        pinning = ov_settings.session_pinning(options)
+        settings = self.resolve_runtime_options(options)
         ov_files.files_of(artifact.path)
         core = _import_runtime().Core()
         model = ov_files.read(core, artifact.path)
@@ -138,7 +140,7 @@ class OpenVinoBackend(Backend):
         capabilities = {
             name: core.get_property(name, "OPTIMIZATION_CAPABILITIES") for name in plugins
         }
-        properties = ov_settings.properties(options, plugin, capabilities, pinning=pinning)
+        properties = ov_settings.properties(options, plugin, capabilities, settings)
         try:
             compiled = core.compile_model(model, plugin, properties)
         except Exception as error:
@@ -165,6 +167,10 @@ class OpenVinoSession(Session):
         self._request.infer({0: images}, share_inputs=True, share_outputs=True)
         predictions: npt.NDArray[np.float32] = self._output
         return predictions
+
+    def settings(self) -> Mapping[str, Setting]:
+        """The compiled model's properties."""
+        return ov_settings.told(self._compiled)
 
     def executed_precision(self) -> ExecutedPrecision:
         """Layers by data type, from the runtime model that the plugin made."""

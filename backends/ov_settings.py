@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends import accelerators, cpu
-from backends.base import LoadOptions, Service, UnsupportedError
+from backends.base import LoadOptions, Service, Setting
 
 PRECISION_HINTS = {
     "fp32": "f32",
@@ -79,30 +79,51 @@ def precision_hint(precision: str, capabilities: Sequence[str]) -> str:
     return "f32" if hint == "f16" and "FP16" not in capabilities else hint
 
 
-def session_pinning(options: LoadOptions) -> bool:
-    """Whether threads are bound to cores: the option ``pinning``, off by default.
+RUNTIME_OPTIONS: dict[str, tuple[Setting, ...]] = {"pinning": ("default", True, False)}
+"""Runtime options of the CPU plugin and their values. ``pinning``: whether threads are bound to
+processors; left alone OpenVINO decides, by the system and the kind of processor (on Linux it binds
+them)."""
 
-    No other runtime here binds its threads, and on a shared machine a bound thread cannot leave a
-    busy core. Raises UnsupportedError for another option, or a value that is no truth value.
-    """
-    unknown = sorted(set(options.options) - {"pinning"})
-    if unknown:
-        raise UnsupportedError(
-            f"openvino has no runtime option {', '.join(unknown)}", remedy="Its option is pinning."
-        )
-    pinning = options.options.get("pinning", False)
-    if not isinstance(pinning, bool):
-        raise UnsupportedError(f"openvino's option pinning is true or false, got {pinning!r}")
-    return pinning
+TOLD = (
+    "PERFORMANCE_HINT",
+    "NUM_STREAMS",
+    "INFERENCE_NUM_THREADS",
+    "INFERENCE_PRECISION_HINT",
+    "ENABLE_CPU_PINNING",
+    "ENABLE_HYPER_THREADING",
+    "SCHEDULING_CORE_TYPE",
+    "EXECUTION_MODE_HINT",
+)
+"""Properties of a compiled model that decide its speed."""
+
+
+def told(compiled: Any) -> dict[str, Setting]:
+    """What a compiled model runs with, by property; those that its plugin has."""
+    known = set(compiled.get_property("SUPPORTED_PROPERTIES"))
+    found = {name: compiled.get_property(name) for name in TOLD if name in known}
+    return {
+        name.lower(): value if isinstance(value, bool | int) else _word(value)
+        for name, value in found.items()
+    }
+
+
+def _word(value: Any) -> str:
+    """``PerformanceMode.LATENCY`` as ``LATENCY``, ``<Type: 'float32'>`` as ``float32``."""
+    name = getattr(value, "name", None)
+    return name if isinstance(name, str) else str(value).strip("<>").split()[-1].strip("'")
 
 
 def properties(
-    options: LoadOptions, plugin: str, capabilities: Mapping[str, Sequence[str]], *, pinning: bool
+    options: LoadOptions,
+    plugin: str,
+    capabilities: Mapping[str, Sequence[str]],
+    settings: Mapping[str, Setting],
 ) -> dict[str, Any]:
-    """Everything that decides speed and precision, spelled out, for ``Core.compile_model``.
+    """What a cell decides, for ``Core.compile_model``; all else stays at the plugin's own values.
 
-    ``capabilities`` are the ``OPTIMIZATION_CAPABILITIES`` of each plugin here. AUTO gets those of
-    each device that it may choose, and neither starts on the CPU while another device compiles nor
+    ``settings`` are the resolved runtime options, ``capabilities`` the
+    ``OPTIMIZATION_CAPABILITIES`` of each plugin here. AUTO gets those of each device that it may
+    choose, and neither starts on the CPU while another device compiles nor
     moves to another one later: one session runs on one device.
     """
     common: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -111,15 +132,18 @@ def properties(
             "ENABLE_STARTUP_FALLBACK": False,
             "ENABLE_RUNTIME_FALLBACK": False,
             "DEVICE_PROPERTIES": {
-                name: _device_properties(options, name, known, pinning=pinning)
+                name: _device_properties(options, name, known, settings)
                 for name, known in capabilities.items()
             },
         }
-    return common | _device_properties(options, plugin, capabilities[plugin], pinning=pinning)
+    return common | _device_properties(options, plugin, capabilities[plugin], settings)
 
 
 def _device_properties(
-    options: LoadOptions, plugin: str, capabilities: Sequence[str], *, pinning: bool
+    options: LoadOptions,
+    plugin: str,
+    capabilities: Sequence[str],
+    settings: Mapping[str, Setting],
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"CACHE_DIR": ""}
     if plugin != "NPU":
@@ -127,10 +151,8 @@ def _device_properties(
         found["INFERENCE_PRECISION_HINT"] = precision_hint(options.precision, capabilities)
     if plugin == "CPU":
         found["INFERENCE_NUM_THREADS"] = options.threads
-        found["ENABLE_CPU_PINNING"] = pinning
-        found["SCHEDULING_CORE_TYPE"] = "ANY_CORE"
-        found["ENABLE_HYPER_THREADING"] = False
-        found["EXECUTION_MODE_HINT"] = "PERFORMANCE"
+        if settings["pinning"] != "default":
+            found["ENABLE_CPU_PINNING"] = settings["pinning"]
     return found
 
 

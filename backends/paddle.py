@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import accelerators, packages, paddle_convert, paddle_program
+from backends import accelerators, packages, paddle_convert, paddle_program, waiting
 from backends.base import (
     Artifact,
     ArtifactFacts,
@@ -19,6 +19,7 @@ from backends.base import (
     Probe,
     Service,
     Session,
+    Setting,
     UnavailableError,
     UnsupportedError,
 )
@@ -42,24 +43,6 @@ ONEDNN_CACHE = 10
 
 KINDS = {"f32": "float32", "f16": "float16"}
 """Element types of images that programs take, as numpy has them."""
-
-
-def session_onednn(options: LoadOptions) -> bool:
-    """The option ``onednn``: oneDNN's kernels in place of Paddle's own, on by default on the CPU.
-
-    Raises UnsupportedError for another option or a value that is no truth value.
-    """
-    unknown = sorted(set(options.options) - {"onednn"})
-    if unknown:
-        raise UnsupportedError(
-            f"paddle has no runtime option {', '.join(unknown)}", remedy="Its option is onednn."
-        )
-    onednn = options.options.get("onednn", options.device == "cpu")
-    if not isinstance(onednn, bool):
-        raise UnsupportedError(f"paddle's option onednn is true or false, got {onednn!r}")
-    if onednn and options.device != "cpu":
-        raise UnsupportedError("paddle's option onednn is for the device cpu")
-    return onednn
 
 
 class PaddleBackend(Backend):
@@ -144,12 +127,22 @@ class PaddleBackend(Backend):
             precision="fp32" if {value.element for value in program.weights} == {"f32"} else None,
         )
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
-        """Optimise the program for one device and make its predictor.
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """``onednn``: oneDNN's kernels, in place of Paddle's own; and ``wait``. Of the CPU.
 
-        Waiting threads sleep (``OMP_WAIT_POLICY``) unless the environment says otherwise.
+        Paddle's documentation has a user of the CPU switch oneDNN on.
         """
-        onednn = session_onednn(options)
+        if options.device != "cpu":
+            return {"onednn": (False,)}
+        return {"onednn": (True, False), "wait": waiting.CHOICES}
+
+    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
+        """Variables that ``wait`` comes to."""
+        return waiting.ENVIRONMENT[str(settings.get("wait", "default"))]
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        """Optimise the program for one device and make its predictor."""
+        onednn = bool(self.resolve_runtime_options(options)["onednn"])
         program = paddle_program.read_program(artifact.path)
         weights = artifact.path.with_suffix(".pdiparams")
         paddle_program.require_whole(weights, program)
@@ -160,7 +153,6 @@ class PaddleBackend(Backend):
             raise LoadError(
                 f"{artifact.path} takes images of shape {image.shape}, not {options.input_shape}"
             )
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             with quiet():
                 from paddle import inference
@@ -174,7 +166,8 @@ class PaddleBackend(Backend):
             predictor = inference.create_predictor(_config(inference, files, options, onednn))
         except Exception as error:
             raise LoadError(f"Paddle refuses {artifact.path}: {_first_line(error)}") from error
-        return PaddleSession(inference, predictor, files, options, KINDS[image.element])
+        form = (files, options, onednn)
+        return PaddleSession(inference, predictor, form, KINDS[image.element])
 
 
 class PaddleSession(Session):
@@ -184,15 +177,13 @@ class PaddleSession(Session):
         self,
         inference: Any,
         predictor: Any,
-        files: tuple[str, str],
-        options: LoadOptions,
+        form: tuple[tuple[str, str], LoadOptions, bool],
         kind: str,
     ) -> None:
-        super().__init__(options.input_shape)
+        super().__init__(form[1].input_shape)
         self._inference = inference
         self._predictor = predictor
-        self._files = files
-        self._options = options
+        self._form = form
         self._kind = kind
         self._input = predictor.get_input_handle(predictor.get_input_names()[0])
         self._output = predictor.get_output_handle(predictor.get_output_names()[0])
@@ -213,8 +204,7 @@ class PaddleSession(Session):
         Paddle writes it while it makes a predictor, so one more is made, and thrown away.
         """
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
-            onednn = session_onednn(self._options)
-            config = _config(self._inference, self._files, self._options, onednn)
+            config = _config(self._inference, *self._form)
             config.enable_save_optim_model(True)  # noqa: FBT003 - a C++ function
             config.set_optim_cache_dir(folder)
             self._inference.create_predictor(config)

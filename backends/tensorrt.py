@@ -34,6 +34,7 @@ from backends.base import (
     Probe,
     Service,
     Session,
+    Setting,
     UnavailableError,
     UnsupportedError,
 )
@@ -52,7 +53,8 @@ DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 DLA_DEVICES = "dev/nvhost-*nvdla*"
 """The device files of a Jetson's deep learning accelerators."""
 
-RUNTIME_OPTIONS = {"dla_core": (0, 1)}
+RUNTIME_OPTIONS: dict[str, tuple[Setting, ...]] = {"dla_core": (0, 1)}
+"""Runtime options and their values; ``dla_core`` has no effect on an engine for the GPU."""
 
 
 class TensorRtBackend(Backend):
@@ -64,6 +66,7 @@ class TensorRtBackend(Backend):
     runtime_packages = DISTRIBUTIONS
     runtime_modules = ("tensorrt",)
     extra = "tensorrt"
+    runtime_options = RUNTIME_OPTIONS
     artifact_endings = (".engine", ".plan", ".trt")
 
     def probe(self) -> Probe:
@@ -128,7 +131,7 @@ class TensorRtBackend(Backend):
 
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Open the engine with buffers of one batch. It runs on the GPU it was built for only."""
-        dla_core = session_dla_core(options)
+        dla_core = int(self.resolve_runtime_options(options)["dla_core"])
         plan, _ = tensorrt_engine.read_plan(artifact.path)
         tensorrt_engine.require()
         cuda = cuda_memory.Cuda()
@@ -231,20 +234,3 @@ def services(root: Path = Path("/")) -> dict[tuple[str, str], Service]:
             if precision not in DLA_PRECISIONS
         }
     return found
-
-
-def session_dla_core(options: LoadOptions) -> int:
-    """The runtime option ``dla_core``, 0 by default; of no effect on an engine for the GPU.
-
-    Raises UnsupportedError for another option or core.
-    """
-    unknown = sorted(set(options.options) - set(RUNTIME_OPTIONS))
-    if unknown:
-        raise UnsupportedError(
-            f"tensorrt has no runtime option {', '.join(unknown)}",
-            remedy="Its option is dla_core.",
-        )
-    core = options.options.get("dla_core", 0)
-    if core not in RUNTIME_OPTIONS["dla_core"] or isinstance(core, bool):
-        raise UnsupportedError(f"tensorrt's option dla_core is 0 or 1, got {core!r}")
-    return int(core)

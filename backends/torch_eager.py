@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import platform
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from backends.base import (
     Probe,
     Service,
     Session,
+    Setting,
     UnsupportedError,
 )
 from backends.onnx_graph import quiet
@@ -125,11 +127,17 @@ class TorchBackend(Backend):
             raise ExportError(f"torch.export failed: {type(error).__name__}: {error}") from error
         return artifact
 
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """``wait``, on the CPU: see ``waiting``."""
+        return runtime.choices(options)
+
+    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
+        """Variables that ``wait`` comes to."""
+        return runtime.environment(settings)
+
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Load the program onto one device."""
-        if options.options:
-            unknown = ", ".join(sorted(options.options))
-            raise UnsupportedError(f"torch has no runtime option {unknown}")
+        self.resolve_runtime_options(options)
         if not artifact.path.is_file():
             raise LoadError(f"there is no file {artifact.path}")
         torch = runtime.start(options, self.extra)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backends import accelerators, packages
-from backends.base import LoadOptions, Probe, UnavailableError
+from backends import accelerators, packages, waiting
+from backends.base import LoadOptions, Probe, Setting, UnavailableError
 
 MODULES = ("torch",)
 """What a worker imports."""
@@ -46,13 +46,10 @@ def _built_with_cuda() -> bool:
 
 
 def start(options: LoadOptions, extra: str) -> Any:
-    """Import torch and set what decides speed and arithmetic; returns the module.
+    """Import torch and set its threads and its arithmetic; returns the module.
 
-    Waiting threads sleep (``OMP_WAIT_POLICY``) unless the environment says otherwise: spinning
-    ones made two threads many times slower as soon as the machine had other work. Raises
-    UnavailableError where torch or the device is not there.
+    Raises UnavailableError where torch or the device is not there.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch
     except ImportError as error:
@@ -67,6 +64,16 @@ def start(options: LoadOptions, extra: str) -> Any:
             torch.set_num_interop_threads(1)
     _compute_float32_in_float32(torch)
     return torch
+
+
+def choices(options: LoadOptions) -> dict[str, tuple[Setting, ...]]:
+    """The runtime options that every backend in PyTorch's process has: ``wait``, on the CPU."""
+    return {"wait": waiting.CHOICES} if options.device == "cpu" else {}
+
+
+def environment(settings: Mapping[str, Setting]) -> Mapping[str, str]:
+    """Variables that those options come to."""
+    return waiting.ENVIRONMENT[str(settings.get("wait", "default"))]
 
 
 def require_device(torch: Any, device: str) -> None:

@@ -27,6 +27,7 @@ from backends.base import (
     Probe,
     Service,
     Session,
+    Setting,
     UnsupportedError,
 )
 from backends.onnx_graph import quiet
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
 ENDING = ".torchscript"
 """What Ultralytics' files end in, and ours."""
 
-RUNTIME_OPTIONS = {"optimize_for_inference": False}
-"""Runtime options and their defaults. PyTorch's ``optimize_for_inference`` puts each convolution
-between a conversion to oneDNN's layout and one back, as no pass carries SiLU over: 88 round trips
-in a YOLO11n, and slower than freezing alone wherever it was tried."""
+RUNTIME_OPTIONS: dict[str, tuple[Setting, ...]] = {"optimize_for_inference": (False, True)}
+"""Runtime options and their values, the defaults first. PyTorch's ``optimize_for_inference`` puts
+each convolution between a conversion to oneDNN's layout and one back, as no pass carries SiLU over:
+88 round trips in a YOLO11n, and slower than freezing alone wherever it was tried."""
 
 BF16_REASON = "Deploymark exports TorchScript in fp32, and in fp16 for CUDA"
 FP16_REASON = "PyTorch's CPU kernels are not made for float16 convolutions"
@@ -133,9 +134,17 @@ class TorchScriptBackend(Backend):
             precision=opened.precision,
         )
 
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """``RUNTIME_OPTIONS``, and ``wait`` on the CPU: see ``waiting``."""
+        return RUNTIME_OPTIONS | runtime.choices(options)
+
+    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
+        """Variables that ``wait`` comes to."""
+        return runtime.environment(settings)
+
     def load(self, artifact: Artifact, options: LoadOptions) -> Session:
         """Open and freeze the file on one device."""
-        optimize = _optimize(options.options)
+        optimize = bool(self.resolve_runtime_options(options)["optimize_for_inference"])
         if not artifact.path.is_file():
             raise LoadError(f"there is no file {artifact.path}")
         torch = runtime.start(options, self.extra)
@@ -188,22 +197,6 @@ class TorchScriptSession(Session):
 
 def _never(reason: str) -> Service:
     return Service(served=False, exists=False, reason=reason)
-
-
-def _optimize(options: Mapping[str, Any]) -> bool:
-    """The option ``optimize_for_inference``. Raises UnsupportedError for any other."""
-    unknown = sorted(set(options) - set(RUNTIME_OPTIONS))
-    if unknown:
-        raise UnsupportedError(
-            f"torchscript has no runtime option {', '.join(unknown)}",
-            remedy=f"Its option is {', '.join(RUNTIME_OPTIONS)}.",
-        )
-    value = (RUNTIME_OPTIONS | dict(options))["optimize_for_inference"]
-    if not isinstance(value, bool):
-        raise UnsupportedError(
-            f"torchscript's option optimize_for_inference is true or false, got {value!r}"
-        )
-    return value
 
 
 def _prepared(torch: Any, module: Any, *, optimize: bool) -> Any:

@@ -20,6 +20,7 @@ from bench.matrix import (
     Matrix,
     Measure,
     ModelEntry,
+    OptionValue,
     Settings,
     model_name,
 )
@@ -38,8 +39,10 @@ AS_IS = "as-is"
 class Cell:
     """One point of the matrix. ``device`` is empty until the backend's default is known.
 
-    ``threads`` is None where the matrix says ``auto``. ``python`` is the interpreter of the worker,
-    None for this one. ``given`` is the file to measure where it was made elsewhere.
+    ``threads`` is None where the matrix says ``auto``. ``runtime_axes`` are the runtime options
+    that are an axis, with their values here; ``runtime_options`` has them too. ``python`` is the
+    interpreter of the worker, None for this one. ``given`` is the file to measure where it was made
+    elsewhere.
     """
 
     model: str
@@ -59,17 +62,27 @@ class Cell:
     head: str = "auto"
     given: GivenArtifact | None = None
     scenarios: tuple[Scenario, ...] = ()
+    runtime_axes: tuple[tuple[str, OptionValue], ...] = ()
 
     @property
     def id(self) -> str:
-        """``yolo11n-l1_50-int8-openvino-cpu-320``; batch and threads only where not 1 and auto."""
+        """``yolo11n-l1_50-int8-openvino-cpu-320``; batch and threads only where not 1 and auto.
+
+        Runtime options follow where they are an axis: ``…-320-spinning_false``.
+        """
         parts = [self.model, self.variant, self.precision, self.backend, self.device or "cpu"]
         parts.append(str(self.imgsz))
         if self.batch != 1:
             parts.append(f"b{self.batch}")
         if self.threads is not None:
             parts.append(f"t{self.threads}")
+        parts += [f"{name}_{option_text(value)}" for name, value in self.runtime_axes]
         return "-".join(parts)
+
+
+def option_text(value: OptionValue) -> str:
+    """A value as a matrix has it: ``true``, ``passive``, ``10``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,11 +135,12 @@ def expand(
             ]
             continue
         cells += [
-            _cell(matrix, model, _variant(variant), entry, precision, device, *sizes)
+            _cell(matrix, model, _variant(variant), entry, precision, device, *sizes, axes=axes)
             for variant, entry in itertools.product(matrix.variants, matrix.backend_entries())
             for device in entry.devices or (devices.get(entry.name, "cpu"),)
             for precision in entry.precisions or matrix.precisions
             for sizes in itertools.product(matrix.imgsz, matrix.batch, matrix.threads)
+            for axes in entry.axis_points()
             if not (trained_rounding and without_rounding(precision, _variant(variant)[1]))
         ]
     _no_duplicates(cells, where)
@@ -189,6 +203,7 @@ def _artifact_cells(
             model.precision or artifact.precision or "fp32",
             device,
             *sizes,
+            axes=axes,
         )
         for device in entry.devices or (devices.get(entry.name, "cpu"),)
         for sizes in itertools.product(
@@ -196,6 +211,7 @@ def _artifact_cells(
             matrix.batch if artifact.batch is None else (artifact.batch,),
             matrix.threads,
         )
+        for axes in entry.axis_points()
     ]
     # How the file was exported is past: the options are those of other cells.
     return [dataclasses.replace(cell, given=artifact, options={}) for cell in cells]
@@ -211,6 +227,8 @@ def _cell(
     imgsz: int,
     batch: int,
     threads: int | str,
+    *,
+    axes: tuple[tuple[str, OptionValue], ...],
 ) -> Cell:
     return Cell(
         model=model_name(model),
@@ -224,7 +242,8 @@ def _cell(
         batch=batch,
         threads=threads if isinstance(threads, int) else None,
         options=entry.options,
-        runtime_options=entry.runtime_options,
+        runtime_options={**entry.runtime_options, **dict(axes)},
+        runtime_axes=axes,
         measure=matrix.measure,
         limits=matrix.limits,
         python=entry.python,
@@ -297,6 +316,7 @@ def _included(
         item.imgsz or matrix.imgsz[0],
         item.batch or matrix.batch[0],
         item.threads or matrix.threads[0],
+        axes=entry.axis_points()[0],
     )
 
 
@@ -316,6 +336,12 @@ def _changed(cell: Cell, settings: Settings, index: int, where: YamlSource) -> C
     changes: dict[str, Any] = {}
     if settings.scenario is not None:
         changes["scenarios"] = scenarios_of(settings.scenario)
+    for name in settings.runtime_options or {}:
+        if name in dict(cell.runtime_axes):
+            raise where.error(
+                ("overrides", index, "set", "runtime_options", name),
+                f"is an axis of {cell.backend}: an override would contradict the id of {cell.id}",
+            )
     for key in ("options", "runtime_options"):
         if (value := getattr(settings, key)) is not None:
             changes[key] = {**getattr(cell, key), **value}

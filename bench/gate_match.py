@@ -8,10 +8,10 @@ from collections.abc import Hashable, Mapping
 from bench.cells import Cell
 
 _AXES: tuple[tuple[str, ...], ...] = (
-    ("variant", "precision", "backend", "device", "imgsz", "batch", "threads"),
-    ("precision", "backend", "device", "imgsz", "batch", "threads"),
-    ("variant", "backend", "device", "imgsz", "batch", "threads"),
-    ("backend", "device", "imgsz", "batch", "threads"),
+    ("variant", "precision", "backend", "device", "imgsz", "batch", "threads", "runtime_axes"),
+    ("precision", "backend", "device", "imgsz", "batch", "threads", "runtime_axes"),
+    ("variant", "backend", "device", "imgsz", "batch", "threads", "runtime_axes"),
+    ("backend", "device", "imgsz", "batch", "threads", "runtime_axes"),
 )
 """What must be equal of two cells with different ids, in the order tried: another model first, then
 another variant (a recipe's result as a file of its own), then another precision."""

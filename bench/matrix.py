@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
@@ -9,7 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    model_validator,
+)
 
 from backends import registry
 from backends.base import PRECISIONS
@@ -41,6 +51,9 @@ PrecisionName = Literal[
 ]
 
 
+OPTION_PATTERN = r"^[A-Za-z][A-Za-z0-9_]{0,31}$"
+"""Names of runtime options that are an axis, which become parts of cell ids."""
+
 DEVICE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,31}$"
 
 
@@ -59,6 +72,8 @@ def _known_backend(name: str) -> str:
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 BackendName = Annotated[str, Field(pattern=NAME_PATTERN), AfterValidator(_known_backend)]
 DeviceName = Annotated[str, Field(pattern=DEVICE_PATTERN)]
+OptionName = Annotated[str, Field(pattern=OPTION_PATTERN)]
+OptionValue = StrictBool | StrictInt | Name
 
 
 def _threads(value: object) -> object:
@@ -160,9 +175,25 @@ class BackendEntry(_Strict):
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Export options.")
     runtime_options: dict[str, Any] = Field(default_factory=dict, description="Options of load().")
+    runtime_axes: dict[OptionName, Annotated[tuple[OptionValue, ...], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Options of load() to try with each of these values: axes, part of ids.",
+    )
     python: str | None = Field(
         None, description="Interpreter that has the runtime, where it is not this one."
     )
+
+    @model_validator(mode="after")
+    def _one_value(self) -> BackendEntry:
+        if both := sorted(set(self.runtime_options) & set(self.runtime_axes)):
+            raise ValueError(f"{', '.join(both)}: give it in runtime_options or in runtime_axes")
+        return self
+
+    def axis_points(self) -> tuple[tuple[tuple[str, OptionValue], ...], ...]:
+        """Every choice of a value for each runtime axis; one empty choice where there is none."""
+        names = tuple(self.runtime_axes)
+        values = itertools.product(*self.runtime_axes.values())
+        return tuple(tuple(zip(names, chosen, strict=True)) for chosen in values)
 
 
 class Calibration(_Strict):

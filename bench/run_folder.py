@@ -7,6 +7,7 @@ import dataclasses
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import bench
+from backends import waiting
 from bench.errors import BadInputError
 from bench.launch import now
 from bench.machine import fingerprint, git_commit
@@ -85,6 +87,33 @@ def _notes(plan: Plan) -> list[str]:
     return notes
 
 
+_OPENMP_PREFIXES = ("OMP_", "GOMP_", "KMP_")
+
+
+def _environment_notes(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What of the user's shell decides how threads run: what workers do without, and what they get.
+
+    The numbers of threads are the cells'.
+    """
+    without = waiting.inherited(environment)
+    rest = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(_OPENMP_PREFIXES) and name not in without and name != "OMP_NUM_THREADS"
+    }
+    said = {
+        "not handed on to workers, whose threads wait as the cell's runtime options say (wait: "
+        "passive)": without,
+        "handed on to every worker": rest,
+    }
+    return [
+        f"Set in the environment, {what}: "
+        f"{', '.join(f'{name}={value}' for name, value in sorted(variables.items()))}."
+        for what, variables in said.items()
+        if variables
+    ]
+
+
 def describe(plan: Plan) -> RunInfo:
     """The ``run.json`` of a run that is about to start."""
     return RunInfo(
@@ -100,7 +129,7 @@ def describe(plan: Plan) -> RunInfo:
         models=[_model_facts(model) for model in plan.models.values()],
         datasets=[_dataset_facts(model) for model in plan.models.values()],
         left_out=[dataclasses.asdict(item) for item in plan.left_out],
-        notes=_notes(plan),
+        notes=_notes(plan) + _environment_notes(),
     )
 
 

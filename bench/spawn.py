@@ -102,17 +102,15 @@ def _environment(path_entry: str, python: str | None, extra: Mapping[str, str]) 
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """Variables that hold every OpenMP-like pool of a child to ``threads``, waiting passively.
+    """Variables that hold every OpenMP-like pool of a child to ``threads``.
 
-    Active waiting made two threads many times slower under contention.
+    How those wait is the runtime's own affair, or an option of the cell (``backends.waiting``).
     """
     count = str(threads)
     return {
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "KMP_BLOCKTIME": "0",
     }
 
 

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends.base import Artifact, BackendError, LoadOptions, Session, UnavailableError
+from backends import waiting
+from backends.base import (
+    Artifact,
+    Backend,
+    BackendError,
+    LoadOptions,
+    Session,
+    Setting,
+    UnavailableError,
+)
 from backends.registry import resolve
 from bench.child import Message, Send, next_command, phase, serve
 from bench.measure import conditions, energy, latency, memory, placement
@@ -170,29 +180,39 @@ def _detections(session: Session, job: Message, prepared: Any, send: Send) -> No
 class Opened:
     """A loaded artifact and what it was measured to cost so far. Times in milliseconds.
 
-    ``inputs`` are the images that timed inferences take in turn, ``prepared`` all of them: uint8
-    (images, imgsz, imgsz, 3).
+    ``settings`` are the runtime options with every default explicit, ``inputs`` the images that
+    timed inferences take in turn, ``prepared`` all of them: uint8 (images, imgsz, imgsz, 3).
     """
 
     session: Session
+    settings: dict[str, Setting]
     inputs: list[npt.NDArray[np.float32]]
     prepared: npt.NDArray[np.uint8]
     import_ms: float
     load_ms: float
     rss_before: int | None
 
+    def all_settings(self) -> dict[str, Setting]:
+        """What the session runs with: its options, and what the runtime tells of itself."""
+        return {**self.session.settings(), **self.settings}
+
+
+def _set_up(backend: Backend, options: LoadOptions) -> dict[str, Setting]:
+    """Make the environment what the cell's runtime options say; gives them resolved.
+
+    Before anything is imported that computes: libraries read these variables when they are loaded,
+    and those that the user's shell has are of no cell.
+    """
+    settings = backend.resolve_runtime_options(options)
+    waiting.forget()
+    os.environ.update(backend.runtime_environment(settings))
+    return settings
+
 
 def open_session(job: Message, send: Send) -> Opened:
     """Import the runtime and load the artifact, as every job that infers begins."""
-    import numpy as np
-
     backend = resolve(job["spec"])
     batch, imgsz = job["batch"], job["imgsz"]
-    prepared = np.load(job["images"], mmap_mode="r")
-    inputs = _timed_inputs(prepared, batch)
-    with phase("load_failed", "importing the runtime failed"):
-        import_ms = _import_runtime(list(backend.runtime_modules))
-    rss_before = memory.rss_bytes()
     options = LoadOptions(
         device=job["device"],
         precision=job["precision"],
@@ -200,13 +220,21 @@ def open_session(job: Message, send: Send) -> Opened:
         input_shape=(batch, 3, imgsz, imgsz),
         options=job["runtime_options"],
     )
+    chosen = _set_up(backend, options)
+    import numpy as np
+
+    prepared = np.load(job["images"], mmap_mode="r")
+    inputs = _timed_inputs(prepared, batch)
+    with phase("load_failed", "importing the runtime failed"):
+        import_ms = _import_runtime(list(backend.runtime_modules))
+    rss_before = memory.rss_bytes()
     artifact = Artifact(folder=Path(job["artifact"]), entry=job["entry"])
     send({"event": "progress", "phase": "load"})
     with phase("load_failed", "loading failed"):
         started = time.perf_counter_ns()
         session = backend.load(artifact, options)
         load_ms = (time.perf_counter_ns() - started) / 1e6
-    return Opened(session, inputs, prepared, import_ms, load_ms, rss_before)
+    return Opened(session, chosen, inputs, prepared, import_ms, load_ms, rss_before)
 
 
 def measure(job: Message, send: Send) -> Message:
@@ -236,6 +264,7 @@ def measure(job: Message, send: Send) -> Message:
         if job["predictions"]:
             _detections(session, job, prepared, send)
         executed = session.executed_precision() if job["inspect"] else None
+        runtime_settings = opened.all_settings()
     return {
         "import_ms": opened.import_ms,
         "load_ms": opened.load_ms,
@@ -249,6 +278,7 @@ def measure(job: Message, send: Send) -> Message:
         "model_rss_bytes": _difference(rss_after, opened.rss_before),
         "device_memory_bytes": device_memory,
         "energy": dataclasses.asdict(power),
+        "runtime_settings": runtime_settings,
         "executed_precision": None
         if executed is None
         else {**dataclasses.asdict(executed), "layers": dict(executed.layers)},

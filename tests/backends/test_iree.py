@@ -86,7 +86,7 @@ def test_the_runtime_alone_cannot_export(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_other_drivers_are_refused(threads: int, given: Mapping[str, str]) -> None:
     with pytest.raises(UnsupportedError, match=next(iter(given))):
-        iree.session_driver(options(threads, **given))
+        BACKEND.resolve_runtime_options(options(threads, **given))
 
 
 def test_dispatches_are_counted_by_operation_and_type() -> None:

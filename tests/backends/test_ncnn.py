@@ -49,7 +49,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 def test_fp32_switches_off_what_ncnn_switches_on_by_itself() -> None:
-    settings = ncnn_net.net_settings(options(threads=3))
+    settings = ncnn_net.net_settings(options(threads=3), {})
     sixteen = {name for name in settings if "fp16" in name or "bf16" in name}
     assert len(sixteen) == 5
     assert not any(settings[name] for name in sixteen)
@@ -58,21 +58,27 @@ def test_fp32_switches_off_what_ncnn_switches_on_by_itself() -> None:
 
 
 def test_fp16_is_switched_on_and_bfloat16_never() -> None:
-    settings = ncnn_net.net_settings(options(precision="fp16", device="vulkan"))
+    settings = ncnn_net.net_settings(options(precision="fp16", device="vulkan"), {})
     assert all(settings[name] for name in settings if "fp16" in name)
     assert not any(settings[name] for name in settings if "bf16" in name)
     assert settings["use_vulkan_compute"] is True
 
 
+def test_threads_spin_as_long_as_ncnn_has_them_unless_asked() -> None:
+    assert "openmp_blocktime" not in ncnn_net.net_settings(options(), {"wait": "default"})
+    assert ncnn_net.net_settings(options(), {"wait": "passive"})["openmp_blocktime"] == 0
+
+
 @pytest.mark.heavy
-def test_every_option_of_the_runtime_is_spelled_out() -> None:
+def test_all_else_is_ncnns_own_and_told() -> None:
     runtime = pytest.importorskip("ncnn")
-    known = {
-        name
-        for name in dir(runtime.Option)
-        if not name.startswith("_") and "allocator" not in name and "kvcache" not in name
-    }
-    assert known <= set(ncnn_net.net_settings(options()))
+    net = runtime.Net()
+    own = ncnn_net.told(net)
+    changed = ncnn_net.net_settings(options(), {})
+    for name, value in changed.items():
+        setattr(net.opt, name, value)
+    assert ncnn_net.told(net) == {**own, **changed}
+    assert "use_winograd_convolution" in own
 
 
 @pytest.mark.parametrize(("here", "native"), [(ARM, True), (XEON, False)])

@@ -19,36 +19,38 @@ def options(threads: int = 1, **given: Any) -> LoadOptions:
     return LoadOptions("cpu", "fp32", threads, (1, 3, 64, 64), given)
 
 
-@pytest.mark.parametrize(("threads", "spinning"), [(1, False), (2, True), (3, True), (4, False)])
-def test_threads_spin_where_a_cpu_is_left_over(
-    threads: int, monkeypatch: pytest.MonkeyPatch, *, spinning: bool
-) -> None:
-    monkeypatch.setattr(onnxruntime, "usable_cpus", lambda: 4)
-    assert onnxruntime.session_settings(options(threads)) == {
-        "spinning": spinning,
+BACKEND = onnxruntime.OnnxRuntimeBackend()
+
+
+def test_the_defaults_are_the_runtimes_own() -> None:
+    """As ``SessionOptions`` has them where nothing is set."""
+    assert BACKEND.resolve_runtime_options(options(2)) == {
+        "spinning": True,
+        "arena": True,
+        "memory_pattern": True,
         "avx2_exact": False,
     }
 
 
 def test_given_settings_win() -> None:
-    given = onnxruntime.session_settings(options(1, spinning=True, avx2_exact=True))
-    assert given == {"spinning": True, "avx2_exact": True}
+    found = BACKEND.resolve_runtime_options(options(1, spinning=False, avx2_exact=True))
+    assert (found["spinning"], found["avx2_exact"], found["arena"]) == (False, True, True)
 
 
 def test_nodes_fall_back_to_the_cpu_only_where_asked() -> None:
     cuda = dataclasses.replace(options(), device="cuda")
-    assert onnxruntime.session_settings(cuda)["cpu_fallback"] is False
+    assert BACKEND.resolve_runtime_options(cuda)["cpu_fallback"] is False
     allowed = dataclasses.replace(cuda, options={"cpu_fallback": True})
-    assert onnxruntime.session_settings(allowed)["cpu_fallback"] is True
+    assert BACKEND.resolve_runtime_options(allowed)["cpu_fallback"] is True
     # On the CPU there is nothing to fall back from.
     with pytest.raises(UnsupportedError, match="cpu_fallback"):
-        onnxruntime.session_settings(options(cpu_fallback=True))
+        BACKEND.resolve_runtime_options(options(cpu_fallback=True))
 
 
 @pytest.mark.parametrize("given", [{"spining": True}, {"spinning": 1}])
 def test_other_settings_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedError, match=next(iter(given))):
-        onnxruntime.session_settings(options(1, **given))
+        BACKEND.resolve_runtime_options(options(1, **given))
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *distributions: str, missing: str = "") -> None:

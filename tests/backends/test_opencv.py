@@ -60,15 +60,16 @@ def options(**given: Any) -> LoadOptions:
 
 
 def test_every_option_has_a_default() -> None:
-    assert opencv.session_settings(options()) == {"engine": "new", "winograd": True}
+    backend = opencv.OpenCvBackend()
+    assert backend.resolve_runtime_options(options()) == {"engine": "new", "winograd": True}
     given = {"engine": "classic", "winograd": False}
-    assert opencv.session_settings(options(**given)) == given
+    assert backend.resolve_runtime_options(options(**given)) == given
 
 
 @pytest.mark.parametrize("given", [{"engines": "new"}, {"engine": "auto"}, {"winograd": 1}])
 def test_other_options_are_refused(given: Mapping[str, Any]) -> None:
     with pytest.raises(UnsupportedError, match=next(iter(given))):
-        opencv.session_settings(options(**given))
+        opencv.OpenCvBackend().resolve_runtime_options(options(**given))
 
 
 def test_layers_are_counted_by_the_type_of_what_they_read() -> None:

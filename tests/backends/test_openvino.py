@@ -55,37 +55,43 @@ def options(**given: Any) -> LoadOptions:
     return LoadOptions("cpu", "fp32", 1, (1, 3, 64, 64), given)
 
 
-def test_threads_are_not_pinned_unless_asked() -> None:
-    assert ov_settings.session_pinning(options()) is False
-    assert ov_settings.session_pinning(options(pinning=True)) is True
+@pytest.mark.parametrize("pinning", [True, False])
+def test_openvino_decides_about_pinning_unless_told(*, pinning: bool) -> None:
+    def properties(**given: Any) -> dict[str, Any]:
+        settings = openvino.OpenVinoBackend().resolve_runtime_options(options(**given))
+        return ov_settings.properties(options(), "CPU", {"CPU": ["FP32"]}, settings)
+
+    assert "ENABLE_CPU_PINNING" not in properties()
+    assert properties(pinning=pinning)["ENABLE_CPU_PINNING"] is pinning
 
 
 @pytest.mark.parametrize("given", [{"pin": True}, {"pinning": "yes"}])
 def test_other_runtime_options_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedError, match=next(iter(given))):
-        ov_settings.session_pinning(options(**given))
+        openvino.OpenVinoBackend().resolve_runtime_options(options(**given))
 
 
 def test_files_of_smaller_weights_compute_in_f32() -> None:
     assert ov_settings.precision_hint("int8-weights", ["FP32", "BF16"]) == "f32"
 
 
-def test_every_property_is_explicit() -> None:
+def test_threads_and_precision_are_explicit() -> None:
+    """All else is the plugin's own affair."""
+    settings = {"pinning": "default"}
     known = {"CPU": ["FP32", "BF16"], "GPU": ["FP32", "FP16"]}
     two = dataclasses.replace(options(), precision="fp16", threads=2)
-    on_cpu = ov_settings.properties(two, "CPU", known, pinning=False)
+    on_cpu = ov_settings.properties(two, "CPU", known, settings)
     assert on_cpu["INFERENCE_NUM_THREADS"] == 2
     assert on_cpu["INFERENCE_PRECISION_HINT"] == "f32"
     assert on_cpu["NUM_STREAMS"] == "1"
-    assert on_cpu["ENABLE_CPU_PINNING"] is False
-    on_gpu = ov_settings.properties(two, "GPU", known, pinning=False)
+    on_gpu = ov_settings.properties(two, "GPU", known, settings)
     assert on_gpu["INFERENCE_PRECISION_HINT"] == "f16"
     assert "INFERENCE_NUM_THREADS" not in on_gpu
     # AUTO is told all of it for each device that it may choose.
-    auto = ov_settings.properties(two, "AUTO", known, pinning=False)
+    auto = ov_settings.properties(two, "AUTO", known, settings)
     assert auto["ENABLE_STARTUP_FALLBACK"] is auto["ENABLE_RUNTIME_FALLBACK"] is False
     for device, properties in auto["DEVICE_PROPERTIES"].items():
-        own = ov_settings.properties(two, device, known, pinning=False)
+        own = ov_settings.properties(two, device, known, settings)
         assert properties == {key: own[key] for key in own if key != "PERFORMANCE_HINT"}
     assert set(auto["DEVICE_PROPERTIES"]) == {"CPU", "GPU"}
 

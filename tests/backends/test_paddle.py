@@ -39,9 +39,10 @@ def options(device: str = "cpu", **given: Any) -> LoadOptions:
 
 
 def test_onednn_is_on_for_the_processor() -> None:
-    assert paddle.session_onednn(options()) is True
-    assert paddle.session_onednn(options(onednn=False)) is False
-    assert paddle.session_onednn(options("cuda")) is False
+    backend = paddle.PaddleBackend()
+    assert backend.resolve_runtime_options(options())["onednn"] is True
+    assert backend.resolve_runtime_options(options(onednn=False))["onednn"] is False
+    assert backend.resolve_runtime_options(options("cuda"))["onednn"] is False
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_onednn_is_on_for_the_processor() -> None:
 )
 def test_other_runtime_options_are_refused(device: str, given: Mapping[str, Any]) -> None:
     with pytest.raises(UnsupportedError, match=next(iter(given))):
-        paddle.session_onednn(options(device, **given))
+        paddle.PaddleBackend().resolve_runtime_options(options(device, **given))
 
 
 @pytest.mark.parametrize(

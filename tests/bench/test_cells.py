@@ -5,10 +5,11 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from backends.base import PRECISIONS
 from bench.cells import Cell, expand, pattern_matches, select
-from bench.errors import NothingToRunError
+from bench.errors import BadInputError, NothingToRunError
 from bench.matrix import CellPattern, Matrix
 
 MODELS = [{"path": "a.pt", "data": "a.yaml"}, {"path": "b.pt", "data": "b.yaml"}]
@@ -127,6 +128,43 @@ def test_included_cells_take_the_first_of_each_axis() -> None:
     }
     cells = expand(Matrix.model_validate(values)).cells
     assert cells[-1].id == "a-dense-int8-openvino-cpu-96"
+
+
+def with_axes(**changes: object) -> Matrix:
+    entry = {"name": "onnxruntime", "runtime_axes": {"spinning": [True, False], "arena": [True]}}
+    values = {"models": MODELS[:1], "backends": [entry, "openvino"], "imgsz": [64]}
+    return Matrix.model_validate({**values, **changes})
+
+
+def test_runtime_options_can_be_an_axis() -> None:
+    cells = expand(with_axes()).cells
+    assert [cell.id for cell in cells] == [
+        "a-dense-fp32-onnxruntime-cpu-64-spinning_true-arena_true",
+        "a-dense-fp32-onnxruntime-cpu-64-spinning_false-arena_true",
+        "a-dense-fp32-openvino-cpu-64",
+    ]
+    assert cells[1].runtime_options == {"spinning": False, "arena": True}
+
+
+def test_an_override_cannot_contradict_an_axis() -> None:
+    rule = {"when": {"backend": "onnxruntime"}, "set": {"runtime_options": {"spinning": True}}}
+    with pytest.raises(BadInputError, match=r"spinning.*is an axis of onnxruntime"):
+        expand(with_axes(overrides=[rule]))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"runtime_options": {"wait": "passive"}, "runtime_axes": {"wait": ["default"]}},
+        {"runtime_axes": {"wait": []}},
+        {"runtime_axes": {"wait": ["../x"]}},
+        {"runtime_axes": {"../x": [True]}},
+        {"runtime_axes": {"wait": [0.5]}},
+    ],
+)
+def test_an_axis_has_plain_names_and_values(entry: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        with_axes(backends=[{"name": "torch", **entry}])
 
 
 def test_default_devices_are_part_of_ids() -> None:

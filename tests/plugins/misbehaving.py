@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from backends import waiting
 from backends.base import (
     Artifact,
     Backend,
@@ -50,6 +51,9 @@ class MisbehavingSession(Session):
         misbehave(self.options, "infer")
         return np.zeros((images.shape[0], 14, 21), dtype=np.float32) + images.mean() * 0
 
+    def settings(self) -> Any:
+        return {"omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "not set")}
+
     def executed_precision(self) -> ExecutedPrecision:
         return ExecutedPrecision(reason="it computes nothing")
 
@@ -68,6 +72,9 @@ class MisbehavingBackend(Backend):
 
     def resolve_options(self, precision: str, options: Any) -> Any:
         return dict(options)
+
+    def runtime_environment(self, settings: Any) -> Any:
+        return waiting.ENVIRONMENT[settings.get("wait", "default")]
 
     def export(self, request: ExportRequest) -> Artifact:
         misbehave(request.options, "export")
