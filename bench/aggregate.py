@@ -6,24 +6,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.cells import option_text
 from bench.executed import contradiction
 from bench.intervals import half_width, launch_interval, percentile, samples_needed
-from bench.results import CellResult
+from bench.results import CellResult, Record, counted
 
 PERCENTILES = {"latency_p90_ms": 0.90, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
-
-Record = Mapping[str, Any]
-
-
-def counted(records: Sequence[Record]) -> list[Record]:
-    """The launches that make the figures: finished and not disturbed.
-
-    Where every one was disturbed it is the last attempt at each: the cell is ``invalid`` then, and
-    its figures show how far off they are.
-    """
-    done = [record for record in records if record["status"] == "ok"]
-    calm = [record for record in done if not record.get("disturbed")]
-    return calm or list({record["launch"]: record for record in done}.values())
 
 
 def _median(values: Sequence[float | int | None]) -> float | None:
@@ -33,11 +21,6 @@ def _median(values: Sequence[float | int | None]) -> float | None:
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else round(value)
-
-
-def samples_ns(records: Sequence[Record]) -> list[int]:
-    """The timed inferences of the launches that count, in order, nanoseconds."""
-    return [time for record in counted(records) for time in record["latency_ns"]]
 
 
 def executed_text(executed: Mapping[str, Any] | None) -> str | None:
@@ -50,22 +33,31 @@ def executed_text(executed: Mapping[str, Any] | None) -> str | None:
     return ", ".join(f"{layer} ×{count}" for layer, count in counts)
 
 
-def add_launches(result: CellResult, records: Sequence[Record]) -> None:
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings on one line, as a matrix has their values: ``arena: true, spinning: false``."""
+    return ", ".join(f"{name}: {option_text(value)}" for name, value in sorted(settings.items()))
+
+
+def add_launches(result: CellResult, records: Sequence[Record], *, disturbed: bool = False) -> None:
     """Fill in what the launches of a cell measured, and its status if one of them failed.
 
     Figures are medians over the launches that count, percentiles those of their inferences
-    together. The figures of finished launches stay where a later one failed.
+    together. ``disturbed`` tells whether disturbed ones are among them. The figures of finished
+    launches stay where a later one failed.
     """
     failed = next((record for record in records if record["status"] != "ok"), None)
     if failed is not None:
         result.status, result.reason = failed["status"], failed["reason"]
         result.remedy = failed["remedy"] or None
     result.disturbed_launches = sum(bool(record.get("disturbed")) for record in records)
-    used = counted(records)
+    result.disturbed = disturbed
+    used = counted(records, disturbed=disturbed)
     result.launches = len(used)
     if not used:
         return
     _add_latency(result, used)
+    if disturbed:
+        _cover_what_was_seen(result, records)
     result.cold_ms = _median([record["cold_ms"] for record in used])
     result.load_ms = _median([record["load_ms"] for record in used])
     e2e = [statistics.median(record["e2e_ns"]) / 1e6 for record in used if record["e2e_ns"]]
@@ -75,6 +67,8 @@ def add_launches(result: CellResult, records: Sequence[Record]) -> None:
     _add_energy(result, used)
     _add_warm_up(result, used)
     _add_executed(result, records)
+    told = next((found for record in used if (found := record.get("runtime_settings"))), None)
+    result.runtime_settings = settings_text(told) if told else None
     if not e2e:
         reason = next((record["e2e_reason"] for record in used if record["e2e_reason"]), "")
         if reason:
@@ -100,6 +94,33 @@ def _add_latency(result: CellResult, used: Sequence[Record]) -> None:
     if len(known) == len(times) and (interval := launch_interval(known, result.latency_p95_ms)):
         result.latency_p95_ci_low_ms, result.latency_p95_ci_high_ms = interval
     result.tail_reason = tail_reason(len(pooled))
+
+
+def _cover_what_was_seen(result: CellResult, records: Sequence[Record]) -> None:
+    """Widen the intervals of a marked cell to all that its launches showed, at every attempt.
+
+    Student's t takes launches to differ by chance alone. What disturbs them comes and goes as it
+    likes, so that the few that count may all have met it, or missed it.
+    """
+    times = [record["latency_ns"] for record in records if record["status"] == "ok"]
+    if len(times) < 2:  # noqa: PLR2004 - a range needs two
+        return
+    medians = [statistics.median(launch) / 1e6 for launch in times]
+    low, high = _ends(result.latency_ci_low_ms, result.latency_ci_high_ms, *medians)
+    result.latency_ci_low_ms, result.latency_ci_high_ms = low, high
+    if result.latency_p50_ms:
+        result.interval_half_width = (high - low) / (2 * result.latency_p50_ms)
+    tails = [percentile(launch, PERCENTILES["latency_p95_ms"]) for launch in times]
+    known = [tail / 1e6 for tail in tails if tail is not None]
+    if len(known) == len(times):
+        result.latency_p95_ci_low_ms, result.latency_p95_ci_high_ms = _ends(
+            result.latency_p95_ci_low_ms, result.latency_p95_ci_high_ms, *known
+        )
+
+
+def _ends(*values: float | None) -> tuple[float, float]:
+    known = [value for value in values if value is not None]
+    return min(known), max(known)
 
 
 def tail_reason(inferences: int) -> str | None:

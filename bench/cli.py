@@ -79,6 +79,14 @@ SelectOption = Annotated[
         "-k", metavar="EXPR", help='Cells by words of their ids: "openvino and not int8".'
     ),
 ]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="A cell that stays disturbed by other load, heat or a hypervisor is invalid and fails "
+        "the run; by default it is marked.",
+    ),
+]
 ResultsOption = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Folder that gets the run directory.")
 ]
@@ -93,6 +101,8 @@ def _request(
     backends: str,
     precisions: str,
     select: str,
+    *,
+    strict: bool,
 ) -> Any:
     from bench.errors import BadInputError
     from bench.request import RunRequest
@@ -107,6 +117,7 @@ def _request(
         backends=words(backends),
         precisions=words(precisions),
         select=select,
+        strict=strict,
     )
 
 
@@ -127,6 +138,7 @@ def run(
     backends: BackendsOption = "",
     precisions: PrecisionsOption = "",
     select: SelectOption = "",
+    strict: StrictOption = False,
     results: ResultsOption = Path("results"),
     resume: Annotated[
         Path | None,
@@ -144,13 +156,16 @@ def run(
     from bench.session import resume as go_on
     from bench.session import start
 
-    request = _request(matrix, matrix_option, model, data, imgsz, backends, precisions, select)
+    request = _request(
+        matrix, matrix_option, model, data, imgsz, backends, precisions, select, strict=strict
+    )
     if resume is not None:
         from bench.request import RunRequest
 
         if request != RunRequest():
             raise BadInputError(
-                "--resume goes on with the cells of its run and takes no other choice of them"
+                "--resume goes on with the cells and the strictness of its run, and takes no other "
+                "choice of them"
             )
         session = go_on(resume)
     else:
@@ -226,6 +241,7 @@ def list_cells(
     backends: BackendsOption = "",
     precisions: PrecisionsOption = "",
     select: SelectOption = "",
+    strict: StrictOption = False,
     results: ResultsOption = Path("results"),  # noqa: ARG001 - list takes what run takes
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="RUN", help="The cells of this run.")
@@ -247,7 +263,9 @@ def list_cells(
         info, stored = reopen(resume)
         resolved = expand_resolved(stored, YamlSource(info.matrix_file, None), info.selection)
     else:
-        request = _request(matrix, matrix_option, model, data, imgsz, backends, precisions, select)
+        request = _request(
+            matrix, matrix_option, model, data, imgsz, backends, precisions, select, strict=strict
+        )
         resolved = resolve_matrix(request)
     if requires:
         sys.stdout.write(",".join(required_extras(resolved)) + "\n")

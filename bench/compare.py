@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.aggregate import counted
 from bench.comparison import (
     DIFFERENCES,
     KEY_FIGURES,
@@ -21,7 +20,7 @@ from bench.comparison import (
 )
 from bench.errors import BadInputError, NothingToRunError
 from bench.launch_ratio import OF_A_LAUNCH, values_of_launches, welch_interval
-from bench.results import LAUNCHES_FILE, CellResult, Run, load_run, read_launches
+from bench.results import LAUNCHES_FILE, CellResult, Run, counted, load_run, read_launches
 from bench.run_differences import differences, machine_of, same_images
 from bench.selection import matches
 from bench.yaml_source import did_you_mean
@@ -56,17 +55,23 @@ class _Column:
 
 def _column(folder: Path) -> _Column:
     run = load_run(folder)
+    cells = {cell.cell: cell for cell in run.cells}
     by_cell: dict[str, list[Mapping[str, Any]]] = {}
     try:
         for record in read_launches(folder):
             by_cell.setdefault(record["cell"], []).append(record)
+        used = {
+            name: counted(by_cell[name], disturbed=cell.disturbed)
+            for name, cell in cells.items()
+            if name in by_cell
+        }
         launches = {
-            cell: {name: values_of_launches(counted(records), name) for name in OF_A_LAUNCH}
-            for cell, records in by_cell.items()
+            cell: {name: values_of_launches(records, name) for name in OF_A_LAUNCH}
+            for cell, records in used.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInputError(f"{folder / LAUNCHES_FILE} cannot be read: {error!r}") from error
-    return _Column(run, {cell.cell: cell for cell in run.cells}, launches)
+    return _Column(run, cells, launches)
 
 
 def _number(cell: CellResult, figure: str) -> float | None:
@@ -151,6 +156,7 @@ def _row(columns: Sequence[_Column], cell: str, figures: Sequence[str]) -> Compa
         [None if row is None else row.artifact_sha256 for row in rows],
         values,
         _fastest([_alone(LATENCY, row) for row in rows]),
+        [row is not None and row.disturbed for row in rows],
     )
 
 

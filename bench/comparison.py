@@ -65,7 +65,8 @@ class ComparedCell:
     """A row: a cell that at least one run has. Lists have an entry a run, in the order of runs.
 
     ``statuses`` and ``artifacts`` (sha256) are None where a run has not got the cell. ``fastest``
-    is the index of the run with the smallest latency p50, None unless two have one.
+    is the index of the run with the smallest latency p50, None unless two have one. ``disturbed``
+    tells where the cell is marked: its figures are of disturbed launches.
     """
 
     cell: str
@@ -73,6 +74,7 @@ class ComparedCell:
     artifacts: list[str | None]
     figures: dict[str, list[Value]]
     fastest: int | None
+    disturbed: list[bool]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bench.cells import Cell
 from bench.matrix import Matrix
-from bench.results import CellResult
-from bench.schedule import StoppingRule, made, reached, spent_s
-from bench.validity import Validity, remedy
+from bench.results import CellResult, Record, counted
+from bench.schedule import StoppingRule, counting, made, reached, spent_s
+from bench.validity import Validity, remedy, told_together
 
 _FAR = 3
 """Times the target from which a width is worth a warning: nearer, the interval says it itself."""
@@ -23,6 +23,7 @@ def stopping_rule(cell: Cell, matrix: Matrix) -> StoppingRule:
         target=cell.measure.target_interval,
         budget_s=cell.measure.budget_s,
         repeats=matrix.validity.repeats,
+        marks=matrix.validity.on_disturbed == "mark",
     )
 
 
@@ -32,34 +33,73 @@ def percent(share: float) -> str:
     return f"±{value:.0f} %" if value >= 10 else f"±{value:.2g} %"  # noqa: PLR2004 - two digits
 
 
+def is_marked(records: Sequence[Record], rule: StoppingRule) -> bool:
+    """Whether disturbed launches are among those that make the figures of a cell."""
+    return any(launch.disturbed for launch in counting(rule, [made(item) for item in records]))
+
+
 def judge(
-    result: CellResult,
-    records: Sequence[Mapping[str, Any]],
-    rule: StoppingRule,
-    validity: Validity,
+    result: CellResult, records: Sequence[Record], rule: StoppingRule, validity: Validity
 ) -> None:
-    """Make an ok cell ``invalid`` that stayed disturbed, and warn of an interval that stayed wide.
+    """Say by what an ok cell is disturbed, or warn of an interval that stayed wide.
 
     A cell stays disturbed where it has not its least number of undisturbed launches in spite of
-    repeats. A further launch that stays disturbed ends its launches and no more.
+    repeats. Where the rule vetoes that, the cell is ``invalid``. Further launches that stay
+    disturbed spoil nothing.
     """
     if result.status != "ok":
         return
-    calm = sum(not record.get("disturbed") for record in records)
-    if calm < rule.least:
-        last = records[-1]
-        attempts = sum(record["launch"] == last["launch"] for record in records)
-        times = "" if attempts == 1 else f" in each of {attempts} attempts"
-        result.status = "invalid"
+    if result.disturbed:
+        used = counted(records, disturbed=True)
+        traces = disturbed_traces(used)
         result.reason = (
-            f"launch {last['launch'] + 1} was disturbed{times}: {'; '.join(last['disturbed'])}"
+            f"{len(traces)} of {len(used)} launches were disturbed: "
+            f"{told_together(traces, validity)}"
         )
-        result.remedy = remedy(last["conditions"], validity) or None
+        result.remedy = remedy(traces, validity) or None
+        return
+    calm = sum(not record.get("disturbed") for record in records)
+    if calm < rule.least and not rule.marks:
+        _veto(result, records, validity)
         return
     launches = [made(record) for record in records]
-    width = reached(launches)
+    width = reached(rule, launches)
     if rule.target is not None and width is not None and width > _FAR * rule.target:
         result.warnings.append(
             f"{percent(width)} after {calm} launches and {spent_s(launches):.0f} s; "
             f"the target is {percent(rule.target)}"
         )
+
+
+def disturbed_traces(records: Sequence[Record]) -> list[Mapping[str, Any]]:
+    """The ``conditions`` of the launches that were disturbed."""
+    return [record["conditions"] for record in records if record.get("disturbed")]
+
+
+def _veto(result: CellResult, records: Sequence[Record], validity: Validity) -> None:
+    last = records[-1]
+    attempts = sum(record["launch"] == last["launch"] for record in records)
+    times = "" if attempts == 1 else f" in each of {attempts} attempts"
+    result.status = "invalid"
+    result.reason = (
+        f"launch {last['launch'] + 1} was disturbed{times}: {'; '.join(last['disturbed'])}"
+    )
+    result.remedy = remedy([last["conditions"]], validity) or None
+
+
+def marked_cells(
+    results: Collection[CellResult], launches: Mapping[str, Sequence[Record]], validity: Validity
+) -> str:
+    """How many cells of a run are marked, and by what they were disturbed; empty where none is."""
+    marked = [result.cell for result in results if result.disturbed]
+    if not marked:
+        return ""
+    traces = [
+        trace
+        for cell in marked
+        for trace in disturbed_traces(counted(launches[cell], disturbed=True))
+    ]
+    return (
+        f"{len(marked)} of {len(results)} cells are marked disturbed: "
+        f"{told_together(traces, validity)}"
+    )

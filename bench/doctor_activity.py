@@ -37,8 +37,21 @@ def activity_findings(validity: Validity | None = None) -> list[Finding]:
     ]
 
 
+def restless(validity: Validity) -> str:
+    """What would disturb launches now, in a line; empty where nothing would.
+
+    Looks for ``WINDOW_S`` seconds, in which it works on one processor.
+    """
+    if not validity.enabled:
+        return ""
+    busiest = _Busiest()
+    trace = _working()
+    findings = load(trace, validity, busiest.names()), steal(trace, validity)
+    return "; ".join(finding.text for finding in findings if finding.state == "problem")
+
+
 def _working() -> dict[str, Any]:
-    """A second of work on one processor: only who wants one can be denied it."""
+    """What happens in a second of work on one processor: only who wants one can be denied it."""
     watch = Watch()
     end = time.monotonic() + WINDOW_S
     while time.monotonic() < end:

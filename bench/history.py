@@ -80,7 +80,9 @@ def _point(cell: CellResult, figure: str, run: int) -> Point | None:
     if figure != LATENCY:
         return Point(run, value)
     low, high = _value(cell, "latency_ci_low_ms"), _value(cell, "latency_ci_high_ms")
-    return Point(run, value, low, high) if low and high else Point(run, value)
+    if low is None or high is None:
+        low = high = None
+    return Point(run, value, low, high, disturbed=cell.disturbed)
 
 
 def _steps(values: Sequence[float], min_change: float, *, relative: bool) -> list[FoundPoint]:

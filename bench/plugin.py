@@ -136,6 +136,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.line(
         f"{info.artifacts_built} artifacts built, {info.artifacts_reused} from the store"
     )
+    if info.disturbed:
+        terminalreporter.line(f"{info.disturbed}; what would mend it: deploymark doctor")
     terminalreporter.line(f"report: {report}")
 
 

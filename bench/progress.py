@@ -63,15 +63,19 @@ class Progress:
             self._print(f"{name}: {total}")
         self._draw("")
 
-    def at_least(self, steps: int) -> None:
-        """There are at least so many steps to come in this phase: more than thought, perhaps."""
-        self._total = max(self._total, self._done + steps)
+    def to_come(self, steps: int) -> None:
+        """So many steps are to come in this phase: more than thought, perhaps, or fewer."""
+        self._total = self._done + steps
 
     def say(self, what: str) -> None:
         """What is being done, outside of counted steps."""
         if self._live is None:
             self._print(what)
         self._draw(what)
+
+    def note(self, line: str) -> None:
+        """Something to know of the run, which stays on the screen as a line."""
+        self._print(line)
 
     def now(self, what: str) -> None:
         """What is being done within a step: shown on a terminal only."""

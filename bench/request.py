@@ -33,7 +33,10 @@ from bench.yaml_source import YamlSource
 
 @dataclasses.dataclass(frozen=True)
 class RunRequest:
-    """What is asked for. Without ``matrix``: ``default`` or, with ``model``, ``yolo11``."""
+    """What is asked for. Without ``matrix``: ``default`` or, with ``model``, ``yolo11``.
+
+    ``strict`` makes a cell that stays disturbed ``invalid``, whatever the matrix says.
+    """
 
     matrix: str | None = None
     model: str | None = None
@@ -42,6 +45,7 @@ class RunRequest:
     backends: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     select: str = ""
+    strict: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +74,15 @@ def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
     )
     where = source if overridden == matrix else YamlSource(file=str(path), document=None)
     absolute = _with_absolute_paths(overridden, path.resolve().parent)
+    if request.strict:
+        absolute = _strict(absolute)
     return expand_resolved(absolute, where, request.select)
+
+
+def _strict(matrix: Matrix) -> Matrix:
+    """The matrix with the veto, for a run and all that goes on with it."""
+    validity = matrix.validity.model_copy(update={"on_disturbed": "fail"})
+    return matrix.model_copy(update={"validity": validity})
 
 
 def expand_resolved(

@@ -32,6 +32,9 @@ Status = Literal[
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 
+Record = Mapping[str, Any]
+"""A line of ``launches.jsonl``."""
+
 PRECISION_ORDER: tuple[str, ...] = PRECISIONS
 """The order in which tables and charts show precisions."""
 
@@ -77,15 +80,18 @@ class CellResult:
     [0, 1]. ``agreement`` is the AP of the cell's boxes with those of the cell
     ``agreement_reference`` taken as the truth, ``score_drift`` the mean change of the scores of
     boxes found by both (``bench.fidelity``). ``warnings`` and ``notes`` are sentences for people:
-    what to doubt, and how the artifact came out. Figures are over the ``launches`` that were not
-    disturbed; ``interval_half_width`` is half of the interval of ``latency_p50_ms``, relative to
-    it. ``disturbed_launches`` were repeated, ``steady_launches`` were steady when their warm-up
-    ended; ``tail_reason`` says why a percentile is null.
+    what to doubt, and how the artifact came out. Figures are over the ``launches`` that count
+    (``counted``); where some of them were disturbed the cell is marked ``disturbed``: its
+    ``reason`` says by what, and its interval covers all that was seen. ``interval_half_width`` is
+    half of the interval of ``latency_p50_ms``, relative to it. ``disturbed_launches`` are all that
+    were, ``steady_launches`` were steady when their warm-up ended; ``tail_reason`` says why a
+    percentile is null.
     """
 
     cell: str
     status: Status
     reason: str | None = None
+    disturbed: bool = False
     model: str = ""
     variant: str = ""
     sparsity: float | None = None
@@ -139,6 +145,8 @@ class CellResult:
     steady_launches: int | None = None
     disturbed_launches: int | None = None
     tail_reason: str | None = None
+    runtime_axes: str | None = None
+    runtime_settings: str | None = None
 
 
 @dataclasses.dataclass
@@ -150,7 +158,7 @@ class RunInfo:
     mapping a model (name, path, sha256, classes, …), ``datasets`` one
     mapping a data set (name, scored_images, calibration_images, calibration_source, …), and
     ``left_out`` one a cell that was not planned (cell, reason). ``notes`` are sentences for the
-    reader of the report.
+    reader of the report; ``disturbed`` is one on all cells that are marked, empty where none is.
     """
 
     matrix: dict[str, Any]
@@ -171,6 +179,7 @@ class RunInfo:
     datasets: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     left_out: list[dict[str, str]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    disturbed: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +242,20 @@ def read_launches(folder: Path, file: str = LAUNCHES_FILE) -> Iterator[dict[str,
                 yield json.loads(line)
             except ValueError as error:
                 raise BadInputError(f"{path}:{number} cannot be read: {error}") from error
+
+
+def counted(records: Sequence[Record], *, disturbed: bool) -> list[Record]:
+    """The launches of a cell that make its figures, of all lines that it has, in order.
+
+    Those that finished undisturbed. In a cell that is marked ``disturbed`` each launch counts, by
+    its last attempt: the undisturbed one where there is one, as none follows it. So it is where
+    every launch was disturbed, too: the cell is ``invalid`` then, and its figures show how far off.
+    """
+    done = [record for record in records if record["status"] == "ok"]
+    calm = [record for record in done if not record.get("disturbed")]
+    if calm and not disturbed:
+        return calm
+    return list({record["launch"]: record for record in done}.values())
 
 
 def drop_torn_line(folder: Path, file: str = LAUNCHES_FILE) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.build import Built
 from bench.confidence import percent, stopping_rule
+from bench.doctor_activity import restless
 from bench.launch import LaunchTask, launch
 from bench.plan import Plan, PlannedCell
 from bench.progress import Progress, duration_text
@@ -28,11 +29,17 @@ from bench.schedule import (
     reached,
     spent_s,
     sure_launches,
+    why_no_repeats,
 )
-from bench.validity import disturbances
+from bench.validity import OnDisturbed, Validity, disturbances
 
 _E2E_IMAGES = 16
 """Image files that the end-to-end pass reads in turn."""
+
+_THEN: dict[OnDisturbed, str] = {
+    "mark": "disturbed figures will be marked (--strict fails them)",
+    "fail": "cells that stay disturbed will fail",
+}
 
 Launches = dict[str, list[dict[str, Any]]]
 
@@ -58,19 +65,34 @@ def launch_all(
     done = {name: [made(record) for record in records] for name, records in launches.items()}
     progress.phase("measure", sure_launches(rules, done))
     with (folder / LAUNCHES_FILE).open("a", encoding="utf-8") as stream:
+        if next_round(rules, done, plan.matrix.seed):
+            _say_if_restless(plan.matrix.validity, progress)
+        given_up = ""
+        # Asked anew after each launch: whether a repeat is worth making may have changed.
         while slots := next_round(rules, done, plan.matrix.seed):
-            progress.at_least(sure_launches(rules, done))
-            for slot in slots:
-                planned, before = by_id[slot.cell], done.setdefault(slot.cell, [])
-                where = f"{slot.cell} {_which(slot, rules[slot.cell], before)}"
-                record = _launch_one(plan, planned, built[slot.cell], slot, folder, progress, where)
-                append_launch(stream, record)
-                launches.setdefault(slot.cell, []).append(record)
-                before.append(made(record))
-                progress.done(f"{where}: {_said(record)}")
+            progress.to_come(sure_launches(rules, done))
+            slot = slots[0]
+            rule, before = rules[slot.cell], done.setdefault(slot.cell, [])
+            where = f"{slot.cell} {_which(slot, rule, before)}"
+            record = _launch_one(
+                plan, by_id[slot.cell], built[slot.cell], slot, folder, progress, where
+            )
+            append_launch(stream, record)
+            launches.setdefault(slot.cell, []).append(record)
+            before.append(made(record))
+            progress.done(f"{where}: {_said(record, rule)}")
+            if not given_up and (given_up := why_no_repeats(rules, done)):
+                progress.note(given_up)
     for records in launches.values():
         records.sort(key=lambda record: (record["launch"], record.get("attempt", 0)))
     return launches
+
+
+def _say_if_restless(validity: Validity, progress: Progress) -> None:
+    """One line before the first launch where the machine has other things to do."""
+    progress.now("looking at what else runs")
+    if found := restless(validity):
+        progress.note(f"restless machine: {found}; {_THEN[validity.on_disturbed]}")
 
 
 def _read_done(folder: Path) -> Launches:
@@ -86,7 +108,7 @@ def _which(slot: LaunchSlot, rule: StoppingRule, before: list[Made]) -> str:
     again = " again" if slot.attempt else ""
     if slot.launch < rule.least:
         return f"launch {slot.launch + 1}/{rule.least}{again}"
-    width = reached(before)
+    width = reached(rule, before)
     so_far = f"{int(spent_s(before))} of {rule.budget_s:g} s"
     if width is not None:
         so_far = f"{percent(width)}, {so_far}"
@@ -127,9 +149,13 @@ def _launch_one(
     return {**record, "disturbed": reasons}
 
 
-def _said(record: Mapping[str, Any]) -> str:
+def _said(record: Mapping[str, Any], rule: StoppingRule) -> str:
+    """How a launch ended. By what one that counts was disturbed is told at the end, of all."""
     if record["status"] != "ok":
         return f"{record['status']}: {record['reason']}"
     times = sorted(record["latency_ns"])
     said = f"p50 {times[len(times) // 2] / 1e6:.2f} ms ({duration_text(record['duration_s'])})"
-    return f"{said}, disturbed: {'; '.join(record['disturbed'])}" if record["disturbed"] else said
+    if not record["disturbed"]:
+        return said
+    by = "" if rule.marks else f": {'; '.join(record['disturbed'])}"
+    return f"{said}, disturbed{by}"

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.aggregate import add_launches, counted, samples_ns
+from bench.aggregate import add_launches, settings_text
 from bench.average_precision import Scores, score
 from bench.build import Built
 from bench.built_cells import build_cells
-from bench.confidence import judge, stopping_rule
+from bench.confidence import is_marked, judge, marked_cells, stopping_rule
 from bench.detections import load_detections
 from bench.fidelity import CellImages, add_fidelity
 from bench.launch import now
@@ -24,6 +24,7 @@ from bench.results import (
     Outcome,
     RunInfo,
     ScenarioResult,
+    counted,
     write_cells,
     write_run_info,
 )
@@ -78,20 +79,28 @@ def execute(
     }
     _compare_all(plan, cells, predictions, list(results.values()), folder, progress)
     status = exit_status([*results.values(), *scenarios])
+    used = {
+        cell: counted(records, disturbed=results[cell].disturbed)
+        for cell, records in launches.items()
+    }
     write_samples(
         folder,
         [
             (cell, record["launch"], record["latency_ns"])
-            for cell, records in launches.items()
-            for record in counted(records)
+            for cell, records in used.items()
+            for record in records
         ],
     )
     write_cells(folder, list(results.values()))
+    info.disturbed = marked_cells(list(results.values()), launches, plan.matrix.validity)
     info.finished, info.exit_status = now(), status
     write_run_info(folder, info)
     return Measured(
         results=results,
-        samples={cell: samples_ns(records) for cell, records in launches.items()},
+        samples={
+            cell: [time for record in records for time in record["latency_ns"]]
+            for cell, records in used.items()
+        },
         exit_status=status,
     )
 
@@ -177,6 +186,7 @@ def _result(
         imgsz=cell.imgsz,
         batch=cell.batch,
         threads=planned.threads,
+        runtime_axes=settings_text(dict(cell.runtime_axes)) or None,
         warnings=list(planned.warnings),
     )
     if built is not None and built.artifact is not None:
@@ -189,8 +199,9 @@ def _result(
         result.notes = list(artifact.notes)
         if result.sparsity is None and cell.given is None and result.nonzero_fraction is not None:
             result.sparsity = round(1 - result.nonzero_fraction, 4)  # the recipe chose it
-        add_launches(result, launches)
-        judge(result, launches, stopping_rule(cell, plan.matrix), plan.matrix.validity)
+        rule = stopping_rule(cell, plan.matrix)
+        add_launches(result, launches, disturbed=is_marked(launches, rule))
+        judge(result, launches, rule, plan.matrix.validity)
     if scores is not None:
         result.map50_95, result.map50 = scores.map50_95, scores.map50
         result.map_images = scores.images

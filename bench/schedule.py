@@ -9,6 +9,10 @@ asymptotic theory of fixed-width sequential confidence intervals for the mean, A
 Mathematical Statistics 36(2), 1965): it keeps the coverage as the target becomes small against the
 spread of the launches.
 
+Disturbed launches are repeated, unless that is pointless (``why_no_repeats``). A launch that was
+disturbed in all of its attempts counts where the run marks disturbed cells, and the next one
+follows; where it vetoes them, none does.
+
 What comes next follows from the launches made so far and nothing else, so that a run that was
 stopped goes on as it would have gone.
 """
@@ -16,12 +20,26 @@ stopped goes on as it would have gone.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.intervals import half_width
+
+_FIRST_LAUNCHES = 4
+"""First launches from which all of them disturbed says that the machine is never quiet.
+
+Were half of all launches disturbed, one run in 16 would be told so by chance."""
+
+_REPEATS = 6
+_DISTURBED_AGAIN = 0.75
+"""Repeats, and the share of them disturbed again, from which they are given up.
+
+Where half of the launches are disturbed a repeat is worth its time, and it takes 5 or more of 6 to
+give them up: one run in 9 does so at the sixth. Where 9 in 10 are, 8 runs in 9 have stopped by it.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +65,8 @@ class StoppingRule:
 
     At least ``least`` of them, then at most ``most`` until the half-width of the median's interval
     is within ``target`` (relative; None asks for no more) or launches have taken ``budget_s``
-    seconds. A disturbed launch is repeated up to ``repeats`` times.
+    seconds. A disturbed launch is repeated up to ``repeats`` times. ``marks`` tells whether one
+    that stays disturbed counts, or whether the cell is given up.
     """
 
     least: int
@@ -55,6 +74,7 @@ class StoppingRule:
     target: float | None
     budget_s: float
     repeats: int
+    marks: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,32 +105,79 @@ def spent_s(launches: Sequence[Made]) -> float:
     return sum(launch.duration_s for launch in launches)
 
 
-def reached(launches: Sequence[Made]) -> float | None:
-    """Relative half-width of the median's interval so far; None below two undisturbed launches."""
-    return half_width(
-        [
-            launch.median_ns
-            for launch in launches
-            if launch.median_ns is not None and not launch.disturbed
-        ]
-    )
+def counting(rule: StoppingRule, launches: Sequence[Made]) -> list[Made]:
+    """The launches of a cell that make its figures so far.
+
+    The undisturbed ones where they reach the least number, or where the rule vetoes others. Else
+    each launch by its last attempt, which is the undisturbed one where there is one.
+    """
+    done = [launch for launch in launches if launch.ok]
+    calm = [launch for launch in done if not launch.disturbed]
+    if len(calm) >= rule.least or not rule.marks:
+        return calm
+    return list({launch.launch: launch for launch in done}.values())
 
 
-def next_slot(cell: str, rule: StoppingRule, launches: Sequence[Made]) -> LaunchSlot | None:
+def reached(rule: StoppingRule, launches: Sequence[Made]) -> float | None:
+    """Relative half-width of the median's interval so far; None below two launches that count."""
+    medians = [launch.median_ns for launch in counting(rule, launches)]
+    return half_width([median_ns for median_ns in medians if median_ns is not None])
+
+
+def why_no_repeats(
+    rules: Mapping[str, StoppingRule], launches: Mapping[str, Sequence[Made]]
+) -> str:
+    """Why disturbed launches are repeated no more, a sentence; empty as long as they are.
+
+    A repeat is made in the hope that what disturbed has passed. On a machine that is never quiet it
+    costs as much as a launch and brings none that is undisturbed. That is so where the first
+    launches of all cells were disturbed, ``_FIRST_LAUNCHES`` of them at least: they lie as far
+    apart as a round is long. Or where most repeats were disturbed again. Neither is unsaid by what
+    follows: there is one first launch a cell, and no repeat is made any more. A launch that failed
+    says nothing.
+    """
+    if not any(rule.marks and rule.repeats for rule in rules.values()):
+        return ""
+    first = [of_cell[0] for cell in rules if (of_cell := launches.get(cell))]
+    told = [launch.disturbed for launch in first if launch.ok]
+    if len(first) == len(rules) and len(told) >= _FIRST_LAUNCHES and all(told):
+        return (
+            f"the first launches of all {len(told)} cells were disturbed: repeating them is "
+            "pointless, they are counted and marked"
+        )
+    again = [
+        launch.disturbed
+        for of_cell in launches.values()
+        for before, launch in itertools.pairwise(of_cell)
+        if launch.ok and launch.launch == before.launch
+    ]
+    if len(again) >= _REPEATS and sum(again) >= _DISTURBED_AGAIN * len(again):
+        return (
+            f"{sum(again)} of {len(again)} repeats were disturbed again: more of them are "
+            "pointless, disturbed launches are counted and marked"
+        )
+    return ""
+
+
+def next_slot(
+    cell: str, rule: StoppingRule, launches: Sequence[Made], *, repeat: bool = True
+) -> LaunchSlot | None:
     """The next launch of one cell, or None where it has enough or will have no more.
 
-    No more follow one that failed, or one that was disturbed in all of its attempts.
+    No more follow one that failed, nor, where the rule vetoes it, one that was disturbed in all of
+    its attempts. ``repeat`` tells whether a disturbed launch is worth repeating.
     """
     if any(not launch.ok for launch in launches):
         return None
     number = max((launch.launch for launch in launches), default=-1)
     attempts = [launch for launch in launches if launch.launch == number]
-    if not attempts or any(not attempt.disturbed for attempt in attempts):
-        slot = LaunchSlot(cell, number + 1)
-    elif len(attempts) <= rule.repeats:
+    disturbed = bool(attempts) and all(attempt.disturbed for attempt in attempts)
+    if disturbed and repeat and len(attempts) <= rule.repeats:
         slot = LaunchSlot(cell, number, len(attempts))
-    else:
+    elif disturbed and not rule.marks:
         return None
+    else:
+        slot = LaunchSlot(cell, number + 1)
     return slot if slot.launch < rule.least or _wants_more(rule, launches, slot) else None
 
 
@@ -118,14 +185,18 @@ def _wants_more(rule: StoppingRule, launches: Sequence[Made], slot: LaunchSlot) 
     """Whether a launch beyond the least number is worth making."""
     if rule.target is None or slot.launch >= rule.most or spent_s(launches) >= rule.budget_s:
         return False
-    width = reached(launches)
+    width = reached(rule, launches)
     return width is None or width > rule.target
 
 
 def _next_slots(
     rules: Mapping[str, StoppingRule], launches: Mapping[str, Sequence[Made]]
 ) -> dict[str, LaunchSlot]:
-    slots = {cell: next_slot(cell, rule, launches.get(cell, ())) for cell, rule in rules.items()}
+    repeat = not why_no_repeats(rules, launches)
+    slots = {
+        cell: next_slot(cell, rule, launches.get(cell, ()), repeat=repeat)
+        for cell, rule in rules.items()
+    }
     return {cell: slot for cell, slot in slots.items() if slot is not None}
 
 

@@ -32,12 +32,16 @@ class PastRun:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Point:
-    """A figure in one run, in the unit of its column. ``run`` counts the runs from 0."""
+    """A figure in one run, in the unit of its column. ``run`` counts the runs from 0.
+
+    ``disturbed`` tells of a latency whose cell is marked so.
+    """
 
     run: int
     value: float
     low: float | None = None
     high: float | None = None
+    disturbed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

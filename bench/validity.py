@@ -1,13 +1,13 @@
-"""The veto: whether a launch was disturbed while it was timed, by what, and what mends it.
+"""Whether a launch was disturbed while it was timed, by what, and what mends it.
 
-The counters come from ``bench.measure.conditions``. A disturbed launch is repeated, and a cell that
-stays disturbed is ``invalid``.
+The counters come from ``bench.measure.conditions``. A disturbed launch is repeated. Where it stays
+disturbed it counts and its cell is marked, or the cell is ``invalid``, as ``on_disturbed`` says.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +21,7 @@ GpuReason = Literal[
     "hw_power_brake_slowdown",
 ]
 
+OnDisturbed = Literal["mark", "fail"]
 
 _PROCESSORS = (
     "End what else runs (deploymark doctor names the busiest), or give the run processors of its "
@@ -57,6 +58,12 @@ class Validity(BaseModel):
     enabled: bool = Field(
         default=True,
         description="false: nothing disturbs a launch; what was read is recorded all the same.",
+    )
+    on_disturbed: OnDisturbed = Field(
+        "mark",
+        description="What becomes of a cell whose launches stay disturbed in spite of repeats. "
+        "mark: they count, and the cell is marked and says by what. fail: the cell is invalid and "
+        "fails the run (--strict).",
     )
     repeats: int = Field(
         2, ge=0, le=20, description="How often a disturbed launch is repeated, at most."
@@ -106,10 +113,15 @@ class Validity(BaseModel):
 
 @dataclasses.dataclass(frozen=True)
 class Disturbance:
-    """One thing that spoiled a launch: what, with the figure and the limit, and what mends it."""
+    """One thing that disturbed a launch, and what mends it.
 
-    text: str
+    ``words`` is the sentence, limit included, with a ``{}`` for each of ``figures``: the words of
+    two launches are the same where the same thing disturbed them.
+    """
+
+    words: str
     remedy: str
+    figures: tuple[float, ...] = ()
 
 
 def disturbances(trace: Mapping[str, Any], validity: Validity) -> list[str]:
@@ -117,12 +129,43 @@ def disturbances(trace: Mapping[str, Any], validity: Validity) -> list[str]:
 
     What could not be read does not disturb.
     """
-    return [found.text for found in _find(trace, validity)]
+    return _sentences(_find(trace, validity))
 
 
-def remedy(trace: Mapping[str, Any], validity: Validity) -> str:
-    """What mends the disturbances of a launch; empty where there are none."""
-    return " ".join(dict.fromkeys(found.remedy for found in _find(trace, validity)))
+def told_together(traces: Iterable[Mapping[str, Any]], validity: Validity) -> str:
+    """What disturbed several launches: each cause once with the range of its figures.
+
+    What disturbed most of them comes first. Empty where nothing did.
+    """
+    return "; ".join(_sentences(found for trace in traces for found in _find(trace, validity)))
+
+
+def remedy(traces: Iterable[Mapping[str, Any]], validity: Validity) -> str:
+    """What mends the disturbances of launches; empty where there are none."""
+    found = (found.remedy for trace in traces for found in _find(trace, validity))
+    return " ".join(dict.fromkeys(found))
+
+
+def _sentences(found: Iterable[Disturbance]) -> list[str]:
+    """A sentence for each cause, the commonest first."""
+    figures: dict[str, list[tuple[float, ...]]] = {}
+    for item in found:
+        figures.setdefault(item.words, []).append(item.figures)
+    commonest = sorted(figures.items(), key=lambda item: len(item[1]), reverse=True)
+    return [
+        words.format(*(_range(column) for column in zip(*values, strict=True)))
+        for words, values in commonest
+    ]
+
+
+def _range(values: Sequence[float]) -> str:
+    """``0.48 to 0.55``; one figure where both ends read the same."""
+    return " to ".join(dict.fromkeys((_figure(min(values)), _figure(max(values)))))
+
+
+def _figure(value: float) -> str:
+    """Two significant digits, and those before the point."""
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"  # noqa: PLR2004 - two digits
 
 
 def _find(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]:
@@ -142,17 +185,19 @@ def _others(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbanc
         rounding = trace["tick_error_s"] / trace["wall_s"]
         if load - rounding > limit:
             yield Disturbance(
-                f"foreign processes used {load:.2g} cores while timing (limit {limit:g})",
+                f"foreign processes used {{}} cores while timing (limit {limit:g})",
                 _PROCESSORS,
+                (load,),
             )
     stolen, limit = trace.get("steal_s"), validity.max_steal_share
     if stolen is not None and limit is not None:
         wanted_s = trace["busy_s"] + stolen
         if stolen - trace["tick_error_s"] > limit * wanted_s:
             yield Disturbance(
-                f"the hypervisor withheld {_percent(stolen / wanted_s)} of the processor time "
-                f"while timing (limit {_percent(limit)})",
+                "the hypervisor withheld {} % of the processor time while timing "
+                f"(limit {_percent(limit)})",
                 "Measure on a machine with dedicated processors, or when its host is quieter.",
+                (100 * stolen / wanted_s,),
             )
 
 
@@ -163,30 +208,33 @@ def _waiting(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturban
         ready_s = waited + trace["own_cpu_s"]
         if waited > limit * ready_s:
             yield Disturbance(
-                f"threads waited for a processor for {_percent(waited / ready_s)} of the time "
-                f"that they were ready (limit {_percent(limit)})",
+                "threads waited for a processor for {} % of the time that they were ready "
+                f"(limit {_percent(limit)})",
                 _PROCESSORS,
+                (100 * waited / ready_s,),
             )
     faults, limit = trace.get("major_faults"), validity.max_major_faults
     if faults is not None and limit is not None and faults > limit:
         yield Disturbance(
-            f"{faults} pages were read from disk while timing (limit {limit})",
+            f"{{}} pages were read from disk while timing (limit {limit})",
             "Free memory and turn swap off: sudo swapoff -a",
+            (faults,),
         )
     switches, limit = trace.get("involuntary_switches"), validity.max_involuntary_switches_per_s
     if switches is not None and limit is not None and switches > limit * trace["wall_s"]:
         yield Disturbance(
-            f"{switches / trace['wall_s']:.0f} involuntary context switches a second while timing "
-            f"(limit {limit:g})",
+            f"{{}} involuntary context switches a second while timing (limit {limit:g})",
             "End what else runs, or measure with fewer threads.",
+            (switches / trace["wall_s"],),
         )
     stopped, limit = trace.get("throttled_s"), validity.max_quota_share
     if stopped is not None and limit is not None and stopped > limit * trace["wall_s"]:
         yield Disturbance(
-            f"a processor quota of the control group stopped it for "
-            f"{_percent(stopped / trace['wall_s'])} of the time (limit {_percent(limit)})",
+            "a processor quota of the control group stopped it for {} % of the time "
+            f"(limit {_percent(limit)})",
             "Raise the container's quota (docker run --cpus), or measure with fewer threads than "
             "it has processors.",
+            (100 * stopped / trace["wall_s"],),
         )
 
 
@@ -199,23 +247,27 @@ def _clock(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance
     share, limit = trace.get("frequency_share"), validity.min_frequency_share
     if share is not None and limit is not None and share < limit:
         yield Disturbance(
-            f"the processor's clock was at {trace['cpu_mhz_min']:.0f} MHz, {_percent(share)} of "
+            "the processor's clock was at {} MHz, {} % of "
             f"its {trace['cpu_mhz_reference_kind']} clock (limit {_percent(limit)})",
             "sudo cpupower frequency-set -g performance; let it cool, and see to its power supply.",
+            (trace["cpu_mhz_min"], 100 * share),
         )
     celsius, limit = trace.get("temperature_c"), validity.max_temperature_c
     if celsius is not None and limit is not None and celsius > limit:
         yield Disturbance(
-            f"the thermal zone {trace['temperature_zone']} was at {celsius:.0f} °C "
+            f"the thermal zone {_literal(trace['temperature_zone'])} was at {{}} °C "
             f"(limit {limit:g} °C)",
             _COOLING,
+            (celsius,),
         )
     if not validity.throttling:
         return
     if events := trace.get("throttle_events"):
-        yield Disturbance(f"the processor was throttled while timing ({events} events)", _COOLING)
+        words = "the processor was throttled while timing ({} events)"
+        yield Disturbance(words, _COOLING, (events,))
     if flags := trace.get("firmware_throttling"):
-        yield Disturbance(f"the firmware held the clock down: {', '.join(flags)}", _COOLING)
+        names = _literal(", ".join(flags))
+        yield Disturbance(f"the firmware held the clock down: {names}", _COOLING)
 
 
 def _gpu(gpu: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]:
@@ -230,11 +282,17 @@ def _gpu(gpu: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]:
     others, limit = gpu["foreign_processes"], validity.max_gpu_processes
     if others is not None and limit is not None and len(others) > limit:
         yield Disturbance(
-            f"{len(others)} other processes computed on the GPU: {', '.join(others)} "
+            f"{{}} other processes computed on the GPU: {_literal(', '.join(others))} "
             f"(limit {limit})",
             "End them: nvidia-smi lists them.",
+            (len(others),),
         )
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.2g} %"
+    return f"{_figure(share * 100)} %"
+
+
+def _literal(names: str) -> str:
+    """Names from outside, which may hold braces, as part of the words of a disturbance."""
+    return names.replace("{", "{{").replace("}", "}}")

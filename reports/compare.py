@@ -54,10 +54,13 @@ def column_title(figure: str) -> str:
 
 def legend(comparison: Comparison) -> str:
     """What stands beside a figure, in one sentence."""
-    return (
+    said = (
         f"Beside a figure: its ratio to {comparison.runs[0].label} with the 95 % interval over "
         "launches, or the difference of a score."
     )
+    if any(any(cell.disturbed) for cell in comparison.cells):
+        said += f" {DISTURBED} a latency of launches that were disturbed."
+    return said
 
 
 def alone(comparison: Comparison) -> list[tuple[str, str]]:
@@ -88,6 +91,14 @@ def other_artifacts(comparison: Comparison) -> list[str]:
 FASTEST = "*"
 """Marks the smallest latency of a row where no text can be bold."""
 
+DISTURBED = "~"
+"""Marks a latency of launches that were disturbed."""
+
+
+def mark(figure: str, cell: ComparedCell, index: int) -> str:
+    """``~`` behind the latency of a cell that is marked disturbed, else nothing."""
+    return DISTURBED if figure == LATENCY and cell.disturbed[index] else ""
+
 
 def terminal_text(figure: str, cell: ComparedCell, index: int) -> str:
     """A figure of a run with its relation, plain: ``12.7 1.03× [1.01, 1.05]``."""
@@ -95,9 +106,9 @@ def terminal_text(figure: str, cell: ComparedCell, index: int) -> str:
     status = cell.statuses[index]
     if value.value is None:
         return figures.ABSENT if status in {None, "ok"} else str(status)
-    mark = FASTEST if figure == LATENCY and cell.fastest == index else ""
+    fastest = FASTEST if figure == LATENCY and cell.fastest == index else ""
     beside = relation(value) or own_interval(figure, value)
-    return f"{mark}{amount(figure, value)} {beside}".rstrip()
+    return f"{fastest}{amount(figure, value)}{mark(figure, cell, index)} {beside}".rstrip()
 
 
 def difference_lines(comparison: Comparison) -> list[str]:
@@ -118,6 +129,7 @@ def _text(figure: str, cell: ComparedCell, index: int) -> str:
         return escape(terminal_text(figure, cell, index))
     if figure == LATENCY and cell.fastest == index:
         text = f"**{text}**"
+    text += escape(mark(figure, cell, index))
     if related := relation(value):
         return f"{text} ({escape(related)})"
     return f"{text} {escape(own_interval(figure, value))}".rstrip()

@@ -52,9 +52,11 @@ def _field(cell: ComparedCell, figure: str, index: int) -> FigureField:
         text = str(status).replace("_", " ")
     own = compare.own_interval(figure, value)
     related = compare.relation(value)
-    title = "; ".join(part for part in (value.reason, f"95 % CI {own}" if own else "") if part)
+    mark = compare.mark(figure, cell, index)
+    told = (value.reason, f"95 % CI {own}" if own else "", "disturbed" if mark else "")
+    title = "; ".join(part for part in told if part)
     best = figure == LATENCY and cell.fastest == index
-    return FigureField(text, related or own, title, absent, best, first=index == 0)
+    return FigureField(f"{text}{mark}", related or own, title, absent, best, first=index == 0)
 
 
 def cell_rows(comparison: Comparison) -> list[CellRow]:

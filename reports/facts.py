@@ -68,9 +68,11 @@ def headline(run: Run) -> list[Fact]:
     """What a reader wants to know of a run first."""
     info = run.info
     ok = sum(cell.status == "ok" for cell in run.cells)
+    disturbed = sum(cell.disturbed for cell in run.cells)
     built, reused = info.artifacts_built, info.artifacts_reused
     facts = [
         Fact("cells ok", f"{ok} of {len(run.cells)}"),
+        Fact("marked disturbed", f"{disturbed} of {len(run.cells)}" if disturbed else ""),
         Fact("started", figures.moment(info.started)),
         Fact("took", figures.duration(info.started, info.finished) or figures.ABSENT),
         Fact("host", str(info.machine.get("host") or figures.ABSENT)),
@@ -97,6 +99,18 @@ def state(run: Run) -> str | None:
             f"Go on with: deploymark run --resume {run.folder.name}"
         )
     return None
+
+
+def disturbed(run: Run) -> str | None:
+    """By what the marked cells of a run were disturbed, and what that means; None without marks."""
+    count = sum(cell.disturbed for cell in run.cells)
+    if not count:
+        return None
+    number = f"{count} of {figures.plural(len(run.cells), 'cell')}"
+    return (
+        f"{run.info.disturbed or f'{number} are marked disturbed'}. Their intervals cover all that "
+        "was seen. What would mend it: deploymark doctor."
+    )
 
 
 def held_out(datasets: Sequence[Mapping[str, Any]]) -> list[str]:

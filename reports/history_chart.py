@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.trends import MachineHistory, Series
 from reports import figure_words, figures, trend_words
 from reports.chart_style import Row, finished
-from reports.tables import BY_KEY
+from reports.tables import BY_KEY, DISTURBED
 
 _CHART_PX = (300, 96)
 _COLUMNS = 4
@@ -34,7 +34,8 @@ def trend_rows(series: Sequence[Series]) -> list[Row]:
                 row |= {"low": point.low * scale, "high": point.high * scale}
             interval = figures.interval(row.get("low"), row.get("high"))
             amount = figure_words.amount(item.figure, point.value)
-            row["text"] = f"{amount} {interval or ''}".rstrip()
+            told = (amount, interval, DISTURBED if point.disturbed else None)
+            row["text"] = " ".join(part for part in told if part)
             if place == 0:
                 row |= {"least": (middle - reach) * scale, "most": (middle + reach) * scale}
             change = changes.get(point.run)

@@ -49,6 +49,18 @@ def not_served(cells: Sequence[CellResult]) -> list[Cause]:
     return _causes(cell for cell in cells if cell.status in NOT_FAILURES and cell.status != "ok")
 
 
+def disturbed(cells: Sequence[CellResult]) -> list[Cause]:
+    """By what the cells were disturbed that are marked for it, each distinct sentence once.
+
+    Without remedies: they are much the same for all, and the top of a report names them.
+    """
+    return _gather(
+        (("disturbed", cell.reason or "", ""), cell.cell)
+        for cell in cells
+        if cell.disturbed and cell.status == "ok"
+    )
+
+
 def left_out(planned_without: Sequence[dict[str, str]]) -> list[Cause]:
     """Causes of the cells that the matrix excludes (``info.left_out``)."""
     return _gather(

@@ -56,7 +56,7 @@ def _causes(title: str, causes: Sequence[outcomes.Cause]) -> list[str]:
         return []
     lines = ["", f"## {title}", ""]
     for cause in causes:
-        label = "" if cause.status == "warning" else f"**{escape(cause.status)}**: "
+        label = "" if cause.status in {"warning", "disturbed"} else f"**{escape(cause.status)}**: "
         lines.append(f"- {label}{escape(cause.reason)}  ")
         if cause.remedy:
             lines.append(f"  Remedy: {escape(cause.remedy)}  ")
@@ -81,6 +81,9 @@ def render_summary(run: Run) -> str:
     state = facts.state(run)
     if state:
         lines += ["", f"> {escape(state)}"]
+    disturbed = facts.disturbed(run)
+    if disturbed:
+        lines += ["", f"> {escape(disturbed)}"]
     lines += [line for text in facts.held_out(info.datasets) for line in ("", f"> {escape(text)}")]
     if cells:
         lines += ["", "## Cells", "", f"Status: {escape(counts)}.", "", *_table(cells)]
@@ -90,6 +93,7 @@ def render_summary(run: Run) -> str:
     lines += variant_lines(run)
     lines += scenario_lines(run)
     lines += _causes("What failed", outcomes.failures(cells))
+    lines += _causes("Disturbed", outcomes.disturbed(cells))
     lines += _causes("Not served here", outcomes.not_served(cells))
     lines += _causes("Left out of the matrix", outcomes.left_out(info.left_out))
     lines += _causes("Warnings", outcomes.warnings(cells))

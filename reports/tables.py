@@ -14,6 +14,9 @@ Kind = Literal["text", "axis", "figure", "count", "score", "change"]
 has three significant digits, ``count`` is a whole number, ``score`` has three decimals, ``change``
 its sign too."""
 
+DISTURBED = "~ disturbed"
+"""Marks a cell whose figures are of launches that were disturbed."""
+
 LONG_TEXTS = frozenset({"executed_precision", "notes"})
 """Columns whose text is cut off in the table by its style sheet, and whole in its title."""
 
@@ -133,7 +136,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("launches", "launches", "count", "Fresh worker processes that measured the cell."),
     Column(
-        "disturbed_launches", "disturbed", "count", "Launches that were disturbed and made again."
+        "disturbed_launches", "disturbed", "count", "Launches that were disturbed, all attempts."
     ),
     Column("iterations", "iterations", "count", "Timed inferences over all launches."),
     Column(
@@ -187,8 +190,7 @@ def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
     """What stands beside a figure, and its title."""
     extra = title = ""
     if column.key == "latency_p50_ms":
-        extra = figures.interval(cell.latency_ci_low_ms, cell.latency_ci_high_ms) or ""
-        title = _interval_title(cell) if extra else "no interval: it takes two launches or more"
+        extra, title = _interval_notes(cell)
     elif column.key == "latency_p95_ms":
         ends = figures.interval(cell.latency_p95_ci_low_ms, cell.latency_p95_ci_high_ms)
         title = f"95 % confidence interval over launches {ends}" if ends else ""
@@ -204,10 +206,17 @@ def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
     elif column.key in {"agreement", "score_drift"} and cell.agreement_reference:
         title = f"with {cell.agreement_reference}"
     elif column.key == "status":
-        title = cell.reason or ""
+        extra, title = DISTURBED if cell.disturbed else "", cell.reason or ""
     elif column.key in LONG_TEXTS:
         title = str(_value(cell, column) or "")
     return extra, title
+
+
+def _interval_notes(cell: CellResult) -> tuple[str, str]:
+    extra = figures.interval(cell.latency_ci_low_ms, cell.latency_ci_high_ms) or ""
+    title = _interval_title(cell) if extra else "no interval: it takes two launches or more"
+    by = cell.reason if cell.disturbed else None
+    return extra, "\n".join(part for part in (title, by) if part)
 
 
 def _interval_title(cell: CellResult) -> str:

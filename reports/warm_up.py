@@ -6,10 +6,9 @@ Altair takes a second to import, so it is imported where the chart is made.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from bench.results import PRECISION_ORDER, CellResult
+from bench.results import PRECISION_ORDER, CellResult, Record, counted
 from reports.chart_style import (
     BACKEND_COLOURS,
     PLAIN_NUMBER,
@@ -29,15 +28,13 @@ _COLUMNS = 3
 _MOST_OPEN = 60
 """Cells up to which the chart is drawn at once; with more it is folded away."""
 
-Launch = Mapping[str, Any]
-
 
 def folded(rows: Sequence[Row]) -> bool:
     """Whether the chart is drawn when it is asked for, and not before."""
     return len(rows) > _MOST_OPEN
 
 
-def _times_ms(launch: Launch) -> list[float | None]:
+def _times_ms(launch: Record) -> list[float | None]:
     """The times of a launch's inferences in order: cold, warm-up, timed; None where not kept."""
     warm_up = launch["warmup"]
     first = [time / 1e6 for time in warm_up["first_ns"]]
@@ -52,7 +49,7 @@ def _at(times: Sequence[float | None], place: int) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _curve(launches: Sequence[Launch]) -> tuple[list[int], list[float]]:
+def _curve(launches: Sequence[Record]) -> tuple[list[int], list[float]]:
     """Inference numbers and milliseconds, medians over launches.
 
     As far as half of the launches go: beyond, a line would change as slow ones drop out.
@@ -67,23 +64,23 @@ def _curve(launches: Sequence[Launch]) -> tuple[list[int], list[float]]:
     return numbers, medians
 
 
-def warm_up_rows(cells: Sequence[CellResult], launches: Iterable[Launch]) -> list[Row]:
+def warm_up_rows(cells: Sequence[CellResult], launches: Iterable[Record]) -> list[Row]:
     """One row for each ok cell whose launches kept the times of their warm-up.
 
     ``n`` are numbers of inferences since loading and ``ms`` their times; ``steady`` is the first
     timed one and ``p50`` the cell's latency.
     """
     measured = {cell.cell: cell for cell in cells if cell.status == "ok"}
-    kept: dict[str, list[Launch]] = {}
+    made: dict[str, list[Record]] = {}
     for launch in launches:
-        usable = launch["status"] == "ok" and not launch.get("disturbed")
-        if usable and launch["cell"] in measured and launch["warmup"].get("first_ns"):
-            kept.setdefault(launch["cell"], []).append(launch)
+        made.setdefault(launch["cell"], []).append(launch)
     rows: list[Row] = []
     for name, cell in measured.items():
-        if name not in kept or cell.latency_p50_ms is None or cell.warmup_iterations is None:
+        used = counted(made.get(name, []), disturbed=cell.disturbed)
+        kept = [launch for launch in used if launch["warmup"].get("first_ns")]
+        if not kept or cell.latency_p50_ms is None or cell.warmup_iterations is None:
             continue
-        numbers, medians = _curve(kept[name])
+        numbers, medians = _curve(kept)
         rows.append(
             {
                 "cell": name,

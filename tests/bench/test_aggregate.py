@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bench.aggregate import add_launches, counted, executed_text, samples_ns, tail_reason
+from bench.aggregate import add_launches, executed_text, tail_reason
 from bench.intervals import launch_interval
-from bench.results import CellResult
+from bench.results import CellResult, counted
 
 
 def record(latency_ns: list[int], **changes: object) -> dict[str, Any]:
@@ -105,13 +105,53 @@ def test_disturbed_launches_are_counted_and_have_no_part_in_the_figures() -> Non
     assert result.executed_precision == "Conv:f32 ×3", "it ran what it ran"
     undisturbed.disturbed_launches, undisturbed.executed_precision = 1, "Conv:f32 ×3"
     assert result == undisturbed
-    assert samples_ns([disturbed, *calm]) == samples_ns(calm)
+    assert counted([disturbed, *calm], disturbed=False) == calm
 
 
-def test_the_last_attempts_show_how_far_off_a_wholly_disturbed_cell_is() -> None:
-    attempts = [record([time] * 5, disturbed=["steal"], attempt=time) for time in (7, 8, 9)]
-    assert counted(attempts) == attempts[2:]
-    assert counted([{"status": "crashed", "launch": 0}]) == []
+def attempts(launch: int, *times_ms: float, calm: bool = False) -> list[dict[str, Any]]:
+    """Disturbed attempts at a launch; the last one ``calm`` where that is so."""
+    made = [
+        record([round(time * 1e6)] * 20, launch=launch, disturbed=["steal"]) for time in times_ms
+    ]
+    return [*made[:-1], {**made[-1], "disturbed": []}] if calm else made
+
+
+def test_figures_of_a_marked_cell_are_of_each_launch_and_cover_all_that_was_seen() -> None:
+    result = cell()
+    launches = [*attempts(0, 30, 14), *attempts(1, 12, calm=True), *attempts(2, 9, 13)]
+    add_launches(result, launches, disturbed=True)
+    assert result.disturbed
+    assert (result.launches, result.iterations, result.disturbed_launches) == (3, 60, 4)
+    assert result.latency_p50_ms == 13.0
+    own = launch_interval([14, 12, 13])
+    assert own is not None
+    assert own[0] > 9
+    assert own[1] < 30
+    assert (result.latency_ci_low_ms, result.latency_ci_high_ms) == (9, 30)
+    assert result.interval_half_width == pytest.approx(21 / 26)
+
+
+def test_the_interval_of_a_marked_cell_is_never_narrower_than_that_of_its_launches() -> None:
+    result, own = cell(), launch_interval([10, 11])
+    add_launches(result, [*attempts(0, 10), *attempts(1, 11)], disturbed=True)
+    assert (result.latency_ci_low_ms, result.latency_ci_high_ms) == own
+    alone = cell()
+    add_launches(alone, attempts(0, 10), disturbed=True)
+    assert (alone.latency_p50_ms, alone.latency_ci_low_ms, alone.interval_half_width) == (
+        10,
+        None,
+        None,
+    )
+    twice = cell()
+    add_launches(twice, attempts(0, 10, 12), disturbed=True)
+    assert (twice.latency_ci_low_ms, twice.latency_p50_ms, twice.latency_ci_high_ms) == (10, 12, 12)
+
+
+def test_the_tail_of_a_marked_cell_covers_what_was_seen_too() -> None:
+    result = cell()
+    made = [record([time] * 200, disturbed=["steal"]) for time in (3_000_000, 2_000_000)]
+    add_launches(result, [*made, record([2_000_000] * 200, launch=1)], disturbed=True)
+    assert (result.latency_p95_ci_low_ms, result.latency_p95_ci_high_ms) == (2, 3)
 
 
 def test_a_tail_over_launches_has_an_interval_where_every_launch_has_one() -> None:
@@ -144,10 +184,6 @@ def test_unsteady_launches_are_told() -> None:
     unsteady = {"iterations": 99, "seconds": 3.0, "steady": False}
     add_launches(result, [record([1] * 20), record([1] * 20, warmup=unsteady)])
     assert result.warnings == ["1 of 2 launches were not steady when the warm-up ended"]
-
-
-def test_samples_are_those_of_finished_launches() -> None:
-    assert samples_ns([record([1, 2]), {"status": "timeout"}, record([3])]) == [1, 2, 3]
 
 
 def test_executed_layers_read_by_count() -> None:

@@ -63,6 +63,7 @@ def test_a_bad_matrix(folder: Path, text: str, words: str) -> None:
         (["-k", "nothing_like_it"], "selects none of the"),
         (["--resume", "nowhere"], "is not a run directory"),
         (["--resume", "nowhere", "-k", "torch"], "takes no other choice"),
+        (["--resume", "nowhere", "--strict"], "the strictness of its run"),
         (["--no-such-option"], "No such option"),
     ],
 )

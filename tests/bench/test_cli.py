@@ -28,7 +28,7 @@ def test_list_shows_every_cell_before_anything_runs(tmp_path: Path) -> None:
 
 def test_list_takes_what_run_takes() -> None:
     done = run.invoke(
-        app, ["list", "default", "--imgsz", "640", "-k", "fp32 and dense and openvino"]
+        app, ["list", "default", "--imgsz", "640", "-k", "fp32 and dense and openvino", "--strict"]
     )
     assert done.exit_code == 0, done.output
     assert "digits-dense-fp32-openvino-cpu-640" in done.output

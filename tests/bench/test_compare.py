@@ -106,6 +106,15 @@ def test_disturbed_and_failed_launches_do_not_count(make_run: MakeRun) -> None:
     assert other.ratio_high < 1.05
 
 
+def test_the_launches_of_a_marked_cell_count_and_the_mark_is_kept(make_run: MakeRun) -> None:
+    records = [{**record, "disturbed": ["steal"]} for record in launches("c", 11.9, 12.0, 12.1)]
+    one = make_run("one", cell("c"), records=launches("c", 9.9, 10.0, 10.1))
+    two = make_run("two", cell("c", latency_p50_ms=12.0, disturbed=True), records=records)
+    found = compare([one, two]).cells[0]
+    assert found.disturbed == [False, True]
+    assert found.figures["latency_p50_ms"][1].ratio_low == pytest.approx(1.2, rel=0.05)
+
+
 def test_scores_have_differences_and_sizes_have_ratios(make_run: MakeRun) -> None:
     one = make_run("one", cell("c"))
     two = make_run("two", cell("c", map50_95=0.37, artifact_bytes=1 << 19))

@@ -180,6 +180,17 @@ def test_steal_is_a_problem_beyond_its_rounding() -> None:
     assert states == ["ok", "ok", "problem", "note"]
 
 
+def test_what_would_disturb_launches_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = {**TRACE, "foreign_load_cores": 0.52, "steal_share": 0.08}
+    monkeypatch.setattr(doctor_activity, "_working", lambda: trace)
+    found = doctor_activity.restless(Validity())
+    assert found.startswith("other processes use 0.52 of 2 processors")
+    assert found.endswith("; a hypervisor withholds 8 % of the processor time that is wanted")
+    assert doctor_activity.restless(Validity(enabled=False)) == ""
+    trace |= {"foreign_load_cores": 0.1, "steal_share": None}
+    assert doctor_activity.restless(Validity()) == ""
+
+
 def test_paging_is_a_problem_and_swap_in_use_a_note() -> None:
     assert doctor_activity.swap(0, 0).state == "ok"
     assert doctor_activity.swap(1 << 28, 0) == Finding(

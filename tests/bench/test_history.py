@@ -24,6 +24,13 @@ def series_of(found: History, figure: str = "latency_p50_ms", cell: str = CELL) 
     return one
 
 
+def test_a_latency_keeps_the_mark_of_its_cell(results: Path, make_run: MakeRun) -> None:
+    for day in range(2):
+        make_run(day, result(disturbed=day == 1))
+    series = series_of(history(results, ONE_FIGURE))
+    assert [point.disturbed for point in series.points] == [False, True]
+
+
 def test_a_new_version_is_named_where_the_latency_changed(results: Path, make_run: MakeRun) -> None:
     for day, latency in enumerate(latencies(30, 20)):
         version = "1.32.0" if day >= 20 else "1.31.0"

@@ -29,14 +29,21 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
-def test_a_phase_may_turn_out_longer_and_never_shorter() -> None:
+def test_a_note_stays_on_the_screen_as_it_is() -> None:
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.note("[load] is a name")
+    assert stream.getvalue() == "[load] is a name\n"
+
+
+def test_a_phase_may_turn_out_longer_or_shorter() -> None:
     stream = io.StringIO()
     with Progress(stream) as progress:
         progress.phase("measure", 1)
         progress.done("a launch")
-        progress.at_least(2)
+        progress.to_come(3)
         progress.done("a further one")
-        progress.at_least(0)
+        progress.to_come(1)
         progress.done("the last one")
     ends = [line.partition(" ")[0] for line in stream.getvalue().splitlines()[1:]]
-    assert ends == ["[1/1]", "[2/3]", "[3/3]"]
+    assert ends == ["[1/1]", "[2/4]", "[3/3]"]

@@ -12,6 +12,7 @@ from bench.results import (
     CellResult,
     RunInfo,
     append_launch,
+    counted,
     drop_torn_line,
     dump_json,
     load_run,
@@ -26,6 +27,7 @@ CONTRACT = [
     "cell",
     "status",
     "reason",
+    "disturbed",
     "model",
     "variant",
     "sparsity",
@@ -120,6 +122,22 @@ def test_a_torn_last_launch_is_dropped(tmp_path: Path) -> None:
     with path.open("a") as stream:
         append_launch(stream, {"cell": "d", "launch": 0})
     assert [record["cell"] for record in read_launches(tmp_path)] == ["a", "b", "d"]
+
+
+def launch(number: int, *, disturbed: bool, status: str = "ok") -> dict[str, object]:
+    return {"launch": number, "status": status, "disturbed": ["steal"] if disturbed else []}
+
+
+def test_disturbed_launches_count_in_a_marked_cell_alone() -> None:
+    first = [launch(0, disturbed=True), launch(0, disturbed=False)]
+    second = [launch(1, disturbed=True), launch(1, disturbed=True)]
+    failed = launch(2, disturbed=False, status="crashed")
+    every = [*first, *second, failed]
+    assert counted(every, disturbed=False) == first[1:]
+    assert counted(every, disturbed=True) == [first[1], second[1]]
+    assert counted([*second, failed], disturbed=False) == second[1:], "invalid, and shown"
+    assert counted([failed], disturbed=True) == []
+    assert counted([{"launch": 0, "status": "ok"}], disturbed=False), "of an older run"
 
 
 def test_a_broken_launch_says_where_it_is(tmp_path: Path) -> None:

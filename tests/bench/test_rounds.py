@@ -42,13 +42,23 @@ def answer(latency_ns: int, conditions: dict[str, Any] | None = None) -> dict[st
 class Run:
     """A run of cells a, b, …, each launched by calling ``answers``."""
 
-    def __init__(self, folder: Path, measure: dict[str, Any], cells: str = "a") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        measure: dict[str, Any],
+        cells: str = "a",
+        *,
+        strict: bool = False,
+        restless: str = "",
+    ) -> None:
+        self.restless = restless
         self.folder = folder
         self.matrix = Matrix.model_validate(
             {
                 "models": [{"path": "m.pt", "data": "d.yaml"}],
                 "backends": ["onnxruntime"],
                 "measure": measure,
+                "validity": {"on_disturbed": "fail" if strict else "mark"},
             }
         )
         self.cells = [
@@ -72,6 +82,7 @@ class Run:
             return {**head, **answers(task)}
 
         monkeypatch.setattr(rounds, "launch", launch)
+        monkeypatch.setattr(rounds, "restless", lambda _: self.restless)
         artifact = StoredArtifact(self.folder, "m.onnx", "", 1, 1, {}, {}, {}, 0.0)
         built = {cell.id: Built(Outcome("ok"), artifact) for cell in self.cells}
         stream = io.StringIO()
@@ -121,7 +132,7 @@ def test_the_budget_ends_the_launches_of_a_cell(
 def test_a_disturbed_launch_is_kept_and_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run(tmp_path, {"launches": 2, "target_interval": None})
+    run = Run(tmp_path, {"launches": 2, "target_interval": None}, strict=True)
 
     def disturbed_once(task: LaunchTask) -> dict[str, Any]:
         return answer(100, STOLEN if (task.slot.launch, task.slot.attempt) == (0, 0) else CALM)
@@ -136,20 +147,69 @@ def test_a_disturbed_launch_is_kept_and_made_again(
     assert [task.predictions is not None for task in run.tasks] == [True, False, False]
 
 
-def test_a_launch_that_stays_disturbed_ends_its_cell_alone(
+def test_a_launch_that_stays_disturbed_is_followed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run(tmp_path, {"launches": 2, "target_interval": None}, cells="ab")
+    run = Run(tmp_path, {"launches": 2, "target_interval": None})
+    (records,) = run(monkeypatch, lambda _: answer(100, STOLEN)).values()
+    made = [(record["launch"], record["attempt"]) for record in records]
+    assert made == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    launches = [line for line in run.output.splitlines() if ONE in line]
+    assert all(", disturbed" in line and "hypervisor" not in line for line in launches)
+    assert all("the hypervisor withheld 33 %" in record["disturbed"][0] for record in records)
+
+
+def test_on_a_machine_that_is_never_quiet_nothing_is_repeated_and_that_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, {"launches": 3, "target_interval": None}, cells="abcd")
+    launches = run(monkeypatch, lambda _: answer(100, STOLEN))
+    for records in launches.values():
+        assert [(record["launch"], record["attempt"]) for record in records] == [
+            (number, 0) for number in range(3)
+        ]
+    (told,) = [line for line in run.output.splitlines() if "pointless" in line]
+    assert told == (
+        "the first launches of all 4 cells were disturbed: repeating them is pointless, they are "
+        "counted and marked"
+    )
+
+
+def test_a_restless_machine_is_told_before_the_first_launch_and_not_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = "other processes use 0.52 of 2 processors"
+    run = Run(tmp_path, {"launches": 1, "target_interval": None}, restless=found)
+    run(monkeypatch, lambda _: answer(100))
+    assert run.output.splitlines()[1] == (
+        f"restless machine: {found}; disturbed figures will be marked (--strict fails them)"
+    )
+    run(monkeypatch, lambda _: answer(100))
+    assert run.output.count("restless machine") == 1
+
+
+def test_under_the_veto_a_launch_that_stays_disturbed_ends_its_cell_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(
+        tmp_path,
+        {"launches": 2, "target_interval": None},
+        cells="ab",
+        strict=True,
+        restless="busy",
+    )
     launches = run(monkeypatch, lambda task: answer(100, STOLEN if task.slot.cell == ONE else CALM))
     assert [record["attempt"] for record in launches[ONE]] == [0, 1, 2]
     assert [record["launch"] for record in launches[ONE.replace("-a-", "-b-")]] == [0, 1]
+    assert "restless machine: busy; cells that stay disturbed will fail" in run.output
 
 
+@pytest.mark.parametrize("stolen", [{1}, {0, 1, 2}])
 def test_a_run_that_was_stopped_makes_the_launches_that_are_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stolen: set[int]
 ) -> None:
     def answers(task: LaunchTask) -> dict[str, Any]:
-        return answer(100 + task.slot.launch, STOLEN if task.slot.launch == 1 else CALM)
+        return answer(100 + task.slot.launch, STOLEN if task.slot.launch in stolen else CALM)
 
     measure = {"launches": 3, "budget_s": 100}
     whole = Run(tmp_path / "whole", measure, cells="abc")

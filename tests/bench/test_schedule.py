@@ -13,15 +13,18 @@ from bench.schedule import (
     LaunchSlot,
     Made,
     StoppingRule,
+    counting,
     made,
     next_round,
     next_slot,
     reached,
     sure_launches,
+    why_no_repeats,
 )
 
 FIXED = StoppingRule(least=3, most=3, target=None, budget_s=1.0, repeats=0)
 ADAPTIVE = StoppingRule(least=2, most=6, target=0.01, budget_s=100.0, repeats=2)
+STRICT = dataclasses.replace(ADAPTIVE, marks=False)
 
 NAMES = st.sets(st.text("abcdef", min_size=1, max_size=3), min_size=1, max_size=5)
 RULES = st.builds(
@@ -35,6 +38,8 @@ RULES = st.builds(
 OUTCOMES = st.tuples(
     st.floats(0.9e6, 1.1e6), st.floats(0.1, 3.0), st.integers(0, 9), st.integers(0, 19)
 )
+RESTLESS = st.integers(1, 10)
+"""Of ten launches, how many are disturbed."""
 
 
 def launched(launch: int, median_ns: float | None = 1e6, **values: object) -> Made:
@@ -45,15 +50,16 @@ def launched(launch: int, median_ns: float | None = 1e6, **values: object) -> Ma
 Outcome = Callable[[LaunchSlot], Made]
 
 
-def outcome_of(table: list[tuple[float, float, int, int]]) -> Outcome:
-    """What a launch comes to, by its slot alone: one in ten is disturbed, one in twenty fails."""
+def outcome_of(table: list[tuple[float, float, int, int]], restless: int) -> Outcome:
+    """What a launch comes to, by its slot alone: some are disturbed, one in twenty fails."""
 
     def outcome(slot: LaunchSlot) -> Made:
         place = sum(map(ord, slot.cell)) + 7 * slot.launch + 3 * slot.attempt
         median_ns, duration_s, disturbed, failed = table[place % len(table)]
         if failed == 0:
             return launched(slot.launch, None, duration_s=duration_s)
-        return launched(slot.launch, median_ns, duration_s=duration_s, disturbed=disturbed == 0)
+        is_disturbed = disturbed < restless
+        return launched(slot.launch, median_ns, duration_s=duration_s, disturbed=is_disturbed)
 
     return outcome
 
@@ -69,26 +75,38 @@ def run(
     launches = {} if launches is None else launches
     slots: list[LaunchSlot] = []
     while round_ := next_round(rules, launches, 7):
-        for slot in round_:
-            if len(slots) == stop_after:
-                return slots
-            slots.append(slot)
-            launches.setdefault(slot.cell, []).append(outcome(slot))
+        if len(slots) == stop_after:
+            return slots
+        slot = round_[0]
+        slots.append(slot)
+        launches.setdefault(slot.cell, []).append(outcome(slot))
     return slots
+
+
+def with_veto(rules: dict[str, StoppingRule]) -> dict[str, StoppingRule]:
+    return {cell: dataclasses.replace(rule, marks=False) for cell, rule in rules.items()}
 
 
 runs = given(
     st.dictionaries(st.text("abcdef", min_size=1, max_size=3), RULES, min_size=1, max_size=5),
     st.lists(OUTCOMES, min_size=1, max_size=40),
+    RESTLESS,
+    st.booleans(),
 )
 
 
 @runs
 def test_a_run_makes_no_launch_twice_and_keeps_to_its_rules(
-    rules: dict[str, StoppingRule], table: list[tuple[float, float, int, int]]
+    rules: dict[str, StoppingRule],
+    table: list[tuple[float, float, int, int]],
+    restless: int,
+    veto: bool,
 ) -> None:
+    rules = with_veto(rules) if veto else rules
     launches: dict[str, list[Made]] = {}
-    slots = run(rules, outcome_of(table), launches=launches)
+    slots = run(rules, outcome_of(table, restless), launches=launches)
+    bound = sum(max(rule.least, rule.most) * (rule.repeats + 1) for rule in rules.values())
+    assert len(slots) <= bound
     assert len(set(slots)) == len(slots)
     assert [slot.round for slot in slots] == sorted(slot.round for slot in slots)
     for cell, rule in rules.items():
@@ -103,25 +121,57 @@ def test_a_run_makes_no_launch_twice_and_keeps_to_its_rules(
             before = of_cell[:index]
             assert rule.target is not None
             assert sum(made.duration_s for made in before) < rule.budget_s
-            width = reached(before)
+            width = reached(rule, before)
             assert width is None or width > rule.target, "stops as soon as the target is met"
         stays_disturbed = [launch for launch in of_cell if launch.launch == numbers[-1]]
-        if all(launch.ok for launch in of_cell) and not all(
-            launch.disturbed for launch in stays_disturbed
-        ):
+        vetoed = rule.marks is False and all(launch.disturbed for launch in stays_disturbed)
+        if all(launch.ok for launch in of_cell) and not vetoed:
             assert numbers[-1] >= rule.least - 1, "the least number is made"
 
 
 @runs
 def test_a_run_that_was_stopped_goes_on_as_it_would_have(
-    rules: dict[str, StoppingRule], table: list[tuple[float, float, int, int]]
+    rules: dict[str, StoppingRule],
+    table: list[tuple[float, float, int, int]],
+    restless: int,
+    veto: bool,
 ) -> None:
-    outcome = outcome_of(table)
+    rules, outcome = with_veto(rules) if veto else rules, outcome_of(table, restless)
     whole = run(rules, outcome)
-    for stop_after in {0, 1, len(whole) // 2, len(whole) - 1}:
+    for stop_after in {0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 1}:
         launches: dict[str, list[Made]] = {}
         first = run(rules, outcome, launches=launches, stop_after=stop_after)
         assert first + run(rules, outcome, launches=launches) == whole
+
+
+@runs
+def test_repeats_that_were_given_up_stay_given_up(
+    rules: dict[str, StoppingRule],
+    table: list[tuple[float, float, int, int]],
+    restless: int,
+    veto: bool,
+) -> None:
+    rules, outcome = with_veto(rules) if veto else rules, outcome_of(table, restless)
+    launches: dict[str, list[Made]] = {}
+    given_up = False
+    for slot in run(rules, outcome):
+        assert not (given_up and slot.attempt)
+        launches.setdefault(slot.cell, []).append(outcome(slot))
+        now_given_up = bool(why_no_repeats(rules, launches))
+        assert now_given_up or not given_up
+        given_up = now_given_up
+    assert not (given_up and veto)
+
+
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1, max_size=3), RULES, min_size=1, max_size=5),
+    st.lists(OUTCOMES, min_size=1, max_size=40),
+)
+def test_the_veto_makes_no_difference_where_nothing_is_disturbed(
+    rules: dict[str, StoppingRule], table: list[tuple[float, float, int, int]]
+) -> None:
+    outcome = outcome_of(table, restless=0)
+    assert run(rules, outcome) == run(with_veto(rules), outcome)
 
 
 @given(NAMES)
@@ -184,16 +234,67 @@ def test_a_disturbed_launch_is_repeated_at_the_end_of_its_round() -> None:
     assert {slot.round for slot in next_round(rules, launches, 0)} == {(1, 0)}
 
 
-def test_nothing_follows_a_launch_that_stays_disturbed() -> None:
+def test_a_launch_that_stays_disturbed_is_followed_by_the_next() -> None:
     disturbed = [launched(0, disturbed=True)] * 3
     assert next_slot("a", ADAPTIVE, disturbed[:2]) == LaunchSlot("a", 0, 2)
-    assert next_slot("a", ADAPTIVE, disturbed) is None
+    assert next_slot("a", ADAPTIVE, disturbed) == LaunchSlot("a", 1)
+    assert next_slot("a", ADAPTIVE, disturbed[:1], repeat=False) == LaunchSlot("a", 1)
 
 
-def test_disturbed_launches_have_no_say_in_the_interval() -> None:
+def test_nothing_follows_one_under_the_veto() -> None:
+    disturbed = [launched(0, disturbed=True)] * 3
+    assert next_slot("a", STRICT, disturbed[:2]) == LaunchSlot("a", 0, 2)
+    assert next_slot("a", STRICT, disturbed) is None
+
+
+def test_further_launches_keep_to_the_budget_though_all_are_disturbed() -> None:
+    rule = dataclasses.replace(ADAPTIVE, budget_s=4.0)
+    disturbed = [launched(number, (1 + number) * 1e6, disturbed=True) for number in range(4)]
+    assert next_slot("a", rule, disturbed[:3], repeat=False) == LaunchSlot("a", 3)
+    assert next_slot("a", rule, disturbed, repeat=False) is None
+
+
+def test_disturbed_launches_have_no_say_in_the_interval_where_enough_are_not() -> None:
     launches = [launched(0, 1e6), launched(1, 5e6, disturbed=True), launched(1, 1.1e6)]
-    assert reached(launches) == half_width([1e6, 1.1e6])
-    assert reached(launches[:2]) is None
+    assert reached(STRICT, launches) == reached(ADAPTIVE, launches) == half_width([1e6, 1.1e6])
+    assert reached(STRICT, launches[:2]) is None
+    assert reached(ADAPTIVE, launches[:2]) == half_width([1e6, 5e6])
+    attempts = [launched(1, time, disturbed=True) for time in (5e6, 4e6)]
+    assert counting(ADAPTIVE, [launches[0], *attempts]) == [launches[0], attempts[1]]
+    assert counting(STRICT, [launches[0], *attempts]) == launches[:1]
+
+
+def all_disturbed(cells: str, attempts: int = 1) -> dict[str, list[Made]]:
+    return {cell: [launched(0, disturbed=True)] * attempts for cell in cells}
+
+
+def test_repeats_are_given_up_where_all_first_launches_were_disturbed() -> None:
+    rules = dict.fromkeys("abcd", ADAPTIVE)
+    assert why_no_repeats(rules, all_disturbed("abcd")) == (
+        "the first launches of all 4 cells were disturbed: repeating them is pointless, they are "
+        "counted and marked"
+    )
+    assert {slot.round for slot in next_round(rules, all_disturbed("abcd"), 0)} == {(1, 0)}
+    one_calm = {**all_disturbed("abc"), "d": [launched(0)]}
+    for launches in (all_disturbed("abc"), one_calm):
+        assert not why_no_repeats(rules, launches)
+    assert not why_no_repeats(dict.fromkeys("abc", ADAPTIVE), all_disturbed("abc")), "too few"
+    failed = {**all_disturbed("abcd"), "e": [launched(0, None)]}
+    assert why_no_repeats(dict.fromkeys("abcde", ADAPTIVE), failed), "a failure says nothing"
+
+
+def test_repeats_are_given_up_where_most_were_disturbed_again() -> None:
+    rules = dict.fromkeys("abc", ADAPTIVE)
+    assert not why_no_repeats(rules, {**all_disturbed("ab", 3), "c": [launched(0)]})
+    again = {**all_disturbed("ab", 3), "c": [launched(0, disturbed=True), launched(0)]}
+    assert not why_no_repeats(rules, {**again, "a": again["c"]})
+    again["c"].insert(1, again["c"][0])
+    assert why_no_repeats(rules, again).startswith("5 of 6 repeats were disturbed again: ")
+
+
+def test_the_veto_and_a_matrix_without_repeats_give_up_nothing() -> None:
+    for rule in (STRICT, dataclasses.replace(ADAPTIVE, repeats=0)):
+        assert not why_no_repeats(dict.fromkeys("abcd", rule), all_disturbed("abcd"))
 
 
 def test_the_launches_that_are_sure_to_come_are_counted() -> None:

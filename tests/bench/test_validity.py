@@ -8,7 +8,7 @@ import pydantic
 import pytest
 from ruamel.yaml import YAML
 
-from bench.validity import Validity, disturbances, remedy
+from bench.validity import Validity, disturbances, remedy, told_together
 
 QUIET: dict[str, Any] = {
     "wall_s": 1.0,
@@ -51,7 +51,8 @@ def found(changes: dict[str, Any], validity: Validity | None = None) -> list[str
 
 def test_a_quiet_machine_disturbs_nothing() -> None:
     assert found({}) == []
-    assert remedy(QUIET, Validity()) == ""
+    assert remedy([QUIET], Validity()) == ""
+    assert told_together([QUIET], Validity()) == ""
 
 
 def test_what_could_not_be_read_disturbs_nothing() -> None:
@@ -103,7 +104,7 @@ def test_each_disturbance_is_told_with_figure_limit_and_remedy(
     changes: dict[str, Any], sentence: str
 ) -> None:
     assert found(changes) == [sentence]
-    assert remedy({**QUIET, **changes}, Validity())
+    assert remedy([{**QUIET, **changes}], Validity())
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,49 @@ def test_threads_that_wait_for_each_other_disturb_nothing() -> None:
 def test_one_remedy_serves_two_disturbances() -> None:
     hot = {**QUIET, "throttle_events": 3, "firmware_throttling": ["throttled"]}
     assert len(disturbances(hot, Validity())) == 2
-    assert remedy(hot, Validity()) == remedy({**QUIET, "throttle_events": 3}, Validity())
+    once = {**QUIET, "throttle_events": 3}
+    assert remedy([hot, QUIET, hot], Validity()) == remedy([once], Validity())
+
+
+def test_launches_are_told_together_with_the_range_of_their_figures() -> None:
+    steal = {"steal_s": 0.08, "busy_s": 1.52}
+    traces = [
+        {**QUIET, **steal, "foreign_load_cores": 0.551},
+        {**QUIET, "foreign_load_cores": 0.48},
+        {**QUIET, "foreign_load_cores": 12.3},
+        QUIET,
+    ]
+    assert told_together(traces, Validity()) == (
+        "foreign processes used 0.48 to 12 cores while timing (limit 0.25); the hypervisor "
+        "withheld 5 % of the processor time while timing (limit 2 %)"
+    )
+    slow = [
+        {**QUIET, "frequency_share": share, "cpu_mhz_min": 2400 * share} for share in (0.5, 0.6)
+    ]
+    assert told_together(slow, Validity()) == (
+        "the processor's clock was at 1200 to 1440 MHz, 50 to 60 % of its base clock (limit 70 %)"
+    )
+
+
+def test_what_disturbed_most_launches_comes_first() -> None:
+    traces = [
+        {**QUIET, "foreign_load_cores": 0.9},
+        *({**QUIET, "major_faults": faults} for faults in (120, 34)),
+    ]
+    first, _, second = told_together(traces, Validity()).partition("; ")
+    assert first == "34 to 120 pages were read from disk while timing (limit 10)"
+    assert second.startswith("foreign processes used 0.9 cores")
+
+
+def test_names_from_outside_stay_names() -> None:
+    assert found({"gpu": {**GPU, "foreign_processes": ["{0}"]}}) == [
+        "1 other processes computed on the GPU: {0} (limit 0)"
+    ]
+
+
+def test_shares_of_all_and_of_nothing_are_whole_numbers() -> None:
+    (sentence,) = found({"run_queue_wait_s": 1.0, "own_cpu_s": 0.0})
+    assert "for 100 % of the time" in sentence
 
 
 def test_no_limit_is_taken_that_means_nothing() -> None:

@@ -292,6 +292,7 @@ def comparison() -> Comparison:
             "map50_95": [Value(0.4), Value(0.37, difference=-0.03)],
         },
         fastest=0,
+        disturbed=[False, True],
     )
     gone = Value(reason="this run has no such cell")
     crashed = Value(reason="crashed: signal 11")
@@ -301,6 +302,7 @@ def comparison() -> Comparison:
         [None, None],
         {"latency_p50_ms": [gone, crashed], "map50_95": [gone, crashed]},
         fastest=None,
+        disturbed=[False, False],
     )
     return Comparison(
         runs,

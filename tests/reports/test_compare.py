@@ -24,7 +24,8 @@ def test_relations() -> None:
 def test_markdown(comparison: Comparison) -> None:
     text = compare.render_compare_markdown(comparison)
     assert text.startswith("# Deploymark: 2 machines compared\n")
-    assert "| `c-fp32` | **10.0** \\[9.90, 10.1\\] | 11.0 (1.10× \\[1.05, 1.15\\]) |" in text
+    assert "| `c-fp32` | **10.0** \\[9.90, 10.1\\] | 11.0\\~ (1.10× \\[1.05, 1.15\\]) |" in text
+    assert "\\~ a latency of launches that were disturbed." in text
     assert f"| `c-int8` | {ABSENT} | crashed |" in text
     assert "<details><summary>mAP50-95</summary>\n\n| cell |" in text
     assert f"| package: onnxruntime | 1.31.0 | {ABSENT} |" in text
@@ -35,10 +36,11 @@ def test_markdown(comparison: Comparison) -> None:
 
 
 def test_runs_that_are_alike(comparison: Comparison) -> None:
-    cell = dataclasses.replace(comparison.cells[0], artifacts=["a", "a"])
+    cell = dataclasses.replace(comparison.cells[0], artifacts=["a", "a"], disturbed=[False, False])
     alike = dataclasses.replace(comparison, cells=[cell], differences=[], several_machines=False)
     text = compare.render_compare_markdown(alike)
     assert text.startswith("# Deploymark: 2 runs compared\n")
+    assert "disturbed" not in text
     assert text.endswith("## What differs\n\nNothing that is recorded.\n")
 
 
@@ -69,7 +71,7 @@ def test_every_row_has_the_columns_of_its_heading(comparison: Comparison, hostil
 
 
 @pytest.mark.parametrize(
-    ("index", "text"), [(0, "*10.0 [9.90, 10.1]"), (1, "11.0 1.10× [1.05, 1.15]")]
+    ("index", "text"), [(0, "*10.0 [9.90, 10.1]"), (1, "11.0~ 1.10× [1.05, 1.15]")]
 )
 def test_texts_of_the_terminal(comparison: Comparison, index: int, text: str) -> None:
     assert compare.terminal_text("latency_p50_ms", comparison.cells[0], index) == text
@@ -84,7 +86,7 @@ def test_lines_of_what_differs(comparison: Comparison) -> None:
 
 
 def test_a_cell_of_one_run_alone(comparison: Comparison) -> None:
-    cell = ComparedCell("x", ["ok", None], ["a", None], {}, None)
+    cell = ComparedCell("x", ["ok", None], ["a", None], {}, None, [False, False])
     only = dataclasses.replace(comparison, cells=[cell])
     assert compare.alone(only) == [("x", "desk")]
     assert compare.other_artifacts(only) == []

@@ -22,7 +22,7 @@ def test_page(comparison: Comparison) -> None:
         "2 machines compared",
         "It describes only.",
         '<td class="n best block" title="95 % CI [9.90, 10.1]">10.0 <small>[9.90, 10.1]</small>',
-        "11.0 <small>1.10× [1.05, 1.15]</small>",
+        "11.0~ <small>1.10× [1.05, 1.15]</small>",
         ">crashed</td>",
         "onnxruntime",
         "only jetson",
@@ -78,7 +78,12 @@ def test_rows_of_the_chart(comparison: Comparison) -> None:
 def test_the_axis_is_logarithmic_where_latencies_spread(comparison: Comparison) -> None:
     near = compare_chart(comparison)
     far_cell = ComparedCell(
-        "far", ["ok", "ok"], [None, None], {"latency_p50_ms": [Value(100.0), Value(None)]}, None
+        "far",
+        ["ok", "ok"],
+        [None, None],
+        {"latency_p50_ms": [Value(100.0), Value(None)]},
+        None,
+        [False, False],
     )
     far = compare_chart(dataclasses.replace(comparison, cells=[*comparison.cells, far_cell]))
     assert near is not None

@@ -21,6 +21,25 @@ def test_headline(make_run: MakeRun, make_cell: MakeCell, make_failed: MakeCell)
     assert "selection" not in known
 
 
+def test_the_marks_of_a_run_are_told_with_what_disturbed_it(
+    make_run: MakeRun, make_cell: MakeCell
+) -> None:
+    cells = make_cell("a"), make_cell("b", disturbed=True)
+    run = make_run(*cells, disturbed="1 of 2 cells are marked disturbed: steal")
+    assert ("marked disturbed", "1 of 2") in [
+        (fact.name, fact.text) for fact in facts.headline(run)
+    ]
+    said = facts.disturbed(run)
+    assert said is not None
+    assert said.startswith("1 of 2 cells are marked disturbed: steal. Their intervals")
+    calm = make_run(cells[0])
+    assert facts.disturbed(calm) is None
+    assert "marked disturbed" not in {fact.name for fact in facts.headline(calm)}
+    without = facts.disturbed(make_run(*cells))
+    assert without is not None
+    assert without.startswith("1 of 2 cells are marked disturbed. ")
+
+
 def test_machine_line(make_run: MakeRun) -> None:
     line = facts.machine_line(make_run().info.machine)
     assert line == "bench-01 · A CPU · 2 logical cores · 8.00 GiB memory"

@@ -92,6 +92,15 @@ def specs(html: str) -> dict[str, Any]:
     return {name: json.loads(text) for name, text in found}
 
 
+def test_a_latency_of_a_marked_cell_says_so() -> None:
+    points = [Point(0, 10.0, 9.0, 12.0), Point(1, 10.0, 8.0, 14.0, disturbed=True)]
+    rows = trend_rows([Series(**{**vars(latency()), "points": points})])
+    assert [row["text"] for row in rows] == [
+        "10.0 ms [9.00, 12.0]",
+        "10.0 ms [8.00, 14.0] ~ disturbed",
+    ]
+
+
 def test_rows_are_in_the_unit_shown_and_tell_the_change_once() -> None:
     size = latency(
         "b",

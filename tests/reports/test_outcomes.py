@@ -35,6 +35,16 @@ def test_a_cell_without_a_reason_is_not_lost(make_failed: MakeCell) -> None:
     assert cause.reason
 
 
+def test_a_disturbed_cell_is_no_failure(make_cell: MakeCell, make_failed: MakeCell) -> None:
+    cells = [
+        make_cell("a", disturbed=True, reason="steal", remedy="another machine"),
+        make_failed("b", disturbed=True),
+    ]
+    assert outcomes.disturbed(cells) == [outcomes.Cause("disturbed", "steal", "", ("a",))]
+    assert [cause.cells for cause in outcomes.failures(cells)] == [("b",)]
+    assert outcomes.not_served(cells) == []
+
+
 def test_warnings_and_cells_left_out(make_cell: MakeCell) -> None:
     cells = [make_cell("a", warnings=["not steady", "drift"]), make_cell("b", warnings=["drift"])]
     assert [(w.reason, w.cells) for w in outcomes.warnings(cells)] == [

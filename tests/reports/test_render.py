@@ -80,6 +80,8 @@ def test_report(make_run: MakeRun, make_cell: MakeCell, make_failed: MakeCell) -
         make_cell("b", precision="fp16", warnings=["not steady"]),
         make_failed("c"),
         make_failed("d", "unsupported", reason="no such thing"),
+        make_cell("e", disturbed=True, reason="3 of 3 launches were disturbed: steal"),
+        disturbed="1 of 5 cells are marked disturbed: steal",
         notes=["A note."],
         datasets=[{"name": "n", "scored_images": 68, "calibration_source": "validation"}],
         left_out=[{"cell": "x", "reason": "excluded by the matrix"}],
@@ -89,7 +91,10 @@ def test_report(make_run: MakeRun, make_cell: MakeCell, make_failed: MakeCell) -
     loads_nothing(page)
     assert len(specs(page)) == 2
     for words in (
-        "2 of 4",
+        "3 of 5",
+        "1 of 5 cells are marked disturbed: steal. Their intervals",
+        "ok ~ disturbed",
+        "3 of 3 launches were disturbed: steal",
         "bench-01",
         "0123456789ab",
         "the worker ended with signal 11",
@@ -105,7 +110,7 @@ def test_report(make_run: MakeRun, make_cell: MakeCell, make_failed: MakeCell) -
         assert words in text
     titles = [attributes.get("title") or "" for attributes in page.all("td")]
     assert any("no RAPL energy counter" in title for title in titles)
-    assert len([tr for tr in page.all("tr") if "data-status" in tr]) == 4
+    assert len([tr for tr in page.all("tr") if "data-status" in tr]) == 5
     headings = [th for th in page.all("th") if "aria-sort" in th]
     assert {th["data-key"] for th in headings} >= {"latency_p50_ms", "map50_95", "warnings"}
 

@@ -38,6 +38,18 @@ def test_summary(make_run: MakeRun, make_cell: MakeCell, make_failed: MakeCell) 
     assert "- A note." in text
 
 
+def test_the_mark_of_a_disturbed_cell(make_run: MakeRun, make_cell: MakeCell) -> None:
+    reason = "4 of 4 launches were disturbed: steal"
+    marked = make_cell("b", disturbed=True, reason=reason, remedy="another machine")
+    text = render_summary(make_run(make_cell("a"), marked))
+    assert text.startswith("# Deploymark: 2 of 2 cells ok\n")
+    assert "> 1 of 2 cells are marked disturbed." in text
+    assert "| `a` | ok | 12.3" in text
+    assert "| `b` | ok \\~ disturbed | 12.3" in text
+    assert f"## Disturbed\n\n- {reason}  \n  1 cell: `b`" in text
+    assert "What failed" not in text
+
+
 def test_every_row_has_the_columns_of_the_heading(
     make_run: MakeRun, make_cell: MakeCell, hostile: str
 ) -> None:

@@ -87,6 +87,16 @@ def test_how_sure_a_figure_is_stands_in_its_title(make_cell: Callable[..., CellR
     assert not tables.shown_columns(calm)["disturbed_launches"]
 
 
+def test_a_disturbed_cell_is_marked_and_says_by_what(make_cell: Callable[..., CellResult]) -> None:
+    reason = "4 of 4 launches were disturbed: steal"
+    cell = make_cell(disturbed=True, reason=reason, interval_half_width=0.2)
+    assert (shown(cell, "status").extra, shown(cell, "status").title) == (tables.DISTURBED, reason)
+    assert shown(cell, "latency_p50_ms").title == f"±20 % over 3 launches\n{reason}"
+    calm = make_cell(interval_half_width=0.2)
+    assert shown(calm, "status").extra == ""
+    assert shown(calm, "latency_p50_ms").title == "±20 % over 3 launches"
+
+
 def test_a_long_text_is_whole_in_its_title(make_cell: Callable[..., CellResult]) -> None:
     text = ", ".join(f"Layer{index}:f32 ×{index}" for index in range(40))
     assert shown(make_cell(executed_precision=text), "executed_precision").title == text

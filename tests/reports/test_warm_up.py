@@ -52,6 +52,19 @@ def test_a_line_is_the_median_of_launches_that_were_not_disturbed(cell: CellResu
     assert row["ms"][0] == 40.0
 
 
+def test_a_line_of_a_marked_cell_is_the_median_of_disturbed_launches_too(
+    make_cell: MakeCell,
+) -> None:
+    cell = make_cell("a", latency_p50_ms=10.0, warmup_iterations=3.0, disturbed=True)
+    launches = [
+        launch(cold_ms=99.0, disturbed=["steal"]),
+        launch(cold_ms=40.0),
+        launch(launch=1, cold_ms=60.0, disturbed=["steal"]),
+    ]
+    (row,) = warm_up_rows([cell], launches)
+    assert row["ms"][0] == 50.0
+
+
 def test_what_was_not_kept_of_a_long_warm_up_is_a_gap(cell: CellResult) -> None:
     warm_up = {"iterations": 14, "first_ns": [20_000_000] * 2}
     (row,) = warm_up_rows([cell], [launch(warmup=warm_up)])
