@@ -180,7 +180,7 @@ class VariantEffects:
 def _place(cell: CellResult, precision: str) -> tuple[object, ...]:
     """What a cell and the dense one that it is compared with have in common."""
     axes = (cell.model, cell.backend, cell.device, cell.imgsz, cell.batch, cell.threads)
-    return (*axes, precision)
+    return (*axes, cell.runtime_axes, precision)
 
 
 def _counterpart(
