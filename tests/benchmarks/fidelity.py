@@ -1,187 +1,260 @@
-"""Does the harness report what the runtime does? Two comparisons, interleaved in one run.
+"""Does the harness report what a user of the runtime would see? Every cell against a bare loop.
 
-1. The harness's timed pass against a bare loop around the same session, in alternating bursts of
-   ten inferences within one process: what the harness adds to an inference.
-2. Whole launches of the harness against OpenVINO's ``benchmark_app`` (sync, same threads, same
-   precision hint), in seeded random order.
+    python tests/benchmarks/fidelity.py --record fidelity.jsonl [--threads 1,2] [--pairs 3]
+        [-k "openvino and int8"] [--minutes 30] [--no-tools]
+    python tests/benchmarks/fidelity.py --record fidelity.jsonl --table
 
-Run it after ``deploymark run default`` has filled the store::
+For every cell of ``matrices/all.yaml`` that this machine runs, at each number of threads: pairs of
+fresh processes, Deploymark's own worker and the loop that the runtime's documentation shows
+(``tests/backends/bare_loops.py``) in a plain environment, in turns of a tenth of a second
+(``fidelity_pair.py``); and after each pair the vendor's own tool where its wheel has one
+(``vendor_tools.py``). Pairs of all cells are interleaved in a seeded random order: pair 1 of all,
+then pair 2. Before its first pair a cell's two sides are seen to predict the same.
 
-    python tests/benchmarks/fidelity.py --threads 1 --rounds 9
+Every pair is a line of ``--record``. Ctrl-C ends the suite at any time; started again, it goes on.
+Artifacts come from the store, and those that it lacks are built first, as ``deploymark run all
+--imgsz 320`` does. Let nothing else run meanwhile: bare loops spin where the runtime does.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime as dt
 import json
 import random
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import vendor_tools
+from fidelity_pair import PairError, float_images, largest_difference, measure
+from fidelity_table import table
 
-from backends.base import Artifact, LoadOptions
-from backends.registry import resolve, specs
-from bench.cells import Cell
-from bench.intervals import launch_interval
-from bench.launch import LaunchTask, launch
-from bench.letterbox import to_input
-from bench.matrix import Measure
-from bench.measure.latency import timed, warm_up
-from bench.schedule import LaunchSlot
-from bench.store import Store, StoredArtifact
+from backends import cpu
+from bench.gate_sides import SideRequest, resolve_side
+from bench.pairing import Measurable
+from bench.progress import Progress
+from bench.store import Store
 
-BURST = 10
-BURSTS = 20
-ITERATIONS = 150
+SEED = 0
+TOOL_S = 1.5
+"""Seconds that a vendor's tool times, its start aside."""
 
 
-def stored(backend: str, imgsz: int, precision: str = "fp32") -> StoredArtifact:
-    """The newest dense artifact of a backend and a precision, batch 1."""
-    wanted = {"backend": backend, "precision": precision, "imgsz": imgsz, "batch": 1, "steps": []}
-    found = [
-        item
-        for item in Store().entries()
-        if all(item.recipe[key] == value for key, value in wanted.items())
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A cell at a number of threads. ``position`` is its place in the matrix."""
+
+    position: int
+    measurable: Measurable
+
+    @property
+    def name(self) -> str:
+        """``digits-dense-fp32-ncnn-cpu-320-t2``."""
+        return f"{self.measurable.cell.id}-t{self.measurable.threads}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the command line says of the pairs. ``until`` is a time of ``time.monotonic``."""
+
+    record: Path
+    pairs: int
+    tools: bool
+    until: float
+
+
+def items(imgsz: int, select: str, threads: Sequence[int], folder: Path) -> list[Item]:
+    """The cells that run here, at each number of threads; builds what the store lacks."""
+    request = SideRequest("all", imgsz=(imgsz,), select=select)
+    with Progress() as progress:
+        side = resolve_side(request, Store(), folder, progress)
+    return [
+        Item(position, dataclasses.replace(found.measurable, threads=count))
+        for position, found in enumerate(side.cells.values())
+        if found.cell.device == "cpu"
+        for count in threads
     ]
-    if not found:
-        raise SystemExit(
-            f"no dense {precision} artifact of {backend} at {imgsz} in the store: run first"
+
+
+def recorded(path: Path) -> list[dict[str, Any]]:
+    """What was recorded so far; a line that an interruption cut off is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def append(path: Path, record: dict[str, Any]) -> None:
+    """A line more, on disk before anything else is measured."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record) + "\n")
+        stream.flush()
+
+
+def schedule(found: Sequence[Item], pairs: int) -> list[tuple[int, Item]]:
+    """All pairs: the first of every item in random order, then the second, and so on."""
+    planned: list[tuple[int, Item]] = []
+    for number in range(1, pairs + 1):
+        # Names, so that the order is the same whichever cells are picked.
+        ordered = sorted(found, key=lambda item: item.name)
+        random.Random(f"{SEED}-{number}").shuffle(ordered)  # noqa: S311 - no secret
+        planned += [(number, item) for item in ordered]
+    return planned
+
+
+def tool_figures(item: Item, images: Path, imgsz: int) -> dict[str, Any]:
+    """What the vendor's tool says of a cell; empty where there is none."""
+    cell = item.measurable.cell
+    if cell.backend not in vendor_tools.TOOLS:
+        return {}
+    job = vendor_tools.ToolJob(
+        backend=cell.backend,
+        file=str(item.measurable.artifact.folder / item.measurable.artifact.entry),
+        threads=item.measurable.threads,
+        precision=cell.precision,
+        imgsz=imgsz,
+        images=str(images),
+        seconds=TOOL_S,
+    )
+    figures = {"tool": vendor_tools.TOOLS[cell.backend].name, "tool_ms": None}
+    try:
+        return {**figures, "tool_ms": vendor_tools.time_ms(job)}
+    except RuntimeError as error:
+        return {**figures, "tool_reason": str(error)}
+
+
+def carry_out(number: int, item: Item, images: Path, log: Path, *, tools: bool) -> dict[str, Any]:
+    """One pair, as its record. Raises PairError."""
+    cell, began = item.measurable.cell, time.monotonic()
+    pair = measure(item.measurable, images, log, random.Random(f"{SEED}-{item.name}-{number}"))  # noqa: S311 - no secret
+    return {
+        "kind": "pair",
+        "cell": item.name,
+        "pair": number,
+        "position": item.position,
+        "backend": cell.backend,
+        "precision": cell.precision,
+        "threads": item.measurable.threads,
+        "log_ratio": pair.log_ratio,
+        "harness_ms": pair.harness_ms,
+        "bare_ms": pair.bare_ms,
+        **(tool_figures(item, images, cell.imgsz) if tools else {}),
+        "harness_ns": pair.harness_ns,
+        "bare_ns": pair.bare_ns,
+        "seconds": round(time.monotonic() - began, 1),
+        "machine": cpu.detect().model,
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+    }
+
+
+def run(found: Sequence[Item], settings: Settings, folder: Path) -> None:
+    """Measure the pairs that are not recorded yet."""
+    before = recorded(settings.record)
+    done = {(record["cell"], record["pair"]) for record in before if record["kind"] == "pair"}
+    checked = {record["cell"] for record in before if record["kind"] == "check"}
+    left = [
+        (number, item)
+        for number, item in schedule(found, settings.pairs)
+        if (item.name, number) not in done
+    ]
+    images = {
+        item.measurable.images: float_images(
+            item.measurable.images, folder / f"images-{item.measurable.cell.imgsz}.npy"
         )
-    return max(found, key=lambda item: item.folder.stat().st_mtime)
+        for item in found
+    }
+    with Progress() as progress:
+        progress.phase("pairs", len(left))
+        for number, item in left:
+            if time.monotonic() > settings.until:
+                progress.say("the time is over")
+                return
+            log = folder / f"{item.name}.log"
+            progress.now(item.name)
+            try:
+                if item.name not in checked:
+                    _check(item, images[item.measurable.images], folder, log, settings.record)
+                    checked.add(item.name)
+                record = carry_out(
+                    number, item, images[item.measurable.images], log, tools=settings.tools
+                )
+            except PairError as error:
+                reason = f"{error} ({_last_line(log)})"
+                append(
+                    settings.record,
+                    {"kind": "failed", "cell": item.name, "pair": number, "reason": reason},
+                )
+                progress.done(f"{item.name}, pair {number}: {reason}")
+                continue
+            append(settings.record, record)
+            progress.done(f"{item.name}, pair {number}: {_said(record)}")
 
 
-def images_file(imgsz: int) -> Path:
-    """Any prepared images of that size in the store."""
-    return next((Store().root / "images").glob(f"*-{imgsz}.npy"))
+def _check(item: Item, images: Path, folder: Path, log: Path, record: Path) -> None:
+    """Record how far the predictions of the two sides are apart."""
+    difference = largest_difference(item.measurable, images, folder, log)
+    append(record, {"kind": "check", "cell": item.name, "largest_difference": difference})
 
 
-def same_session(backend: str, imgsz: int, threads: int) -> None:
-    """Child: alternate bursts of the harness's pass and of a bare loop on one session."""
-    artifact = stored(backend, imgsz)
-    options = LoadOptions("cpu", "fp32", threads, (1, 3, imgsz, imgsz))
-    session = resolve(specs()[backend]).load(Artifact(artifact.folder, artifact.entry), options)
-    prepared = np.load(images_file(imgsz), mmap_mode="r")
-    inputs = [to_input(prepared[index : index + 1]) for index in range(8)]
-    warm_up(session.infer, inputs, max_s=5)
-    run = session.infer_impl
-    harness: list[int] = []
-    bare: list[int] = []
-    for burst in range(BURSTS * 2):
-        if burst % 2:
-            harness += timed(
-                session.infer, inputs, seconds=0, min_iterations=BURST, max_iterations=BURST
-            )
-        else:
-            for index in range(BURST):
-                image = inputs[index % len(inputs)]
-                started = time.perf_counter_ns()
-                run(image)
-                bare.append(time.perf_counter_ns() - started)
-    print(json.dumps([statistics.median(harness) / 1e6, statistics.median(bare) / 1e6]))
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def in_child(backend: str, imgsz: int, threads: int) -> tuple[float, float]:
-    """Milliseconds (harness, bare) of one fresh process."""
-    arguments = ["--child", backend, "--imgsz", str(imgsz), "--threads", str(threads)]
-    done = subprocess.run(
-        [sys.executable, __file__, *arguments], capture_output=True, text=True, check=True
-    )
-    harness, bare = json.loads(done.stdout.splitlines()[-1])
-    return harness, bare
+def _said(record: dict[str, Any]) -> str:
+    """``21.30 ms, bare loop 21.10 ms (+0.9 %), benchmark_app 21.2 ms``."""
+    change = record["harness_ms"] / record["bare_ms"] - 1
+    text = f"{record['harness_ms']:.2f} ms, bare loop {record['bare_ms']:.2f} ms ({change:+.1%})"
+    tool = f", {record['tool']} {record['tool_ms']:.2f} ms" if record.get("tool_ms") else ""
+    return text + tool
 
 
-def harness_launch(backend: str, imgsz: int, threads: int, *, pinning: bool) -> float:
-    """p50 of one launch of the harness, milliseconds."""
-    cell = Cell("m", "dense", "fp32", backend, "cpu", imgsz, 1, threads)
-    measure = Measure(min_iterations=ITERATIONS, max_iterations=ITERATIONS, e2e_iterations=0)
-    task = LaunchTask(
-        slot=LaunchSlot(cell.id, 0),
-        cell=dataclasses.replace(cell, measure=measure, runtime_options={"pinning": pinning}),
-        threads=threads,
-        artifact=stored(backend, imgsz),
-        images=images_file(imgsz),
-        e2e_images=[],
-        predictions=None,
-        inspect=False,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        record = launch(task, Path(folder) / "log")
-    if record["status"] != "ok":
-        raise SystemExit(f"{backend}: {record['reason']}")
-    return statistics.median(record["latency_ns"]) / 1e6
-
-
-def benchmark_app(imgsz: int, threads: int) -> float:
-    """Median latency that OpenVINO's own tool reports, milliseconds."""
-    artifact = stored("openvino", imgsz)
-    tool = Path(sys.executable).with_name("benchmark_app")
-    arguments = (
-        f"-d CPU -api sync -hint none -nstreams 1 -nthreads {threads} -infer_precision f32 "
-        f"-niter {ITERATIONS}"
-    )
-    done = subprocess.run(
-        [str(tool), "-m", str(artifact.folder / artifact.entry), *arguments.split()],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = re.search(r"Median:\s+([0-9.]+) ms", done.stdout)
-    if found is None:
-        raise SystemExit(done.stdout + done.stderr)
-    return float(found[1])
-
-
-def summary(ratios: list[float]) -> str:
-    """Median of the rounds' ratios, and their 95 % interval."""
-    interval = launch_interval(ratios)
-    low, high = interval or (ratios[0], ratios[0])
-    return f"{statistics.median(ratios):.4f} [{low:.4f}, {high:.4f}]"
+def numbers(text: str) -> list[int]:
+    """``1,2`` as numbers."""
+    return [int(part) for part in text.split(",")]
 
 
 def main() -> None:
-    """Run the comparisons and print their medians and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--record", type=Path, required=True, help="JSON lines; gone on with")
     parser.add_argument("--imgsz", type=int, default=320)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--only", choices=["session", "benchmark_app"])
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=numbers, default=[1, 2], help="1,2")
+    parser.add_argument("--pairs", type=int, default=3, help="pairs a cell and number of threads")
+    parser.add_argument("-k", dest="select", default="", help="cells, by words of their ids")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
+    parser.add_argument("--no-tools", action="store_true", help="leave the vendors' tools out")
+    parser.add_argument("--table", action="store_true", help="print the table alone")
     options = parser.parse_args()
-    if options.child:
-        same_session(options.child, options.imgsz, options.threads)
-        return
-    size = (options.imgsz, options.threads)
-    arms: dict[str, Callable[[], tuple[float, ...]]] = {}
-    if options.only != "benchmark_app":
-        arms["onnxruntime"] = lambda: in_child("onnxruntime", *size)
-        arms["openvino"] = lambda: in_child("openvino", *size)
-    if options.only != "session":
-        arms["harness"] = lambda: (harness_launch("openvino", *size, pinning=False),)
-        arms["harness, pinned"] = lambda: (harness_launch("openvino", *size, pinning=True),)
-        arms["benchmark_app"] = lambda: (benchmark_app(*size),)
-    measured: dict[str, list[tuple[float, ...]]] = {name: [] for name in arms}
-    order = random.Random(0)  # noqa: S311 - no secret
-    for number in range(options.rounds):
-        names = sorted(arms)
-        order.shuffle(names)
-        for name in names:
-            measured[name].append(arms[name]())
-        print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
-    for name, rows in measured.items():
-        print(f"{name}: {statistics.median(row[0] for row in rows):.3f} ms")
-        if name in ("onnxruntime", "openvino"):
-            print(f"  harness / bare loop: {summary([row[0] / row[1] for row in rows])}")
-        if name.startswith("harness"):
-            pairs = zip(rows, measured["benchmark_app"], strict=True)
-            print(f"  / benchmark_app: {summary([row[0] / app[0] for row, app in pairs])}")
+    stopped = False
+    if not options.table:
+        with tempfile.TemporaryDirectory(prefix="fidelity-") as folder:
+            try:
+                found = items(options.imgsz, options.select, options.threads, Path(folder))
+                settings = Settings(
+                    record=options.record,
+                    pairs=options.pairs,
+                    tools=not options.no_tools,
+                    until=time.monotonic() + 60 * options.minutes,
+                )
+                run(found, settings, Path(folder))
+            except KeyboardInterrupt:
+                stopped = True
+    records = recorded(options.record)
+    print(table(records))
+    pairs = [record["seconds"] for record in records if record["kind"] == "pair"]
+    if pairs:
+        print(f"a pair took {statistics.median(pairs):.0f} s")
+    if stopped:
+        print("stopped: the same command goes on from here")
+        raise SystemExit(130)
 
 
 if __name__ == "__main__":
