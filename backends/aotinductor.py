@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import aoti_package, cpu, packages, torch_ops, torch_program
+from backends import aoti_package, cpu, packages, torch_ops, torch_program, waiting
 from backends import torch_runtime as runtime
 from backends.base import (
     Artifact,
@@ -62,6 +62,7 @@ class AotInductorBackend(Backend):
     runtime_packages = ("torch",)
     runtime_modules = runtime.MODULES
     extra = "aotinductor"
+    giving_way = waiting.GIVING_WAY
 
     def probe(self) -> Probe:
         """Exporting needs a C++ compiler, running what was exported does not."""

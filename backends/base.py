@@ -320,6 +320,10 @@ class Backend(abc.ABC):
     """Options of ``load`` and the values each may have, first the default: what the runtime does
     where its user asks for nothing. None where ``load`` itself checks what it is given."""
 
+    giving_way: Mapping[str, Setting] = {}
+    """Runtime options under which threads leave the processor to others as soon as they wait. They
+    change no arithmetic, so that boxes may be computed so where figures of time are not asked."""
+
     portable: bool = False
     """True where ``export`` makes the artifact on machines that cannot run it, too: it is then
     built, and its size told, although the cell is ``unavailable``."""

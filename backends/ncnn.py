@@ -53,6 +53,7 @@ class NcnnBackend(Backend):
     runtime_packages = ("ncnn",)
     runtime_modules = ("ncnn",)
     extra = "ncnn"
+    giving_way = waiting.GIVING_WAY
     artifact_endings = ("_ncnn_model", ".param")
 
     def probe(self) -> Probe:

@@ -52,6 +52,7 @@ class OnnxRuntimeBackend(Backend):
     runtime_packages = ort_providers.DISTRIBUTIONS
     runtime_modules = ("onnxruntime",)
     extra = "onnxruntime"
+    giving_way: Mapping[str, Setting] = {"spinning": False}
     artifact_endings = (".onnx",)
 
     def probe(self) -> Probe:

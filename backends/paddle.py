@@ -53,6 +53,7 @@ class PaddleBackend(Backend):
     runtime_packages = DISTRIBUTIONS
     runtime_modules = ("paddle.inference",)
     extra = "paddle"
+    giving_way = waiting.GIVING_WAY
     artifact_endings = ("_paddle_model",)
 
     def probe(self) -> Probe:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import cpu, packages, torch_dynamic, torch_half, torch_ops, torch_program
+from backends import cpu, packages, torch_dynamic, torch_half, torch_ops, torch_program, waiting
 from backends import torch_runtime as runtime
 from backends.base import (
     Artifact,
@@ -57,6 +57,7 @@ class TorchBackend(Backend):
     # The second is what torch.export.load imports first: large, and no part of a model.
     runtime_modules = ("torch", "torch.export.pt2_archive")
     extra = "torch"
+    giving_way = waiting.GIVING_WAY
 
     def probe(self) -> Probe:
         """Devices are told from the wheel's build note and the system, not by asking torch."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import foreign, packages, torch_ops, torch_program, torchscript_file
+from backends import foreign, packages, torch_ops, torch_program, torchscript_file, waiting
 from backends import torch_runtime as runtime
 from backends.base import (
     Artifact,
@@ -60,6 +60,7 @@ class TorchScriptBackend(Backend):
     runtime_packages = ("torch",)
     runtime_modules = runtime.MODULES
     extra = "torchscript"
+    giving_way = waiting.GIVING_WAY
     artifact_endings = (ENDING,)
 
     def probe(self) -> Probe:

@@ -22,6 +22,9 @@ ENVIRONMENT: Mapping[str, Mapping[str, str]] = {
 }
 """Variables that each value comes to: OpenMP's own (5.2, 21.7) and that of LLVM's runtime."""
 
+GIVING_WAY: Mapping[str, str] = {"wait": "passive"}
+"""``Backend.giving_way`` of what computes with OpenMP."""
+
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 """Variables that decide how threads wait (libgomp's manual, 4.20; LLVM/OpenMP's reference)."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,12 @@ from backends import registry
 from bench.cells import Cell
 from bench.results import Outcome
 from bench.schedule import LaunchSlot
-from bench.spawn import run_child, thread_environment
+from bench.spawn import ChildEnd, run_child, thread_environment
 from bench.store import StoredArtifact
+
+SCORE_APART_S = 20.0
+"""Seconds that inferring on the scored images may take after the timing. Where it would be more, a
+second worker does it, whose threads give way to others (``Backend.giving_way``)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,26 +75,41 @@ def launch(
         "e2e_images": [str(path) for path in task.e2e_images],
         "predictions": None if task.predictions is None else str(task.predictions),
         "inspect": task.inspect,
+        "score_apart_s": SCORE_APART_S,
     }
     started = now()
-    end = run_child(
+    end = _worker(task, job, log, on_message)
+    figures, seconds, outcome = dict(end.result or {}), end.duration_s, end.outcome
+    if figures.pop("score_apart", False):
+        scored = _worker(task, {**job, "kind": "score"}, log, on_message)
+        seconds, outcome = seconds + scored.duration_s, scored.outcome
+    return {
+        **record(task.slot, outcome),
+        "started": started,
+        "duration_s": round(seconds, 3),
+        "predictions": None
+        if task.predictions is None or not outcome.ok
+        else task.predictions.name,
+        **(figures if outcome.ok else {}),
+    }
+
+
+def _worker(
+    task: LaunchTask,
+    job: Mapping[str, Any],
+    log: Path,
+    on_message: Callable[[dict[str, Any]], None] | None,
+) -> ChildEnd:
+    """A fresh worker that does one job."""
+    return run_child(
         "bench.worker",
         job,
-        timeout_s=cell.limits.launch_timeout_s,
+        timeout_s=task.cell.limits.launch_timeout_s,
         log=log,
-        python=cell.python,
+        python=task.cell.python,
         env=thread_environment(task.threads),
         on_message=on_message,
     )
-    return {
-        **record(task.slot, end.outcome),
-        "started": started,
-        "duration_s": round(end.duration_s, 3),
-        "predictions": None
-        if task.predictions is None or not end.outcome.ok
-        else task.predictions.name,
-        **(end.result or {}),
-    }
 
 
 def record(slot: LaunchSlot, outcome: Outcome) -> dict[str, Any]:

@@ -235,6 +235,12 @@ class Measure(_Strict):
     warmup_max_s: float = Field(3.0, gt=0, description="Give up waiting for a steady state then.")
     latency_s: float = Field(1.0, gt=0, description="Seconds of timed inferences a launch.")
     min_iterations: int = Field(20, ge=2, description="Timed inferences a launch, at least.")
+    latency_max_s: float = Field(
+        20,
+        gt=0,
+        description="Seconds after which a launch times no further inferences for the sake of "
+        "`min_iterations` or `e2e_iterations`: of a model that slow, two are enough.",
+    )
     max_iterations: int = Field(200, ge=2, description="Timed inferences a launch, at most.")
     e2e_iterations: int = Field(10, ge=0, description="End-to-end inferences a launch.")
 

@@ -42,6 +42,12 @@ give them up: one run in 9 does so at the sixth. Where 9 in 10 are, 8 runs in 9 
 """
 
 
+_LEAST_LAUNCHES = 2
+_OVER_BUDGET = 2
+"""Launches that do, and times the budget that they must have taken, on a machine that is never
+quiet: two are the fewest that have an interval."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LaunchSlot:
     """One launch to be made: which of the cell's launches it is, and which attempt at it, from 0.
@@ -165,13 +171,18 @@ def next_slot(
     """The next launch of one cell, or None where it has enough or will have no more.
 
     No more follow one that failed, nor, where the rule vetoes it, one that was disturbed in all of
-    its attempts. ``repeat`` tells whether a disturbed launch is worth repeating.
+    its attempts. ``repeat`` tells whether a disturbed launch is worth repeating. Where it is not, a
+    cell whose launches have taken ``_OVER_BUDGET`` times its budget has enough with
+    ``_LEAST_LAUNCHES``: threads that wait for each other beside a busy process take minutes for
+    what takes seconds, and more of the same tells nothing new.
     """
     if any(not launch.ok for launch in launches):
         return None
     number = max((launch.launch for launch in launches), default=-1)
     attempts = [launch for launch in launches if launch.launch == number]
     disturbed = bool(attempts) and all(attempt.disturbed for attempt in attempts)
+    if disturbed and rule.marks and not repeat and _is_over_budget(rule, launches):
+        return None
     if disturbed and repeat and len(attempts) <= rule.repeats:
         slot = LaunchSlot(cell, number, len(attempts))
     elif disturbed and not rule.marks:
@@ -179,6 +190,12 @@ def next_slot(
     else:
         slot = LaunchSlot(cell, number + 1)
     return slot if slot.launch < rule.least or _wants_more(rule, launches, slot) else None
+
+
+def _is_over_budget(rule: StoppingRule, launches: Sequence[Made]) -> bool:
+    """Whether launches are so slow, on a machine that is never quiet, that two have to do."""
+    enough = len({launch.launch for launch in launches}) >= _LEAST_LAUNCHES
+    return enough and spent_s(launches) >= _OVER_BUDGET * rule.budget_s
 
 
 def _wants_more(rule: StoppingRule, launches: Sequence[Made], slot: LaunchSlot) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,9 @@ then: a rule on gains ends on a noisy machine too, where one on the spread would
 
 TRACED = 50
 """Inferences of a warm-up whose times are kept: warming up shows in the first ones."""
+
+LEAST_ITERATIONS = 2
+"""Timed inferences of a launch, however long one takes: a median of one says nothing of itself."""
 
 Clock = Callable[[], int]
 
@@ -72,7 +76,7 @@ def is_steady(times_ns: Sequence[int]) -> bool:
 def warm_up(
     infer: Infer, images: Images, *, max_s: float, clock: Clock = time.perf_counter_ns
 ) -> WarmUp:
-    """Infer until the times are steady, or ``max_s`` seconds are over."""
+    """Infer until the times are steady, or ``max_s`` seconds are over: no longer by a window."""
     times: list[int] = []
     started = clock()
     while True:
@@ -80,7 +84,10 @@ def warm_up(
             image = images[len(times) % len(images)]
             before = clock()
             infer(image)
-            times.append(clock() - before)
+            after = clock()
+            times.append(after - before)
+            if after - started >= max_s * 1e9:
+                break
         elapsed_s = (clock() - started) / 1e9
         steady = is_steady(times)
         if steady or elapsed_s >= max_s:
@@ -120,22 +127,26 @@ def timed(
     seconds: float,
     min_iterations: int,
     max_iterations: int,
+    max_s: float = math.inf,
     clock: Clock = time.perf_counter_ns,
 ) -> list[int]:
     """Nanoseconds of each call of ``work`` on the items in turn.
 
     Goes on until ``seconds`` have passed and ``min_iterations`` are done, at most
-    ``max_iterations``. Garbage collection is off meanwhile, as in timeit.
+    ``max_iterations``. After ``max_s`` seconds ``LEAST_ITERATIONS`` are enough. Garbage collection
+    is off meanwhile, as in timeit.
     """
     times: list[int] = []
     with no_collection():
-        end = clock() + int(seconds * 1e9)
+        started = clock()
         while len(times) < max_iterations:
             item = items[len(times) % len(items)]
             before = clock()
             work(item)
             after = clock()
             times.append(after - before)
-            if after >= end and len(times) >= min_iterations:
+            elapsed_s = (after - started) / 1e9
+            enough = min_iterations if elapsed_s < max_s else LEAST_ITERATIONS
+            if elapsed_s >= seconds and len(times) >= enough:
                 break
     return times

@@ -89,8 +89,11 @@ def torchscript(file: Path, options: Options) -> Infer:
 
 def aotinductor(file: Path, options: Options) -> Infer:
     """https://docs.pytorch.org/docs/stable/torch.compiler_aot_inductor.html (inference in Python:
-    ``aoti_load_package``).
+    ``aoti_load_package``). Threads by the variable as well
+    (https://docs.pytorch.org/docs/stable/threading_environment_variables.html): the package brings
+    an OpenMP of its own, the compiler's, which torch.set_num_threads does not reach.
     """
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
     import torch
     import torch._inductor
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from backends import registry
+from bench.cells import Cell
+from bench.matrix import Limits, Measure
+from bench.pairing import Measurable
+from bench.store import StoredArtifact
 from tests.run_series import MakeRun, run_maker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,3 +73,30 @@ def results(tmp_path: Path) -> Path:
 def make_run(results: Path) -> MakeRun:
     """Writes the run of one day to ``results``."""
     return run_maker(results)
+
+
+@pytest.fixture
+def side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measurable]:
+    """What a worker measures of the backend in ``tests/plugins``, which computes nothing."""
+    path = os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    registry.specs.cache_clear()
+    images = tmp_path / "images.npy"
+    np.save(images, np.zeros((4, 32, 32, 3), dtype=np.uint8))
+    (tmp_path / "weights.bin").write_bytes(b"\0")
+    cell = Cell(
+        "m",
+        "dense",
+        "fp32",
+        "misbehaving",
+        "cpu",
+        32,
+        1,
+        1,
+        measure=Measure(warmup_max_s=0.2),
+        limits=Limits(launch_timeout_s=20),
+    )
+    artifact = StoredArtifact(tmp_path, "weights.bin", "0" * 64, 1, 1, {}, {}, {}, 0.0)
+    yield Measurable(cell, 1, artifact, images)
+    registry.specs.cache_clear()

@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from backends import registry
-from bench.cells import Cell
 from bench.errors import BadInputError
-from bench.matrix import Limits, Measure
+from bench.matrix import Limits
 from bench.pairing import Measurable, PairPlan, measure_pair
-from bench.store import StoredArtifact
-
-PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 
 PLAN = PairPlan(rounds=4, burst_iterations=3)
-
-
-@pytest.fixture
-def side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measurable]:
-    path = os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")])
-    monkeypatch.setenv("PYTHONPATH", path)
-    monkeypatch.syspath_prepend(str(PLUGINS))
-    registry.specs.cache_clear()
-    images = tmp_path / "images.npy"
-    np.save(images, np.zeros((4, 32, 32, 3), dtype=np.uint8))
-    (tmp_path / "weights.bin").write_bytes(b"\0")
-    cell = Cell(
-        "m",
-        "dense",
-        "fp32",
-        "misbehaving",
-        "cpu",
-        32,
-        1,
-        1,
-        measure=Measure(warmup_max_s=0.2),
-        limits=Limits(launch_timeout_s=20),
-    )
-    artifact = StoredArtifact(tmp_path, "weights.bin", "0" * 64, 1, 1, {}, {}, {}, 0.0)
-    yield Measurable(cell, 1, artifact, images)
-    registry.specs.cache_clear()
 
 
 def misbehaving(side: Measurable, **options: str) -> Measurable:

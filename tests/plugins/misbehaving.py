@@ -7,6 +7,7 @@ behaves, and finds no object in any image.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import Any
 
@@ -46,6 +47,7 @@ class MisbehavingSession(Session):
     def __init__(self, options: LoadOptions) -> None:
         super().__init__(options.input_shape)
         self.options = options.options
+        sys.stderr.write(f"waits {os.environ.get('OMP_WAIT_POLICY', 'as it likes')}\n")
 
     def infer_impl(self, images: Any) -> Any:
         misbehave(self.options, "infer")
@@ -62,6 +64,7 @@ class MisbehavingBackend(Backend):
     name = "misbehaving"
     extra = ""
     portable = True
+    giving_way = waiting.GIVING_WAY
 
     def probe(self) -> Probe:
         services = {

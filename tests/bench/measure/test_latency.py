@@ -82,6 +82,27 @@ def test_timed_keeps_to_its_bounds(seconds: float, low: int, high: int, expected
     assert times == [10_000_000] * expected
 
 
+@pytest.mark.parametrize(("max_s", "expected"), [(1.0, 20), (0.05, 5), (0.0, 2)])
+def test_slow_inferences_need_not_be_many(max_s: float, expected: int) -> None:
+    machine = Machine([10_000_000] * 100)
+    times = timed(
+        machine.infer,
+        IMAGES,
+        seconds=0,
+        min_iterations=20,
+        max_iterations=100,
+        max_s=max_s,
+        clock=machine.clock,
+    )
+    assert len(times) == expected
+
+
+def test_warm_up_ends_in_the_middle_of_a_window_at_its_limit() -> None:
+    machine = Machine([int(1e9)] * 9)
+    result = warm_up(machine.infer, IMAGES, max_s=2, clock=machine.clock)
+    assert (result.iterations, result.steady) == (2, False)
+
+
 def test_no_garbage_is_collected_while_timing() -> None:
     seen = []
     timed(lambda _: seen.append(gc.isenabled()), [0], seconds=0, min_iterations=3, max_iterations=3)
