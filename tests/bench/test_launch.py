@@ -24,9 +24,10 @@ def test_slow_boxes_are_found_apart_by_threads_that_give_way(
 ) -> None:
     """Whether one process or two: the same record, and the same boxes."""
     monkeypatch.setattr(launches, "SCORE_APART_S", limit_s)
+    measure = side.cell.measure.model_copy(update={"e2e_iterations": 0})
     task = LaunchTask(
         slot=LaunchSlot(side.cell.id, 0),
-        cell=dataclasses.replace(side.cell, runtime_options={"wait": "default"}),
+        cell=dataclasses.replace(side.cell, measure=measure, runtime_options={"wait": "default"}),
         threads=1,
         artifact=dataclasses.replace(side.artifact, detector={"layout": "anchors"}),
         images=side.images,
