@@ -16,8 +16,11 @@ from bench.spawn import ChildEnd, run_child, thread_environment
 from bench.store import StoredArtifact
 
 SCORE_APART_S = 20.0
-"""Seconds that inferring on the scored images may take after the timing. Where it would be more, a
-second worker does it, whose threads give way to others (``Backend.giving_way``)."""
+CONTENDED_CORES = 0.25
+"""Seconds that inferring on the scored images may take after the timing. Where it would be more,
+and other processes kept more than so many processors busy meanwhile, a second worker does it, whose
+threads give way to others (``Backend.giving_way``). Without contention it would be the slower way.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,7 @@ def launch(
         "predictions": None if task.predictions is None else str(task.predictions),
         "inspect": task.inspect,
         "score_apart_s": SCORE_APART_S,
+        "contended_cores": CONTENDED_CORES,
     }
     started = now()
     end = _worker(task, job, log, on_message)

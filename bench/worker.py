@@ -274,7 +274,7 @@ def measure(job: Message, send: Send) -> Message:
         device_memory = session.device_memory_bytes()
         e2e, e2e_reason = _end_to_end(session, job)
         power = energy.find_meter().measure(lambda: session.infer(inputs[0]), batch)
-        apart = bool(job["predictions"]) and _is_scored_apart(opened, job, times)
+        apart = bool(job["predictions"]) and _is_scored_apart(opened, job, times, during)
         if job["predictions"] and not apart:
             _detections(session, job, prepared, send)
         executed = session.executed_precision() if job["inspect"] else None
@@ -300,13 +300,16 @@ def measure(job: Message, send: Send) -> Message:
     }
 
 
-def _is_scored_apart(opened: Opened, job: Message, times: list[int]) -> bool:
+def _is_scored_apart(opened: Opened, job: Message, times: list[int], during: Message) -> bool:
     """Whether the scored images would take too long here, and less where threads give way.
 
     Threads that spin for each other while another process has their processor take a hundred times
     as long: that is a figure, but no reason to spend minutes on the boxes, which do not depend on
     it.
     """
+    load = during["foreign_load_cores"]
+    if load is None or load <= job["contended_cores"]:
+        return False
     batches = len(opened.prepared) / job["batch"]
     estimate_s = statistics.median(times) / 1e9 * batches
     gives_way = any(

@@ -18,12 +18,22 @@ if TYPE_CHECKING:
     from bench.pairing import Measurable
 
 
-@pytest.mark.parametrize("limit_s", [0.0, 3600.0])
+@pytest.mark.parametrize(
+    ("limit_s", "contended_cores", "workers"),
+    [(0.0, -1.0, 2), (3600.0, -1.0, 1), (0.0, 1e9, 1)],
+    ids=["slow", "quick", "nobody else"],
+)
 def test_slow_boxes_are_found_apart_by_threads_that_give_way(
-    side: Measurable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit_s: float
+    side: Measurable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit_s: float,
+    contended_cores: float,
+    workers: int,
 ) -> None:
     """Whether one process or two: the same record, and the same boxes."""
     monkeypatch.setattr(launches, "SCORE_APART_S", limit_s)
+    monkeypatch.setattr(launches, "CONTENDED_CORES", contended_cores)
     measure = side.cell.measure.model_copy(update={"e2e_iterations": 0})
     task = LaunchTask(
         slot=LaunchSlot(side.cell.id, 0),
@@ -44,4 +54,4 @@ def test_slow_boxes_are_found_apart_by_threads_that_give_way(
     assert len(load_detections(tmp_path / "boxes.npz")) == 4
     said = (tmp_path / "logs" / "launch.log").read_text().splitlines()
     waits = [line for line in said if line.startswith("waits")]
-    assert waits == ["waits as it likes", "waits PASSIVE"][: 1 if limit_s else 2]
+    assert waits == ["waits as it likes", "waits PASSIVE"][:workers]
