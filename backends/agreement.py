@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from backends.base import OutputLayout
+from deploymark.backends.base import OutputLayout
 
 if TYPE_CHECKING:
     import numpy as np

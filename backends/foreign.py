@@ -14,7 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backends.base import Artifact, ArtifactFacts, LoadError, OutputLayout, UnavailableError
+from deploymark.backends.base import (
+    Artifact,
+    ArtifactFacts,
+    LoadError,
+    OutputLayout,
+    UnavailableError,
+)
 
 METADATA_FILE = "metadata.yaml"
 """Ultralytics' name of the file that it puts beside formats that are folders."""

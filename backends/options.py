@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from backends.base import UnsupportedError
+from deploymark.backends.base import UnsupportedError
 
 
 @dataclasses.dataclass(frozen=True)

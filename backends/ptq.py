@@ -12,8 +12,8 @@ import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from backends.base import ExportError
-from backends.options import OpenOption, is_count
+from deploymark.backends.base import ExportError
+from deploymark.backends.options import OpenOption, is_count
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,25 +9,25 @@ from __future__ import annotations
 import functools
 import importlib
 
-from backends.base import Backend, UnavailableError
+from deploymark.backends.base import Backend, UnavailableError
 
 ENTRY_POINT_GROUP = "deploymark.backends"
 
 BUILTIN: dict[str, str] = {
-    "torch": "backends.torch_eager:TorchBackend",
-    "torchscript": "backends.torchscript:TorchScriptBackend",
-    "aotinductor": "backends.aotinductor:AotInductorBackend",
-    "onnxruntime": "backends.onnxruntime:OnnxRuntimeBackend",
-    "openvino": "backends.openvino:OpenVinoBackend",
-    "tensorrt": "backends.tensorrt:TensorRtBackend",
-    "coreml": "backends.coreml:CoreMlBackend",
-    "litert": "backends.litert:LiteRtBackend",
-    "ncnn": "backends.ncnn:NcnnBackend",
-    "mnn": "backends.mnn:MnnBackend",
-    "paddle": "backends.paddle:PaddleBackend",
-    "executorch": "backends.executorch:ExecuTorchBackend",
-    "opencv": "backends.opencv:OpenCvBackend",
-    "iree": "backends.iree:IreeBackend",
+    "torch": "deploymark.backends.pytorch.eager:TorchBackend",
+    "torchscript": "deploymark.backends.pytorch.torchscript:TorchScriptBackend",
+    "aotinductor": "deploymark.backends.pytorch.aotinductor:AotInductorBackend",
+    "onnxruntime": "deploymark.backends.onnxruntime:OnnxRuntimeBackend",
+    "openvino": "deploymark.backends.openvino:OpenVinoBackend",
+    "tensorrt": "deploymark.backends.tensorrt:TensorRtBackend",
+    "coreml": "deploymark.backends.coreml:CoreMlBackend",
+    "litert": "deploymark.backends.litert:LiteRtBackend",
+    "ncnn": "deploymark.backends.ncnn:NcnnBackend",
+    "mnn": "deploymark.backends.mnn:MnnBackend",
+    "paddle": "deploymark.backends.paddle:PaddleBackend",
+    "executorch": "deploymark.backends.executorch:ExecuTorchBackend",
+    "opencv": "deploymark.backends.opencv:OpenCvBackend",
+    "iree": "deploymark.backends.iree:IreeBackend",
 }
 
 
@@ -53,5 +53,5 @@ def resolve(spec: str) -> Backend:
             remedy="Reinstall the package that provides it, or take it out of the matrix.",
         ) from error
     if not isinstance(found, Backend):
-        raise UnavailableError(f"backend {spec!r} is not a backends.base.Backend")
+        raise UnavailableError(f"backend {spec!r} is not a deploymark.backends.base.Backend")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.base import DeploymarkError
+from deploymark.backends.base import DeploymarkError
 
 __all__ = ["BadInputError", "DeploymarkError", "NothingToRunError"]
 

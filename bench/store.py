@@ -24,8 +24,8 @@ from typing import Any, Literal
 import platformdirs
 from filelock import FileLock
 
-from bench.errors import BadInputError
-from bench.results import dump_json, write_text_atomically
+from deploymark.bench.errors import BadInputError
+from deploymark.bench.records.run import dump_json, write_text_atomically
 
 CACHE_VARIABLE = "DEPLOYMARK_CACHE"
 MANIFEST = "manifest.json"

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from bench.errors import BadInputError
+from deploymark.bench.errors import BadInputError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 

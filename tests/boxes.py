@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.detections import Detections
-from bench.labels import ImageLabels
-from bench.letterbox import Geometry, geometry
+from deploymark.bench.data.labels import ImageLabels
+from deploymark.bench.worker.detections import Detections
+from deploymark.bench.worker.letterbox import Geometry, geometry
 
 SIZE = 320
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.results import CellResult, RunInfo, write_cells, write_run_info
+from deploymark.bench.records.run import CellResult, RunInfo, write_cells, write_run_info
 
 CELL = "m-dense-fp32-onnxruntime-cpu-320"
 BEGIN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

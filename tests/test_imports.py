@@ -1,4 +1,4 @@
-"""The road has one direction, and the worker's side fits the interpreter of any runtime."""
+"""The house has floors, imports run down, and the worker's side fits any runtime's Python."""
 
 from __future__ import annotations
 
@@ -13,24 +13,38 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+FLOORS = (
+    ("bench.cli",),
+    ("bench.pytest_plugin",),
+    ("bench.gate",),
+    ("bench.run",),
+    ("reports.gate", "reports.run"),
+    ("reports.compare", "reports.history"),
+    ("reports.page",),
+    ("bench.build", "bench.history"),
+    ("bench.variants", "bench.compare"),
+    ("bench.doctor", "bench.score"),
+    ("bench.matrix",),
+    ("bench.data",),
+    ("bench.worker", "bench.machine"),
+    ("bench.children", "bench.store", "bench.statistics"),
+    ("bench.yaml_source", "bench.records"),
+    ("bench.errors", "bench.progress", "bench.assets"),
+    ("backends",),
+)
+"""The house, top to bottom: a module imports from its own floor and the floors below."""
+
 OURS = ("backends", "bench", "reports")
 
-REPORTS_MAY_READ = {
-    "bench",
-    "bench.comparison",
-    "bench.errors",
-    "bench.results",
-    "bench.trends",
-    "bench.verdicts",
-}
+REPORTS_MAY_READ = ("deploymark.bench.records.", "deploymark.bench.errors", "deploymark.reports")
 
 WORKER_SIDE = (
+    "deploymark/__init__.py",
     "bench/__init__.py",
-    "bench/worker.py",
-    "bench/letterbox.py",
-    "bench/detections.py",
-    "bench/measure/*.py",
-    "backends/*.py",
+    "bench/children/__init__.py",
+    "bench/children/child.py",
+    "bench/worker/**/*.py",
+    "backends/**/*.py",
 )
 
 WORKER_PYTHON = (3, 10)
@@ -87,13 +101,17 @@ def imports(tree: ast.Module, *, deep: bool) -> set[str]:
 
 
 def module_name(path: Path) -> str:
-    """``bench/measure/latency.py`` → ``bench.measure.latency``."""
+    """``bench/run/launch.py`` → ``deploymark.bench.run.launch``, as it is installed."""
     parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] in OURS:
+        parts = ("deploymark", *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 MODULES = {
-    module_name(path): path for package in OURS for path in sorted((ROOT / package).rglob("*.py"))
+    module_name(path): path
+    for package in ("deploymark", *OURS)
+    for path in sorted((ROOT / package).rglob("*.py"))
 }
 
 
@@ -118,26 +136,88 @@ def worker_side() -> list[Path]:
     return sorted({path for pattern in WORKER_SIDE for path in ROOT.glob(pattern)})
 
 
-def test_backends_know_nothing_of_bench() -> None:
-    strangers = {
-        module: sorted(name for name in our_imports(module) if not name.startswith("backends"))
+def room(module: str) -> str:
+    """The entry of ``FLOORS`` that a module belongs to, or an empty string."""
+    name = module.removeprefix("deploymark.")
+    rooms = (found for floor in FLOORS for found in floor)
+    return next((found for found in rooms if f"{name}.".startswith(f"{found}.")), "")
+
+
+def floor_of(module: str) -> int:
+    """The number of a module's floor, the top one being 0."""
+    return next(number for number, floor in enumerate(FLOORS) if room(module) in floor)
+
+
+def upward(module: str, imported: set[str]) -> list[str]:
+    """What a module imports from floors above its own."""
+    return sorted(name for name in imported if room(name) and floor_of(name) < floor_of(module))
+
+
+def test_every_module_has_a_floor() -> None:
+    """All but the faces of the packages, which import nothing that is not asked for."""
+    faces = {"deploymark", "deploymark.__main__", "deploymark.bench", "deploymark.reports"}
+    assert {module for module in MODULES if not room(module)} == faces
+    for floor in FLOORS:
+        for found in floor:
+            assert f"deploymark.{found}" in MODULES, f"no {found}: the list is out of date"
+
+
+def test_imports_run_down() -> None:
+    climbing = [
+        f"{module} (floor {floor_of(module)}, {room(module)}) imports {name} "
+        f"(floor {floor_of(name)}, {room(name)}), which is above it"
         for module in MODULES
-        if module.startswith("backends")
-    }
-    assert not {module: names for module, names in strangers.items() if names}
+        if room(module)
+        for name in upward(module, our_imports(module))
+    ]
+    assert not climbing, "\n".join(climbing)
 
 
-def test_reports_read_results_and_nothing_else() -> None:
+def test_an_import_of_a_floor_above_is_seen() -> None:
+    assert upward("deploymark.bench.records.run", {"deploymark.bench.run.launch"})
+    assert not upward("deploymark.bench.run.launch", {"deploymark.bench.records.run"})
+
+
+def test_reports_read_records_and_nothing_else() -> None:
     strangers = {
         module: sorted(
-            name
-            for name in our_imports(module) - REPORTS_MAY_READ
-            if not name.startswith("reports")
+            name for name in our_imports(module) if not name.startswith(REPORTS_MAY_READ)
         )
         for module in MODULES
-        if module.startswith("reports")
+        if module.startswith("deploymark.reports")
     }
     assert not {module: names for module, names in strangers.items() if names}
+
+
+def folder_of(module: str) -> str:
+    """The folder that a module stands in; a package stands in its own."""
+    path = MODULES[module].relative_to(ROOT)
+    return path.parent.as_posix()
+
+
+def test_no_folders_import_each_other() -> None:
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        folders = {folder_of(name) for name in our_imports(module)}
+        graph.setdefault(folder_of(module), set()).update(folders - {folder_of(module)})
+    # The face hands the API on, and is the name that everything else is imported by.
+    graph.pop("deploymark")
+    for folders in graph.values():
+        folders.discard("deploymark")
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
+
+
+def test_nothing_is_imported_by_the_name_of_its_folder() -> None:
+    """``bench`` and the others are folders of the repository: their import name is deploymark's."""
+    wrong = {
+        path.relative_to(ROOT).as_posix(): sorted(found)
+        for path in (*MODULES.values(), *(ROOT / "tests").rglob("*.py"))
+        if (found := {n for n in imports(tree_of(path), deep=True) if n.partition(".")[0] in OURS})
+    }
+    assert not wrong
 
 
 def test_no_imports_go_in_a_circle() -> None:
@@ -153,7 +233,7 @@ def test_no_module_takes_the_private_names_of_another() -> None:
         module: sorted(
             name
             for name in imports(tree_of(path), deep=True)
-            if name.partition(".")[0] in OURS
+            if name.partition(".")[0] == "deploymark"
             and any(part.startswith("_") and part != "__version__" for part in name.split("."))
         )
         for module, path in MODULES.items()
@@ -177,15 +257,15 @@ def test_worker_side_is_python_3_10(path: Path) -> None:
 @pytest.mark.parametrize("path", worker_side(), ids=module_name)
 def test_worker_side_imports_numpy_and_the_standard_library(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imports(tree_of(path), deep=False)}
-    allowed = set(sys.stdlib_module_names) | {"numpy", "bench", "backends"}
+    allowed = set(sys.stdlib_module_names) | {"numpy", "deploymark"}
     assert not roots - allowed
 
 
 def test_worker_reaches_only_the_worker_side() -> None:
-    """Importing ``bench.worker`` must not pull a module in that needs more than numpy."""
+    """Importing ``bench.worker.main`` must not pull a module in that needs more than numpy."""
     allowed = {module_name(path) for path in worker_side()}
     seen: set[str] = set()
-    waiting = ["bench.worker"]
+    waiting = ["deploymark.bench.worker.main"]
     while waiting:
         module = waiting.pop()
         if module not in seen:
@@ -195,7 +275,7 @@ def test_worker_reaches_only_the_worker_side() -> None:
         module: sorted(
             name
             for name in imports(tree_of(MODULES[module]), deep=False)
-            if name.partition(".")[0] not in {*sys.stdlib_module_names, "numpy", *OURS}
+            if name.partition(".")[0] not in {*sys.stdlib_module_names, "numpy", "deploymark"}
         )
         for module in seen - allowed
     }

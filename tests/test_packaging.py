@@ -16,8 +16,8 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import bench
-from backends import registry
+import deploymark
+from deploymark.backends import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -88,9 +88,9 @@ def test_wheel_holds_every_file_of_the_packages(wheel: zipfile.ZipFile) -> None:
     for needed in (
         "bench/assets/digits/data.yaml",
         "bench/assets/digits/digits.pt",
-        "bench/cli.py",
-        "bench/plugin.py",
-        "bench/test_cells.py",
+        "bench/cli/main.py",
+        "bench/pytest_plugin/plugin.py",
+        "bench/pytest_plugin/test_cells.py",
         "matrices/default.yaml",
         "matrices/yolo11.yaml",
         "matrices/matrix.schema.json",
@@ -127,19 +127,19 @@ def test_wheel_carries_the_licence(wheel: zipfile.ZipFile) -> None:
 def test_wheel_has_the_version_of_the_source(wheel: zipfile.ZipFile) -> None:
     metadata = email.message_from_string(metadata_file(wheel, "METADATA"))
     assert metadata["Name"] == "deploymark"
-    assert metadata["Version"] == bench.__version__
+    assert metadata["Version"] == deploymark.__version__
 
 
 def test_wheel_declares_its_entry_points(wheel: zipfile.ZipFile) -> None:
     lines = metadata_file(wheel, "entry_points.txt").splitlines()
-    assert "deploymark = bench.cli:main" in lines
-    assert "deploymark = bench.plugin" in lines
+    assert "deploymark = deploymark.bench.cli.main:main" in lines
+    assert "deploymark = deploymark.bench.pytest_plugin.plugin" in lines
     assert "[pytest11]" in lines
 
 
 def test_changelog_names_the_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.search(rf"^## {re.escape(bench.__version__)} ", changelog, re.MULTILINE)
+    assert re.search(rf"^## {re.escape(deploymark.__version__)} ", changelog, re.MULTILINE)
 
 
 def test_installed_distribution_is_this_source() -> None:
@@ -147,7 +147,7 @@ def test_installed_distribution_is_this_source() -> None:
         installed = importlib.metadata.distribution("deploymark")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("deploymark is not installed in this environment")
-    assert installed.version == bench.__version__
+    assert installed.version == deploymark.__version__
     for point in installed.entry_points:
         assert point.load() is not None
 

@@ -74,7 +74,7 @@ def nox_sessions() -> set[str]:
 
 def parse(arguments: list[str]) -> None:
     """Check a ``deploymark`` command line against the options it declares; runs nothing."""
-    from bench import cli
+    from deploymark.bench.cli import main as cli
 
     command: Any = typer.main.get_command(cli.app)
     context = command.context_class(command, info_name="deploymark")

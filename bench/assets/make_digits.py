@@ -46,8 +46,8 @@ PLACEMENT_TRIES = 25
 
 EXAMPLE = """\
 example:
-  python -m bench.assets.make_digits --out bench/assets/digits
-  python -m bench.assets.make_digits --out /data/digits --train 6000 --calib 64 --val 128
+  python -m deploymark.bench.assets.make_digits --out bench/assets/digits
+  python -m deploymark.bench.assets.make_digits --out /data/digits --train 6000 --calib 64 --val 128
 """
 
 
@@ -381,7 +381,7 @@ def _blend(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.assets.make_digits",
+        prog="python -m deploymark.bench.assets.make_digits",
         description="Draw the digit-detection dataset in Ultralytics' layout.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

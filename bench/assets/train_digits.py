@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.assets.make_digits import IMAGE_SIZE, make_dataset, write_data_yaml
+from deploymark.bench.assets.make_digits import IMAGE_SIZE, make_dataset, write_data_yaml
 
 ARCHITECTURE = "yolo11n.yaml"
 TRAIN_IMAGES = 2500
@@ -25,7 +25,7 @@ MAX_BYTES = 6_000_000
 
 EXAMPLE = """\
 example:
-  python -m bench.assets.train_digits --out bench/assets/digits
+  python -m deploymark.bench.assets.train_digits --out bench/assets/digits
 """
 
 
@@ -210,7 +210,7 @@ def _check(target: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.assets.train_digits",
+        prog="python -m deploymark.bench.assets.train_digits",
         description="Train the embedded digit detector from scratch and write DIR/digits.pt.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -8,20 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.training_data import TrainingData
-from bench.variants.steps import Step
+from deploymark.bench.data.training_data import TrainingData
+from deploymark.bench.matrix.steps import Step
 
 if TYPE_CHECKING:
     from torch import nn
 
 _RUNNERS = {
-    "l1": "bench.variants.l1",
-    "2:4": "bench.variants.two_four",
-    "structured": "bench.variants.structured",
-    "finetune": "bench.variants.finetune",
-    "iterative": "bench.variants.iterative",
-    "distill": "bench.variants.distill",
-    "qat": "bench.variants.qat",
+    "l1": "deploymark.bench.variants.l1",
+    "2:4": "deploymark.bench.variants.two_four",
+    "structured": "deploymark.bench.variants.structured",
+    "finetune": "deploymark.bench.variants.finetune",
+    "iterative": "deploymark.bench.variants.iterative",
+    "distill": "deploymark.bench.variants.distill",
+    "qat": "deploymark.bench.variants.qat",
 }
 """The module that carries out each kind, by its function ``run``."""
 

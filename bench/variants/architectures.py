@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends.base import UnsupportedError
-from bench.checkpoint import quiet_ultralytics
-from bench.yaml_source import did_you_mean
+from deploymark.backends.base import UnsupportedError
+from deploymark.bench.variants.checkpoint import quiet_ultralytics
+from deploymark.bench.yaml_source import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn

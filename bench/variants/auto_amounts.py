@@ -12,11 +12,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from bench.variants.apply import Record, StepContext
-from bench.variants.evaluate import selection_evaluator
-from bench.variants.paired_drop import Drop, PairedDrop
-from bench.variants.prune import Scope, zero_smallest
-from bench.variants.sensitivity import (
+from deploymark.bench.matrix.steps import PruneStep
+from deploymark.bench.variants.apply import Record, StepContext
+from deploymark.bench.variants.evaluate import selection_evaluator
+from deploymark.bench.variants.paired_drop import Drop, PairedDrop
+from deploymark.bench.variants.prune import Scope, zero_smallest
+from deploymark.bench.variants.sensitivity import (
     SCAN_GROUPS,
     Blocks,
     Curve,
@@ -27,7 +28,6 @@ from bench.variants.sensitivity import (
     scan,
     scan_evaluator,
 )
-from bench.variants.steps import PruneStep
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from backends.base import UnavailableError, UnsupportedError
-from bench.model_counts import INPUT_CHANNELS
-from bench.variants.followable import ready_to_follow
-from bench.variants.prune import learned_convolutions
+from deploymark.backends.base import UnavailableError, UnsupportedError
+from deploymark.bench.variants.followable import ready_to_follow
+from deploymark.bench.variants.model_counts import INPUT_CHANNELS
+from deploymark.bench.variants.prune import learned_convolutions
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ def prune_channels(
     Raises UnsupportedError where the architecture cannot be followed or nothing can go, and
     UnavailableError where torch-pruning is not installed.
     """
-    from bench.variants.split_blocks import split_blocks
+    from deploymark.bench.variants.split_blocks import split_blocks
 
     if module.is_fused():
         raise UnsupportedError(
@@ -126,7 +126,7 @@ def output_channels(module: nn.Module) -> dict[str, int]:
 
 def split_widths(module: nn.Module) -> dict[str, int]:
     """``output_channels`` as ``prune_channels`` names them; the module is left as it is."""
-    from bench.variants.split_blocks import split_blocks
+    from deploymark.bench.variants.split_blocks import split_blocks
 
     split = copy.deepcopy(module)
     split_blocks(split)

@@ -6,15 +6,15 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends.base import UnsupportedError
-from bench.checkpoint import exportable, load_detector
-from bench.model_counts import count_macs
-from bench.variants.apply import Record, StepContext
-from bench.variants.architectures import build
-from bench.variants.distill_loss import SoftTargets, sentence
-from bench.variants.evaluate import selection_evaluator
-from bench.variants.steps import ORIGINAL, DistillStep
-from bench.variants.training import train
+from deploymark.backends.base import UnsupportedError
+from deploymark.bench.matrix.steps import ORIGINAL, DistillStep
+from deploymark.bench.variants.apply import Record, StepContext
+from deploymark.bench.variants.architectures import build
+from deploymark.bench.variants.checkpoint import exportable, load_detector
+from deploymark.bench.variants.distill_loss import SoftTargets, sentence
+from deploymark.bench.variants.evaluate import selection_evaluator
+from deploymark.bench.variants.model_counts import count_macs
+from deploymark.bench.variants.training import train
 
 if TYPE_CHECKING:
     import torch

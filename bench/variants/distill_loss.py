@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from bench.variants.steps import DistillStep
+    from deploymark.bench.matrix.steps import DistillStep
 
 Raw = dict[str, Any]
 """What a head gives in training: ``boxes`` (b, 4 x reg_max, n) and ``scores`` (b, classes, n), both

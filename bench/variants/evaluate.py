@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backends.base import UnavailableError
-from bench.average_precision import score
-from bench.checkpoint import exportable, output_layout
-from bench.detections import SCORING_CONFIDENCE, Detections, decode
-from bench.images import letterboxed
-from bench.labels import ImageLabels
-from bench.letterbox import to_input
-from bench.training_data import identity
-from bench.variants.apply import StepContext
+from deploymark.backends.base import UnavailableError
+from deploymark.bench.data.images import letterboxed
+from deploymark.bench.data.labels import ImageLabels
+from deploymark.bench.data.training_data import identity
+from deploymark.bench.score.average_precision import score
+from deploymark.bench.variants.apply import StepContext
+from deploymark.bench.variants.checkpoint import exportable, output_layout
+from deploymark.bench.worker.detections import SCORING_CONFIDENCE, Detections, decode
+from deploymark.bench.worker.letterbox import to_input
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +27,7 @@ _BATCH = 8
 class Evaluator:
     """Scores modules on images that stay letterboxed in memory.
 
-    ``imgsz`` is pixels; ``head`` as ``bench.checkpoint.model_factory`` takes it.
+    ``imgsz`` is pixels; ``head`` as ``bench.variants.checkpoint.model_factory`` takes it.
     Raises UnavailableError where there is no box to find.
     """
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.variants.apply import Record, StepContext
-from bench.variants.steps import FinetuneStep
-from bench.variants.training import train
+from deploymark.bench.matrix.steps import FinetuneStep
+from deploymark.bench.variants.apply import Record, StepContext
+from deploymark.bench.variants.training import train
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from backends.base import UnsupportedError
+from deploymark.backends.base import UnsupportedError
 
 INHERITED = (
     "bgr",

@@ -11,13 +11,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bench.checkpoint import describe, exportable
-from bench.variants import structured, training
-from bench.variants.apply import Record, StepContext
-from bench.variants.channels import split_widths
-from bench.variants.evaluate import selection_evaluator
-from bench.variants.prune import l1_unstructured
-from bench.variants.steps import IterativeStep, StructuredStep
+from deploymark.bench.matrix.steps import IterativeStep, StructuredStep
+from deploymark.bench.variants import structured, training
+from deploymark.bench.variants.apply import Record, StepContext
+from deploymark.bench.variants.channels import split_widths
+from deploymark.bench.variants.checkpoint import describe, exportable
+from deploymark.bench.variants.evaluate import selection_evaluator
+from deploymark.bench.variants.prune import l1_unstructured
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.variants.apply import Record, StepContext
-from bench.variants.auto_amounts import prune_by_sensitivity
-from bench.variants.prune import l1_unstructured
-from bench.variants.steps import PruneStep
+from deploymark.bench.matrix.steps import PruneStep
+from deploymark.bench.variants.apply import Record, StepContext
+from deploymark.bench.variants.auto_amounts import prune_by_sensitivity
+from deploymark.bench.variants.prune import l1_unstructured
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backends.base import UnavailableError
-from bench.average_precision import score
-from bench.detections import Detections
-from bench.training_data import identity
-from bench.variants.evaluate import Evaluator
+from deploymark.backends.base import UnavailableError
+from deploymark.bench.data.training_data import identity
+from deploymark.bench.score.average_precision import score
+from deploymark.bench.variants.evaluate import Evaluator
+from deploymark.bench.worker.detections import Detections
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from backends.base import UnsupportedError
+from deploymark.backends.base import UnsupportedError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends.base import UnsupportedError
-from bench.images import letterboxed
-from bench.letterbox import to_input
-from bench.variants.apply import Record, StepContext, merged
-from bench.variants.evaluate import selection_evaluator
-from bench.variants.prune import learned_convolutions
-from bench.variants.steps import QatStep
-from bench.variants.training import train
-from bench.variants.training_set import training_images
+from deploymark.backends.base import UnsupportedError
+from deploymark.bench.data.images import letterboxed
+from deploymark.bench.matrix.steps import QatStep
+from deploymark.bench.variants.apply import Record, StepContext, merged
+from deploymark.bench.variants.evaluate import selection_evaluator
+from deploymark.bench.variants.prune import learned_convolutions
+from deploymark.bench.variants.training import train
+from deploymark.bench.variants.training_set import training_images
+from deploymark.bench.worker.letterbox import to_input
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from bench.variants.qat_modules import FakeQuantizedConv2d
+    from deploymark.bench.variants.qat_modules import FakeQuantizedConv2d
 
 _BATCH = 8
 """Images at a time when measuring ranges."""
@@ -40,8 +40,8 @@ def run(module: nn.Module, step: QatStep, context: StepContext) -> tuple[nn.Modu
     ``quantized_convolutions`` and ``calibration_images``. Raises UnsupportedError where the model
     has no convolution, besides what ``train`` raises.
     """
-    from bench.variants.qat_modules import without_fake_quantization
-    from bench.variants.qat_ranges import calibrate
+    from deploymark.bench.variants.qat_modules import without_fake_quantization
+    from deploymark.bench.variants.qat_ranges import calibrate
 
     imgsz = step.imgsz or context.imgsz
     seed = context.seed if step.seed is None else step.seed
@@ -82,13 +82,13 @@ def fake_quantize(module: Any) -> list[FakeQuantizedConv2d]:
     """Replace the learned convolutions by fake-quantized ones, in place; returns them.
 
     ``module`` is a detector with batch normalisation folded. The first convolution's weights get 7
-    bits, as in ``backends.ort_quantize``: fed by pixels of the full range, it is the layer that
-    overflows. The outputs of the head's last convolutions are not rounded: 256 levels from the
+    bits, as in ``backends.onnxruntime.quantize``: fed by pixels of the full range, it is the layer
+    that overflows. The outputs of the head's last convolutions are not rounded: 256 levels from the
     lowest to the highest logit make ties of scores (a YOLO11n not yet trained with rounding scored
-    a mAP50-95 of 0.299 with it and 0.302 without on 100 COCO photos, 0.311 in FP32).
-    Raises UnsupportedError where there is no convolution.
+    a mAP50-95 of 0.299 with it and 0.302 without on 100 COCO photos, 0.311 in FP32). Raises
+    UnsupportedError where there is no convolution.
     """
-    from bench.variants.qat_modules import FakeQuantizedConv2d, replace_convolutions
+    from deploymark.bench.variants.qat_modules import FakeQuantizedConv2d, replace_convolutions
 
     plain = learned_convolutions(module)
     if not plain:

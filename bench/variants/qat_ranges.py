@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.variants.qat_modules import HIGHEST, FakeQuantizedConv2d
+from deploymark.bench.variants.qat_modules import HIGHEST, FakeQuantizedConv2d
 
 if TYPE_CHECKING:
     import torch

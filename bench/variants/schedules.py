@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bench.variants.steps import Training
+from deploymark.bench.matrix.steps import Training
 
 
 def learning_rate(settings: Training, step: int, steps: int, steps_per_epoch: int) -> float:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.labels import ImageLabels
-from bench.variants.evaluate import Evaluator
-from bench.variants.paired_drop import Drop, PairedDrop
-from bench.variants.prune import Scope, prunable, zero_smallest
+from deploymark.bench.data.labels import ImageLabels
+from deploymark.bench.variants.evaluate import Evaluator
+from deploymark.bench.variants.paired_drop import Drop, PairedDrop
+from deploymark.bench.variants.prune import Scope, prunable, zero_smallest
 
 if TYPE_CHECKING:
     import numpy.typing as npt

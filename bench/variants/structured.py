@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends.base import UnavailableError, UnsupportedError
-from bench.checkpoint import exportable
-from bench.images import letterboxed
-from bench.letterbox import to_input
-from bench.model_counts import count_macs
-from bench.variants.apply import StepContext, merged
-from bench.variants.batch_norm import lacks_statistics, restore_statistics
-from bench.variants.channels import Widths, family, output_channels, prune_channels
-from bench.variants.evaluate import selection_evaluator
-from bench.variants.steps import StructuredStep
+from deploymark.backends.base import UnavailableError, UnsupportedError
+from deploymark.bench.data.images import letterboxed
+from deploymark.bench.matrix.steps import StructuredStep
+from deploymark.bench.variants.apply import StepContext, merged
+from deploymark.bench.variants.batch_norm import lacks_statistics, restore_statistics
+from deploymark.bench.variants.channels import Widths, family, output_channels, prune_channels
+from deploymark.bench.variants.checkpoint import exportable
+from deploymark.bench.variants.evaluate import selection_evaluator
+from deploymark.bench.variants.model_counts import count_macs
+from deploymark.bench.worker.letterbox import to_input
 
 if TYPE_CHECKING:
     import torch
@@ -201,7 +201,7 @@ def _within_macs(module: Any, step: StructuredStep, context: StepContext) -> _At
     Bisection finds the lowest ratio that does. There, many layers lose ``round_to`` channels at
     once; so the first layers are then given the ratio just below, as many as the MACs allow.
     """
-    from bench.variants.split_blocks import split_blocks
+    from deploymark.bench.variants.split_blocks import split_blocks
 
     target = step.macs or 1.0
     split = copy.deepcopy(module)

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from ultralytics.models.yolo.detect import DetectionTrainer
 
-from backends.base import ExportError
-from bench.variants.schedules import learning_rate
-from bench.variants.steps import Training
+from deploymark.backends.base import ExportError
+from deploymark.bench.matrix.steps import Training
+from deploymark.bench.variants.schedules import learning_rate
 
 _ExtraLoss = Callable[[torch.Tensor, Any], tuple[torch.Tensor, dict[str, float]]]
 """See ``bench.variants.training.ExtraLoss``."""

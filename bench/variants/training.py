@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from backends.base import UnsupportedError
-from backends.onnx_graph import quiet
-from bench.checkpoint import quiet_ultralytics
-from bench.images import letterboxed
-from bench.labels import ImageLabels
-from bench.letterbox import to_input
-from bench.variants.apply import Record, StepContext
-from bench.variants.batch_norm import lacks_statistics, restore_statistics
-from bench.variants.evaluate import selection_evaluator
-from bench.variants.hyperparameters import hyperparameters
-from bench.variants.steps import Training
-from bench.variants.training_set import training_images, write_training_set
+from deploymark.backends.base import UnsupportedError
+from deploymark.backends.onnx.graph import quiet
+from deploymark.bench.data.images import letterboxed
+from deploymark.bench.data.labels import ImageLabels
+from deploymark.bench.matrix.steps import Training
+from deploymark.bench.variants.apply import Record, StepContext
+from deploymark.bench.variants.batch_norm import lacks_statistics, restore_statistics
+from deploymark.bench.variants.checkpoint import quiet_ultralytics
+from deploymark.bench.variants.evaluate import selection_evaluator
+from deploymark.bench.variants.hyperparameters import hyperparameters
+from deploymark.bench.variants.training_set import training_images, write_training_set
+from deploymark.bench.worker.letterbox import to_input
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ def train(
     folder = Path(tempfile.mkdtemp(prefix="training-", dir=context.folder))
     try:
         with quiet("ultralytics"):
-            from bench.variants.trainer import Trainer
+            from deploymark.bench.variants.trainer import Trainer
 
             trainer = Trainer(
                 module,
@@ -176,7 +176,7 @@ def _arguments(
         "optimizer": "AdamW",
         # The first moment's decay of AdamW (Loshchilov & Hutter, 2019), as in `optimizer: auto`.
         "momentum": 0.9,
-        # The trainer sets each step's learning rate itself (bench.variants.schedules).
+        # The trainer sets each step's learning rate itself (deploymark.bench.variants.schedules).
         "warmup_epochs": 0.0,
         "seed": seed,
         "deterministic": True,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.base import UnavailableError
-from bench.labels import ImageLabels
-from bench.training_data import TrainingData
+from deploymark.backends.base import UnavailableError
+from deploymark.bench.data.labels import ImageLabels
+from deploymark.bench.data.training_data import TrainingData
 
 _JPEG_SUFFIXES = frozenset({".jpeg", ".jpg", ".mpo"})
 _JPEG_END = b"\xff\xd9"

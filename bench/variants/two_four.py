@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backends.base import UnsupportedError
-from bench.variants.prune import prunable
-from bench.variants.steps import TwoFourStep
+from deploymark.backends.base import UnsupportedError
+from deploymark.bench.matrix.steps import TwoFourStep
+from deploymark.bench.variants.prune import prunable
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from bench.variants.apply import StepContext
+    from deploymark.bench.variants.apply import StepContext
 
 GROUP, KEPT = 4, 2
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backends.base import Detector, ExportRequest
+from deploymark.backends.base import Detector, ExportRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +100,7 @@ def fresh_python() -> Callable[..., str]:
             text=True,
             check=False,
             timeout=600,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={**os.environ, **(environment or {})},
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.agreement import agreement, box_agreement, boxes_of, matches, overlaps
+from deploymark.backends.agreement import agreement, box_agreement, boxes_of, matches, overlaps
 
 PLACES = 8
 

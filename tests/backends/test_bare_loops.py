@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import registry
+from deploymark.backends import registry
 from tests.backends import bare_loops
 from tests.backends.traits import TRAITS, Traits
 
@@ -45,8 +45,8 @@ SESSION = """
 import json, sys
 import numpy as np
 from pathlib import Path
-from backends.base import Artifact, LoadOptions
-from backends.registry import BUILTIN, resolve
+from deploymark.backends.base import Artifact, LoadOptions
+from deploymark.backends.registry import BUILTIN, resolve
 
 job = json.loads(sys.argv[1])
 file, batches = Path(job["file"]), np.load(job["images"])

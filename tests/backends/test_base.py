@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import base
+from deploymark.backends import base
 
 
 class Doubling(base.Session):

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from backends import registry
-from backends.base import (
+from deploymark.backends import registry
+from deploymark.backends.base import (
     Artifact,
     Backend,
     ExportError,
@@ -24,7 +24,7 @@ from backends.base import (
     LoadOptions,
     UnsupportedError,
 )
-from bench.executed import convolutions
+from deploymark.bench.score.executed import convolutions
 from tests.backends.traits import TRAITS, Traits
 
 pytestmark = pytest.mark.heavy
@@ -83,8 +83,8 @@ LAUNCH = """
 import json, os, sys
 import numpy as np
 from pathlib import Path
-from backends.base import Artifact, InputError, LoadOptions
-from backends.registry import BUILTIN, resolve
+from deploymark.backends.base import Artifact, InputError, LoadOptions
+from deploymark.backends.registry import BUILTIN, resolve
 
 job = json.loads(sys.argv[1])
 backend = resolve(BUILTIN[job["backend"]])
@@ -218,7 +218,7 @@ def test_every_shipped_backend_resolves() -> None:
 def test_a_probe_imports_no_runtime(fresh_python: Callable[..., str]) -> None:
     printed = fresh_python(
         "import json, sys\n"
-        "from backends.registry import BUILTIN, resolve\n"
+        "from deploymark.backends.registry import BUILTIN, resolve\n"
         "probes = [resolve(spec).probe() for spec in BUILTIN.values()]\n"
         "assert len(probes) == len(BUILTIN)\n"
         "print(json.dumps([name for name, module in sys.modules.items() if module is not None]))"

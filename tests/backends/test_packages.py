@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from backends import packages
+from deploymark.backends import packages
 
 
 def test_the_first_installed_distribution_counts() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import ptq
-from backends.base import ExportError
+from deploymark.backends import ptq
+from deploymark.backends.base import ExportError
 
 NODES = [
     "/model.0/conv/Conv",

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from backends import registry
-from backends.base import UnavailableError
+from deploymark.backends import registry
+from deploymark.backends.base import UnavailableError
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +37,8 @@ def test_third_parties_are_added_and_never_replace_a_shipped_one(
     ("spec", "said"),
     [
         ("no.such.module:Backend", "ModuleNotFoundError"),
-        ("backends.registry:NoSuchClass", "AttributeError"),
-        ("pathlib:Path", "is not a backends.base.Backend"),
+        ("deploymark.backends.registry:NoSuchClass", "AttributeError"),
+        ("pathlib:Path", "is not a deploymark.backends.base.Backend"),
     ],
 )
 def test_a_broken_backend_is_unavailable_and_says_why(spec: str, said: str) -> None:

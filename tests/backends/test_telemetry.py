@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backends import packages, registry, telemetry
-from backends.base import QAT_PRECISION
+from deploymark.backends import packages, registry, telemetry
+from deploymark.backends.base import QAT_PRECISION
 from tests.backends.traits import TRAITS, Traits
 
 GUARDED = """
@@ -41,8 +41,8 @@ socket.create_connection = refuse
 EXPORT_AND_LOAD = """
 import numpy as np, torch
 from pathlib import Path
-from backends.base import Detector, ExportRequest, LoadOptions
-from backends.registry import BUILTIN, resolve
+from deploymark.backends.base import Detector, ExportRequest, LoadOptions
+from deploymark.backends.registry import BUILTIN, resolve
 
 def model():
     torch.manual_seed(0)

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from backends import registry, waiting
-from backends.base import LoadOptions, UnsupportedError
+from deploymark.backends import registry, waiting
+from deploymark.backends.base import LoadOptions, UnsupportedError
 
 WAITING = ("torch", "torchscript", "aotinductor", "ncnn", "paddle")
 """Backends whose runtime computes with OpenMP."""

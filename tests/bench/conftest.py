@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends import registry
-from bench.cells import Cell
-from bench.matrix import Limits, Measure
-from bench.pairing import Measurable
-from bench.store import StoredArtifact
+from deploymark.backends import registry
+from deploymark.bench.gate.pairing import Measurable
+from deploymark.bench.matrix.cells import Cell
+from deploymark.bench.matrix.schema import Limits, Measure
+from deploymark.bench.store import StoredArtifact
 from tests.run_series import MakeRun, run_maker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,14 +29,10 @@ class CommandLine:
         self.folder = folder
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        env = {**os.environ, **(extra or {})}
-        env["PYTHONPATH"] = os.pathsep.join(
-            part for part in (env.get("PYTHONPATH", ""), str(ROOT)) if part
-        )
-        return env
+        return {**os.environ, **(extra or {})}
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "bench.cli", *arguments]
+        return [sys.executable, "-m", "deploymark", *arguments]
 
     def __call__(
         self, *arguments: str, env: Mapping[str, str] | None = None, timeout_s: float = 600

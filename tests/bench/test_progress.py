@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from bench.progress import Progress, duration_text
+from deploymark.bench.progress import Progress, duration_text
 
 
 @pytest.mark.parametrize(

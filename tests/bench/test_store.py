@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BadInputError
-from bench.store import FILES, ArtifactKey, Store, StoredArtifact, cache_root, digest
+from deploymark.bench.errors import BadInputError
+from deploymark.bench.store import FILES, ArtifactKey, Store, StoredArtifact, cache_root, digest
 
 KEY = ArtifactKey("recipe", "version")
 

@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.change_points import ChangePoint, change_points
-from bench.history import Choice
+from deploymark.bench.history.history import Choice
+from deploymark.bench.statistics.change_points import ChangePoint, change_points
 
 Histories = NDArray[np.float64]
 

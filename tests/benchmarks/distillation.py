@@ -54,8 +54,8 @@ class Settings:
 
 def drawn(folder: Path, count: int) -> Any:
     """``count`` training images and those of the selection, drawn in ``folder``."""
-    from bench.assets.make_digits import make_dataset
-    from bench.training_data import TrainingData
+    from deploymark.bench.assets.make_digits import make_dataset
+    from deploymark.bench.data.training_data import TrainingData
 
     make_dataset(folder, {"train": count + SELECTION_IMAGES})
     images = labelled(folder / "images" / "train")
@@ -64,15 +64,15 @@ def drawn(folder: Path, count: int) -> Any:
 
 def labelled(folder: Path) -> tuple[Any, ...]:
     """The images of a folder of digits with their labels."""
-    from bench.data_yaml import list_images
-    from bench.labels import yolo_labels
+    from deploymark.bench.data.data_yaml import list_images
+    from deploymark.bench.data.labels import yolo_labels
 
     return tuple(yolo_labels(path, SIDE, SIDE, CLASSES) for path in list_images(folder))
 
 
 def context(settings: Settings, seed: int, data: Any, folder: Path, name: str) -> Any:
     """What a step works with, as in a build child."""
-    from bench.variants.apply import StepContext
+    from deploymark.bench.variants.apply import StepContext
 
     scratch = folder / name
     scratch.mkdir()
@@ -88,10 +88,10 @@ def context(settings: Settings, seed: int, data: Any, folder: Path, name: str) -
 
 def make_student(settings: Settings, data_file: Path, folder: Path) -> dict[str, Any]:
     """``student.pt`` in ``folder``, pruned from the teacher; returns the step's record."""
-    from bench.checkpoint import load_detector, save_detector
-    from bench.training_data import TrainingData
-    from bench.variants.apply import run_step
-    from bench.variants.steps import StructuredStep
+    from deploymark.bench.data.training_data import TrainingData
+    from deploymark.bench.matrix.steps import StructuredStep
+    from deploymark.bench.variants.apply import run_step
+    from deploymark.bench.variants.checkpoint import load_detector, save_detector
 
     step = StructuredStep(kind="structured", macs=settings.macs)
     place = context(settings, 0, TrainingData.read(data_file), folder, "student")
@@ -102,11 +102,11 @@ def make_student(settings: Settings, data_file: Path, folder: Path) -> dict[str,
 
 def trained(settings: Settings, seed: int, arm: str, data_file: Path, folder: Path) -> Any:
     """Train the student of ``folder`` in this process; returns a line of the results."""
-    from bench.checkpoint import load_detector
-    from bench.training_data import TrainingData
-    from bench.variants.apply import run_step
-    from bench.variants.evaluate import Evaluator
-    from bench.variants.steps import DistillStep
+    from deploymark.bench.data.training_data import TrainingData
+    from deploymark.bench.matrix.steps import DistillStep
+    from deploymark.bench.variants.apply import run_step
+    from deploymark.bench.variants.checkpoint import load_detector
+    from deploymark.bench.variants.evaluate import Evaluator
 
     step = DistillStep(
         kind="distill",
@@ -225,8 +225,7 @@ def main() -> None:
     out, jobs = options.pop("out").resolve(), options.pop("jobs")
     seeds = [int(seed) for seed in options.pop("seeds").split(",")]
     settings = Settings(**options)
-    os.environ.update(OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
-    sys.path.insert(0, str(ROOT))
+    os.environ.update(OMP_NUM_THREADS="1")
     run_missing(settings, seeds, out, jobs)
     rows = read_rows(out, settings)
     print(heading(settings, rows[seeds[0], "taught"]))

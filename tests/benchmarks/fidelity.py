@@ -34,11 +34,11 @@ import vendor_tools
 from fidelity_pair import PairError, float_images, largest_difference, measure
 from fidelity_table import table
 
-from backends import cpu
-from bench.gate_sides import SideRequest, resolve_side
-from bench.pairing import Measurable
-from bench.progress import Progress
-from bench.store import Store
+from deploymark.backends.hardware import cpu
+from deploymark.bench.gate.pairing import Measurable
+from deploymark.bench.gate.sides import SideRequest, resolve_side
+from deploymark.bench.progress import Progress
+from deploymark.bench.store import Store
 
 SEED = 0
 TOOL_S = 1.5

@@ -2,7 +2,7 @@
 
 Both sides infer in bursts of a tenth of a second in random order, with a rest before each, so that
 what the machine does meanwhile happens to both; the median over rounds of the log-ratio is the
-pair's. ``bench.pairing`` tells why. Nothing is bound to processors, and neither process has
+pair's. ``bench.gate.pairing`` tells why. Nothing is bound to processors, and neither process has
 anything in its environment that a fresh shell has not, but what the worker itself sets.
 """
 
@@ -25,11 +25,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from backends import registry
-from bench.launch import session_job
-from bench.letterbox import to_input
-from bench.pairing import BURST_MS, Measurable
-from bench.spawn import Child, started, thread_environment
+from deploymark.backends import registry
+from deploymark.bench.children.spawn import Child, started, thread_environment
+from deploymark.bench.gate.pairing import BURST_MS, Measurable
+from deploymark.bench.run.launch import session_job
+from deploymark.bench.worker.letterbox import to_input
 from tests.backends import bare_loops
 from tests.backends.bare_loops import Job, plain_environment
 
@@ -51,8 +51,8 @@ SESSION = """
 import json, sys
 import numpy as np
 from pathlib import Path
-from backends.base import Artifact, LoadOptions
-from backends.registry import resolve
+from deploymark.backends.base import Artifact, LoadOptions
+from deploymark.backends.registry import resolve
 
 job = json.loads(sys.argv[1])
 batches = np.load(job["images"])
@@ -216,7 +216,9 @@ def harness(cell: Measurable, log: Path) -> Iterator[Harness]:
     """Deploymark's worker at work, gone when the block is left."""
     job = session_job("pair", cell.cell, cell.threads, cell.artifact, cell.images)
     environment = thread_environment(cell.threads)
-    with started("bench.worker", {**job, "cpus": []}, log=log, env=environment) as child:
+    with started(
+        "deploymark.bench.worker.main", {**job, "cpus": []}, log=log, env=environment
+    ) as child:
         yield Harness(child)
 
 
@@ -267,7 +269,6 @@ def largest_difference(cell: Measurable, images: Path, folder: Path, log: Path) 
         "images": str(images),
         "output": str(ours),
     }
-    root = str(Path(registry.__file__).parents[1])
     with log.open("ab") as stream:
         done = subprocess.run(
             [sys.executable, "-P", "-c", SESSION, json.dumps(job)],
@@ -275,7 +276,6 @@ def largest_difference(cell: Measurable, images: Path, folder: Path, log: Path) 
             stderr=stream,
             check=False,
             timeout=TIMEOUT_S,
-            env={**os.environ, "PYTHONPATH": root},
         )
     if done.returncode:
         raise PairError(f"the session ended with {done.returncode}")

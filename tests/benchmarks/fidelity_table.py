@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.intervals import launch_interval
+from deploymark.bench.statistics.intervals import launch_interval
 
 Record = Mapping[str, Any]
 

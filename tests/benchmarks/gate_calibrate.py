@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 from gate_wider import Extra, widen
 
-from backends.base import Artifact, LoadOptions
-from backends.registry import resolve, specs
-from bench.gate_rule import pair_log_ratio
-from bench.letterbox import to_input
-from bench.measure.latency import burst, no_collection, warm_up
-from bench.spawn import thread_environment
+from deploymark.backends.base import Artifact, LoadOptions
+from deploymark.backends.registry import resolve, specs
+from deploymark.bench.children.spawn import thread_environment
+from deploymark.bench.gate.rule import pair_log_ratio
+from deploymark.bench.worker.letterbox import to_input
+from deploymark.bench.worker.measure.latency import burst, no_collection, warm_up
 
 BACKENDS = {".onnx": "onnxruntime", ".xml": "openvino"}
 BURST = 5

@@ -31,14 +31,14 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.coco_matches import Predictions
-from bench.detections import load_detections
-from bench.figure_checks import map_check
-from bench.gate_sides import ScoredOn, SideRequest, resolve_side
-from bench.map_interval import map_change
-from bench.progress import Progress
-from bench.store import Store
-from bench.verdicts import Check
+from deploymark.bench.gate.figure_checks import map_check
+from deploymark.bench.gate.sides import ScoredOn, SideRequest, resolve_side
+from deploymark.bench.progress import Progress
+from deploymark.bench.records.verdicts import Check
+from deploymark.bench.score.coco_matches import Predictions
+from deploymark.bench.score.map_interval import map_change
+from deploymark.bench.store import Store
+from deploymark.bench.worker.detections import load_detections
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,8 +102,8 @@ def scored(export: Export, model: dict[str, str], folder: Path) -> tuple[ScoredO
         }
         path = place.with_suffix(".yaml")
         path.write_text(json.dumps(matrix), encoding="utf-8")
-        command = [sys.executable, "-m", "bench.cli", "run", str(path), "--results", str(place)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "DEPLOYMARK_CACHE": str(store)}
+        command = [sys.executable, "-m", "deploymark", "run", str(path), "--results", str(place)]
+        environment = {**os.environ, "DEPLOYMARK_CACHE": str(store)}
         done = subprocess.run(
             command, check=False, cwd=folder, env=environment, capture_output=True, text=True
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.replay import ReplayClock, replay
+from deploymark.bench.pytest_plugin.replay import ReplayClock, replay
 
 
 def _parameters() -> list[Any]:

@@ -2,8 +2,8 @@
 
 How much work a share takes is found by measuring (``gate_wider`` says what the work is,
 ``gate_calibrate`` how it is sized). The artifact with the work once is then measured in fresh pairs
-as the gate does it (``bench.pairing``); a branch costs something whatever its size where there are
-several threads, and the eight branches that are calibrated with hide that, so the size is moved
+as the gate does it (``bench.gate.pairing``); a branch costs something whatever its size where there
+are several threads, and the eight branches that are calibrated with hide that, so the size is moved
 where the pairs come out clearly elsewhere.
 
 Run it on a quiet machine after ``deploymark run default --imgsz 160`` has filled the store; what is
@@ -44,11 +44,11 @@ from gate_calibrate import (
 )
 from gate_wider import Extra, widen
 
-from bench.cells import Cell
-from bench.gate_settings import GateSettings
-from bench.matrix import Measure
-from bench.pairing import Measurable, PairPlan, measure_pair
-from bench.store import StoredArtifact, folder_sha256
+from deploymark.bench.gate.pairing import Measurable, PairPlan, measure_pair
+from deploymark.bench.matrix.cells import Cell
+from deploymark.bench.matrix.gate_settings import GateSettings
+from deploymark.bench.matrix.schema import Measure
+from deploymark.bench.store import StoredArtifact, folder_sha256
 
 RECORD = "slower.json"
 FILES = "files"
@@ -175,7 +175,7 @@ def write(made: Slower, out: Path) -> None:
 
 
 def as_stored(made: Slower, out: Path, original: StoredArtifact) -> StoredArtifact:
-    """The slower artifact in the shape that ``bench.pairing.Measurable`` takes."""
+    """The slower artifact in the shape that ``bench.gate.pairing.Measurable`` takes."""
     folder = out / FILES
     return dataclasses.replace(
         original,

@@ -28,13 +28,13 @@ from typing import Any
 from gate_load import half_loaded_core
 from gate_slower import slower_artifact
 
-from backends import cpu
-from bench.gate_latency import GateCell, PairedCell, compare_latency
-from bench.gate_settings import GateSettings
-from bench.gate_sides import SideRequest, resolve_side
-from bench.pairing import Measurable
-from bench.progress import Progress
-from bench.store import Store
+from deploymark.backends.hardware import cpu
+from deploymark.bench.gate.latency import GateCell, PairedCell, compare_latency
+from deploymark.bench.gate.pairing import Measurable
+from deploymark.bench.gate.sides import SideRequest, resolve_side
+from deploymark.bench.matrix.gate_settings import GateSettings
+from deploymark.bench.progress import Progress
+from deploymark.bench.store import Store
 
 THREADS = (1, 2)
 AA_TRIALS = 200

@@ -16,15 +16,15 @@ import sys
 
 from fidelity import stored
 
-from backends import registry
+from deploymark.backends import registry
 
 CODE = """
 import importlib, json, sys, time
 from pathlib import Path
 import numpy as np
-from backends.base import Artifact, LoadOptions
-from backends.registry import BUILTIN, resolve
-from bench.measure.memory import rss_bytes
+from deploymark.backends.base import Artifact, LoadOptions
+from deploymark.backends.registry import BUILTIN, resolve
+from deploymark.bench.worker.measure.memory import rss_bytes
 
 job = json.loads(sys.argv[1])
 backend = resolve(BUILTIN[job["backend"]])

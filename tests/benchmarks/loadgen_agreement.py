@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from fidelity import images_file, stored
 
-from bench.cells import Cell
-from bench.intervals import launch_interval
-from bench.launch import session_job
-from bench.measure import latency, loadgen
-from bench.measure.streams import Samples
-from bench.scenario_log import read_figures
-from bench.spawn import thread_environment
-from bench.worker import Opened, open_session
+from deploymark.bench.children.spawn import thread_environment
+from deploymark.bench.matrix.cells import Cell
+from deploymark.bench.run.launch import session_job
+from deploymark.bench.run.scenario_log import read_figures
+from deploymark.bench.statistics.intervals import launch_interval
+from deploymark.bench.worker.main import Opened, open_session
+from deploymark.bench.worker.measure import latency, loadgen
+from deploymark.bench.worker.measure.streams import Samples
 
 TOLERANCE = 0.03
 """The agreement that is asked for: 3 %."""

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from fidelity import images_file, stored
 
-from bench.cells import Cell
-from bench.launch import LaunchTask, launch
-from bench.matrix import Measure
-from bench.schedule import LaunchSlot
+from deploymark.bench.matrix.cells import Cell
+from deploymark.bench.matrix.schema import Measure
+from deploymark.bench.run.launch import LaunchTask, launch
+from deploymark.bench.run.schedule import LaunchSlot
 
 
 def main() -> None:

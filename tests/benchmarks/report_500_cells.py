@@ -1,8 +1,8 @@
 """How long the report of a 500-cell run takes, imports included.
 
 Run by hand: ``python tests/benchmarks/report_500_cells.py [FOLDER]``. Makes a synthetic run through
-the types of ``bench.results`` in FOLDER (default: a temporary one), starts a fresh interpreter that
-writes its report, and prints the seconds of that process, from start to end.
+the types of ``bench.records.run`` in FOLDER (default: a temporary one), starts a fresh interpreter
+that writes its report, and prints the seconds of that process, from start to end.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from bench.results import (  # noqa: E402 - runs from a checkout that nobody installed
+from deploymark.bench.records.run import (
     LAUNCHES_FILE,
     CellResult,
     RunInfo,
@@ -187,12 +184,13 @@ def write_synthetic_run(folder: Path, count: int) -> None:
 def timed_report(folder: Path) -> tuple[float, Path]:
     """Seconds of a fresh interpreter that writes the report of ``folder``, and the report."""
     program = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "from reports.render import write_report; print(write_report(Path(sys.argv[2])))"
+        "import sys; from pathlib import Path;"
+        "from deploymark.reports.run.render import write_report;"
+        "print(write_report(Path(sys.argv[1])))"
     )
     started = time.perf_counter()
     answer = subprocess.run(
-        [sys.executable, "-c", program, str(ROOT), str(folder)],
+        [sys.executable, "-c", program, str(folder)],
         check=True,
         capture_output=True,
         text=True,

@@ -88,17 +88,13 @@ def measured(paths: list[Path], data: Path, folder: Path) -> list[dict[str, Any]
     command = [
         sys.executable,
         "-m",
-        "bench.cli",
+        "deploymark",
         "run",
         str(matrix),
         "--results",
         str(folder / "runs"),
     ]
-    root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": root}
-    done = subprocess.run(
-        command, check=False, cwd=folder, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True)
     if not (folder / "runs/latest/cells.json").exists():
         raise SystemExit(done.stdout + done.stderr)
     cells: list[dict[str, Any]] = json.loads((folder / "runs/latest/cells.json").read_text())

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from backends import waiting
-from backends.base import (
+from deploymark.backends import waiting
+from deploymark.backends.base import (
     Artifact,
     Backend,
     ExecutedPrecision,

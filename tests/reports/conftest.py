@@ -11,9 +11,22 @@ from typing import Any, Self
 import pytest
 from PIL import Image
 
-from bench.comparison import ComparedCell, ComparedRun, Comparison, Difference, Value
-from bench.results import FIDELITY_FILE, VARIANTS_FILE, CellResult, Run, RunInfo, dump_json
-from bench.verdicts import CellVerdict, Check, Gate, Side
+from deploymark.bench.records.comparison import (
+    ComparedCell,
+    ComparedRun,
+    Comparison,
+    Difference,
+    Value,
+)
+from deploymark.bench.records.run import (
+    FIDELITY_FILE,
+    VARIANTS_FILE,
+    CellResult,
+    Run,
+    RunInfo,
+    dump_json,
+)
+from deploymark.bench.records.verdicts import CellVerdict, Check, Gate, Side
 
 MakeGate = Callable[..., Gate]
 MakeCell = Callable[..., CellResult]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.assets import digits_dir, make_digits
+from deploymark.bench.assets import digits_dir, make_digits
 
 COMMITTED = {split: count for split, count in make_digits.COMMITTED_COUNTS.items() if count}
 MAX_BYTES = 4_000_000

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench.data_yaml import list_images
-from bench.labels import yolo_labels
-from bench.training_data import TrainingData
-from bench.variants.apply import StepContext
+from deploymark.bench.data.data_yaml import list_images
+from deploymark.bench.data.labels import yolo_labels
+from deploymark.bench.data.training_data import TrainingData
+from deploymark.bench.variants.apply import StepContext
 
 CLASSES = 10
 SIDE = 320
@@ -23,7 +23,7 @@ IMGSZ = 160
 def drawn_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 48 training images of digits, 320 pixels a side, with labels."""
     pytest.importorskip("sklearn")
-    from bench.assets.make_digits import make_dataset
+    from deploymark.bench.assets.make_digits import make_dataset
 
     folder = tmp_path_factory.mktemp("drawn-digits")
     make_dataset(folder, {"train": DRAWN_IMAGES})
@@ -66,6 +66,6 @@ def step_context(digits: Path, drawn_digits: Path, tmp_path: Path) -> Callable[.
 def detector(digits: Path) -> Any:
     """The embedded detector, before fusing; a fresh one for each test."""
     pytest.importorskip("ultralytics")
-    from bench.checkpoint import load_detector
+    from deploymark.bench.variants.checkpoint import load_detector
 
     return load_detector(digits / "digits.pt")

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from backends.base import UnavailableError
-from bench.variants import auto_amounts, sensitivity
-from bench.variants.apply import run_step
-from bench.variants.evaluate import selection_evaluator
-from bench.variants.paired_drop import Drop
-from bench.variants.prune import prunable
-from bench.variants.sensitivity import Point, blocks_of
-from bench.variants.steps import PruneStep
+from deploymark.backends.base import UnavailableError
+from deploymark.bench.matrix.steps import PruneStep
+from deploymark.bench.variants import auto_amounts, sensitivity
+from deploymark.bench.variants.apply import run_step
+from deploymark.bench.variants.evaluate import selection_evaluator
+from deploymark.bench.variants.paired_drop import Drop
+from deploymark.bench.variants.prune import prunable
+from deploymark.bench.variants.sensitivity import Point, blocks_of
 
 pytestmark = pytest.mark.heavy
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.variants.batch_norm import lacks_statistics, restore_statistics
+from deploymark.bench.variants.batch_norm import lacks_statistics, restore_statistics
 
 pytestmark = pytest.mark.heavy
 

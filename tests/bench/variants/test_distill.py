@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 
-from backends.base import UnsupportedError
-from bench.variants.apply import run_step
-from bench.variants.steps import DistillStep, FinetuneStep
+from deploymark.backends.base import UnsupportedError
+from deploymark.bench.matrix.steps import DistillStep, FinetuneStep
+from deploymark.bench.variants.apply import run_step
 
 pytestmark = pytest.mark.heavy
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("ultralytics")
 
-from bench.checkpoint import (  # noqa: E402 - torch is there
+from deploymark.bench.variants.architectures import architectures, build  # noqa: E402
+from deploymark.bench.variants.checkpoint import (  # noqa: E402
     describe,
     exportable,
     load_detector,
     save_detector,
 )
-from bench.variants.architectures import architectures, build  # noqa: E402
-from bench.variants.distill import Teacher, check_classes, check_heads  # noqa: E402
-from bench.variants.distill_loss import SoftTargets, branches  # noqa: E402
+from deploymark.bench.variants.distill import Teacher, check_classes, check_heads  # noqa: E402
+from deploymark.bench.variants.distill_loss import SoftTargets, branches  # noqa: E402
 
 PIXELS = 64
 SHORT: dict[str, Any] = {"epochs": 1, "batch": 8}

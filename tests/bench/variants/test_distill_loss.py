@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from bench.variants.distill_loss import (
+from deploymark.bench.matrix.steps import DistillStep
+from deploymark.bench.variants.distill_loss import (
     BINS_SCALE,
     CLASS_SCALE,
     DISTANCE_SCALE,
@@ -15,7 +16,6 @@ from bench.variants.distill_loss import (
     class_divergence,
     sentence,
 )
-from bench.variants.steps import DistillStep
 
 pytestmark = pytest.mark.heavy
 

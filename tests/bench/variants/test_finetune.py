@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from bench.variants.apply import run_step
-from bench.variants.prune import learned_convolutions
-from bench.variants.steps import FinetuneStep, PruneStep
+from deploymark.bench.matrix.steps import FinetuneStep, PruneStep
+from deploymark.bench.variants.apply import run_step
+from deploymark.bench.variants.prune import learned_convolutions
 
 pytestmark = pytest.mark.heavy
 
@@ -17,7 +17,7 @@ pytest.importorskip("ultralytics")
 def test_trains_a_pruned_network_on_and_keeps_its_zeros(
     detector: Any, step_context: Any, tmp_path: Any
 ) -> None:
-    from bench.checkpoint import load_detector, save_detector
+    from deploymark.bench.variants.checkpoint import load_detector, save_detector
 
     context = step_context(training=8, selection=2, imgsz=64)
     module, _ = run_step(detector, PruneStep(kind="l1", amount=0.5, scope="global"), context)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from backends.base import UnsupportedError
-from bench.variants.hyperparameters import INHERITED, NAMES, hyperparameters
+from deploymark.backends.base import UnsupportedError
+from deploymark.bench.variants.hyperparameters import INHERITED, NAMES, hyperparameters
 
 OLD = {
     "mosaic": 0.3,

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from backends.base import UnavailableError
-from bench.checkpoint import describe, exportable
-from bench.variants.apply import run_step
-from bench.variants.evaluate import selection_evaluator
-from bench.variants.iterative import amounts
-from bench.variants.prune import prunable
-from bench.variants.steps import IterativeStep, StructuredStep, Training
+from deploymark.backends.base import UnavailableError
+from deploymark.bench.matrix.steps import IterativeStep, StructuredStep, Training
+from deploymark.bench.variants.apply import run_step
+from deploymark.bench.variants.checkpoint import describe, exportable
+from deploymark.bench.variants.evaluate import selection_evaluator
+from deploymark.bench.variants.iterative import amounts
+from deploymark.bench.variants.prune import prunable
 
 pytestmark = pytest.mark.heavy
 
@@ -54,7 +54,7 @@ def scripted(
     def script(*drops: float) -> Scripted:
         dense = selection_evaluator(step_context()).map50_95(detector)
         trainer = Scripted(dense, drops)
-        monkeypatch.setattr("bench.variants.training.train", trainer)
+        monkeypatch.setattr("deploymark.bench.variants.training.train", trainer)
         return trainer
 
     return script

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from bench.variants.apply import run_step
-from bench.variants.prune import prunable
-from bench.variants.steps import PruneStep
+from deploymark.bench.matrix.steps import PruneStep
+from deploymark.bench.variants.apply import run_step
+from deploymark.bench.variants.prune import prunable
 
 pytestmark = pytest.mark.heavy
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from backends.base import UnavailableError
-from bench.variants.evaluate import selection_evaluator
-from bench.variants.paired_drop import Drop, PairedDrop
-from bench.variants.prune import l1_unstructured
+from deploymark.backends.base import UnavailableError
+from deploymark.bench.variants.evaluate import selection_evaluator
+from deploymark.bench.variants.paired_drop import Drop, PairedDrop
+from deploymark.bench.variants.prune import l1_unstructured
 
 pytestmark = pytest.mark.heavy
 

@@ -5,8 +5,13 @@ from typing import Any
 
 import pytest
 
-from backends.base import UnsupportedError
-from bench.variants.prune import l1_unstructured, learned_convolutions, prunable, zero_smallest
+from deploymark.backends.base import UnsupportedError
+from deploymark.bench.variants.prune import (
+    l1_unstructured,
+    learned_convolutions,
+    prunable,
+    zero_smallest,
+)
 
 pytestmark = pytest.mark.heavy
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import UnavailableError, UnsupportedError
-from bench.variants.apply import StepContext, run_step
-from bench.variants.steps import PruneStep, QatStep
+from deploymark.backends.base import UnavailableError, UnsupportedError
+from deploymark.bench.matrix.steps import PruneStep, QatStep
+from deploymark.bench.variants.apply import StepContext, run_step
 
 pytestmark = pytest.mark.heavy
 
@@ -26,7 +26,7 @@ STEP = QatStep(kind="qat", epochs=1, batch=8, calibration_images=8)
 
 
 def rounding_layers(module: Any) -> list[Any]:
-    from bench.variants.qat_modules import fake_quantized
+    from deploymark.bench.variants.qat_modules import fake_quantized
 
     return fake_quantized(module)
 
@@ -40,7 +40,7 @@ def predictions(module: Any, imgsz: int = 96) -> Any:
     """Raw predictions for an image of noise; ``module`` is left as it is."""
     import torch
 
-    from bench.checkpoint import exportable
+    from deploymark.bench.variants.checkpoint import exportable
 
     image = torch.rand(1, 3, imgsz, imgsz, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -52,8 +52,13 @@ def test_a_step_trains_with_rounding_and_says_so(
 ) -> None:
     import torch
 
-    from bench.checkpoint import float_nodes, load_detector, model_factory, save_detector
-    from bench.model_counts import count_macs
+    from deploymark.bench.variants.checkpoint import (
+        float_nodes,
+        load_detector,
+        model_factory,
+        save_detector,
+    )
+    from deploymark.bench.variants.model_counts import count_macs
 
     context = step_context(training=16)
     macs, _ = count_macs(copy.deepcopy(detector).eval(), 96)
@@ -105,7 +110,7 @@ def _noise() -> Any:
 def test_folding_keeps_what_the_model_computes(detector: Any) -> None:
     from torch import nn
 
-    from bench.variants.qat import fold_batch_norm
+    from deploymark.bench.variants.qat import fold_batch_norm
 
     expected = predictions(detector)
     fold_batch_norm(detector)
@@ -117,8 +122,8 @@ def test_folding_keeps_what_the_model_computes(detector: Any) -> None:
 def test_both_branches_of_a_head_are_rounded_and_either_is_exported() -> None:
     from ultralytics.nn.tasks import DetectionModel
 
-    from bench.checkpoint import exportable, output_layout
-    from bench.variants.qat import fake_quantize, fold_batch_norm
+    from deploymark.bench.variants.checkpoint import exportable, output_layout
+    from deploymark.bench.variants.qat import fake_quantize, fold_batch_norm
 
     module = DetectionModel("yolo26n.yaml", nc=3, verbose=False).eval()
     module.args = {}
@@ -139,7 +144,7 @@ def test_both_branches_of_a_head_are_rounded_and_either_is_exported() -> None:
 def test_the_range_of_least_error_cuts_a_rare_value_off() -> None:
     import torch
 
-    from bench.variants.qat_ranges import BINS, best_scale
+    from deploymark.bench.variants.qat_ranges import BINS, best_scale
 
     even = torch.ones(BINS, dtype=torch.float64)
     assert best_scale(even, 2.0) * 127 == pytest.approx(2.0, rel=0.05)
@@ -152,7 +157,7 @@ def test_scales_are_fit_for_pruned_channels_and_large_biases() -> None:
     import torch
     from torch import nn
 
-    from bench.variants.qat_modules import FakeQuantizedConv2d
+    from deploymark.bench.variants.qat_modules import FakeQuantizedConv2d
 
     plain = nn.Conv2d(2, 3, 1)
     with torch.no_grad():
@@ -174,7 +179,7 @@ def test_what_cannot_be_trained_is_told_why(
 ) -> None:
     from torch import nn
 
-    from bench.variants.qat import fake_quantize
+    from deploymark.bench.variants.qat import fake_quantize
 
     with pytest.raises(UnavailableError, match="no train split"):
         run_step(detector, STEP, step_context(data=None))

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.variants.schedules import learning_rate
-from bench.variants.steps import Training
+from deploymark.bench.matrix.steps import Training
+from deploymark.bench.variants.schedules import learning_rate
 
 STEPS_PER_EPOCH = 20
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.labels import ImageLabels
-from bench.variants import sensitivity
-from bench.variants.paired_drop import Drop, PairedDrop
-from bench.variants.prune import prunable
-from bench.variants.sensitivity import (
+from deploymark.bench.data.labels import ImageLabels
+from deploymark.bench.variants import sensitivity
+from deploymark.bench.variants.paired_drop import Drop, PairedDrop
+from deploymark.bench.variants.prune import prunable
+from deploymark.bench.variants.sensitivity import (
     AMOUNTS,
     Point,
     blocks_of,
@@ -185,7 +185,7 @@ def test_few_images_are_taken_evenly_and_those_with_boxes_first(
 def test_a_real_block_loses_more_with_more_zeros(
     detector: Any, step_context: Callable[..., Any]
 ) -> None:
-    from bench.variants.evaluate import selection_evaluator
+    from deploymark.bench.variants.evaluate import selection_evaluator
 
     evaluator = selection_evaluator(step_context())
     drops = PairedDrop(evaluator, detector)

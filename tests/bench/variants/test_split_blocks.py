@@ -13,7 +13,7 @@ pytest.importorskip("ultralytics")
 from ultralytics.nn.modules import block as ultralytics_blocks  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402
 
-from bench.variants.split_blocks import split_blocks  # noqa: E402
+from deploymark.bench.variants.split_blocks import split_blocks  # noqa: E402
 
 SIZE = 64
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from bench.variants.steps import (
+from deploymark.bench.matrix.steps import (
     KINDS,
     ORIGINAL,
     DistillStep,
@@ -112,7 +112,7 @@ def test_a_step_cannot_be_changed() -> None:
 
 
 def test_reading_steps_needs_no_framework() -> None:
-    code = "import sys, bench.variants.steps; sys.exit('torch' in sys.modules)"
+    code = "import sys, deploymark.bench.matrix.steps; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import UnavailableError, UnsupportedError
-from bench.checkpoint import describe, exportable, load_detector, save_detector
-from bench.images import letterboxed
-from bench.labels import unlabelled, yolo_labels
-from bench.letterbox import to_input
-from bench.model_counts import count_macs
-from bench.training_data import TrainingData
-from bench.variants import channels
-from bench.variants.apply import StepContext, run_step
-from bench.variants.batch_norm import lacks_statistics
-from bench.variants.channels import output_channels, prune_channels, split_widths
-from bench.variants.evaluate import Evaluator
-from bench.variants.split_blocks import split_blocks
-from bench.variants.steps import StructuredStep
-from bench.variants.structured import recalibrate, run
+from deploymark.backends.base import UnavailableError, UnsupportedError
+from deploymark.bench.data.images import letterboxed
+from deploymark.bench.data.labels import unlabelled, yolo_labels
+from deploymark.bench.data.training_data import TrainingData
+from deploymark.bench.matrix.steps import StructuredStep
+from deploymark.bench.variants import channels
+from deploymark.bench.variants.apply import StepContext, run_step
+from deploymark.bench.variants.batch_norm import lacks_statistics
+from deploymark.bench.variants.channels import output_channels, prune_channels, split_widths
+from deploymark.bench.variants.checkpoint import describe, exportable, load_detector, save_detector
+from deploymark.bench.variants.evaluate import Evaluator
+from deploymark.bench.variants.model_counts import count_macs
+from deploymark.bench.variants.split_blocks import split_blocks
+from deploymark.bench.variants.structured import recalibrate, run
+from deploymark.bench.worker.letterbox import to_input
 
 pytestmark = pytest.mark.heavy
 
@@ -250,9 +250,9 @@ def test_too_low_a_ratio_has_nothing_to_take(detector: Any) -> None:
 @pytest.mark.parametrize("split", [True, False])
 def test_a_search_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, split: bool) -> None:
     """The stock model, which torch-pruning follows for ever."""
-    monkeypatch.setattr("bench.variants.followable._ATTENTION", frozenset())
+    monkeypatch.setattr("deploymark.bench.variants.followable._ATTENTION", frozenset())
     if not split:
-        monkeypatch.setattr("bench.variants.split_blocks.split_blocks", lambda _: 0)
+        monkeypatch.setattr("deploymark.bench.variants.split_blocks.split_blocks", lambda _: 0)
     with pytest.raises(UnsupportedError, match=r"yolo11n: the layers tied to .* no end") as caught:
         prune_channels(untrained("yolo11n.yaml"), 0.3)
     assert "kind: l1" in caught.value.remedy
@@ -305,7 +305,7 @@ def test_a_network_that_no_longer_runs_is_refused(
         convolution.weight = torch.nn.Parameter(convolution.weight[:, :8].detach())
         return channels.Widths(1, 1, 0.5)
 
-    monkeypatch.setattr("bench.variants.structured.prune_channels", careless)
+    monkeypatch.setattr("deploymark.bench.variants.structured.prune_channels", careless)
     with pytest.raises(UnsupportedError, match="small does not run at 64 pixels"):
         run(detector, step(ratio=0.3), context)
 
@@ -392,23 +392,15 @@ def test_images_without_labels_are_enough(detector: Any, digits: Path, tmp_path:
     assert record["notes"][-1].startswith("mAP50-95 not measured: none of the 2 images")
 
 
-FRESH = """
-import json, sys
-from pathlib import Path
-import numpy as np
-from bench.checkpoint import describe, exportable, load_detector, quiet_ultralytics
-path, data = Path(sys.argv[1]), sys.argv[2]
-found = describe(exportable(load_detector(path), 64), 64)
-quiet_ultralytics()
-from ultralytics import YOLO
-options = {"imgsz": 64, "verbose": False, "device": "cpu"}
-boxes = YOLO(path).predict(np.zeros((64, 64, 3), np.uint8), save=False, **options)
-options["project"] = path.parent
-metrics = YOLO(path).val(data=data, workers=0, plots=False, save=False, **options)
-file = YOLO(path).export(format="onnx", simplify=False, **options)
-import onnxruntime
-session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-shape = session.run(None, {"images": np.zeros((1, 3, 64, 64), np.float32)})[0].shape
+FRESH = """ import json, sys from pathlib import Path import numpy as np from
+deploymark.bench.variants.checkpoint import describe, exportable, load_detector, quiet_ultralytics
+path, data = Path(sys.argv[1]), sys.argv[2] found = describe(exportable(load_detector(path), 64),
+64) quiet_ultralytics() from ultralytics import YOLO options = {"imgsz": 64, "verbose": False,
+"device": "cpu"} boxes = YOLO(path).predict(np.zeros((64, 64, 3), np.uint8), save=False, **options)
+options["project"] = path.parent metrics = YOLO(path).val(data=data, workers=0, plots=False,
+save=False, **options) file = YOLO(path).export(format="onnx", simplify=False, **options) import
+onnxruntime session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]) shape =
+session.run(None, {"images": np.zeros((1, 3, 64, 64), np.float32)})[0].shape
 print(json.dumps([found.macs, found.params, found.family, list(found.names), len(boxes),
                   metrics.box.map, list(shape)]))
 """

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from backends.base import ExportError, UnsupportedError
-from bench.variants.prune import learned_convolutions
-from bench.variants.schedules import learning_rate
-from bench.variants.steps import Training, TwoFourStep
-from bench.variants.training import train
-from bench.variants.two_four import run
+from deploymark.backends.base import ExportError, UnsupportedError
+from deploymark.bench.matrix.steps import Training, TwoFourStep
+from deploymark.bench.variants.prune import learned_convolutions
+from deploymark.bench.variants.schedules import learning_rate
+from deploymark.bench.variants.training import train
+from deploymark.bench.variants.two_four import run
 
 pytestmark = pytest.mark.heavy
 
@@ -187,7 +187,7 @@ def test_an_extra_loss_is_added_and_told(
 
 
 def test_both_heads_train(step_context: Any) -> None:
-    from bench.checkpoint import quiet_ultralytics
+    from deploymark.bench.variants.checkpoint import quiet_ultralytics
 
     quiet_ultralytics()
     from ultralytics.nn.tasks import DetectionModel

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backends.base import UnavailableError
-from bench.labels import ImageLabels, yolo_labels
-from bench.training_data import TrainingData
-from bench.variants.training_set import training_images, write_training_set
+from deploymark.backends.base import UnavailableError
+from deploymark.bench.data.labels import ImageLabels, yolo_labels
+from deploymark.bench.data.training_data import TrainingData
+from deploymark.bench.variants.training_set import training_images, write_training_set
 
 WIDTH, HEIGHT = 40, 20
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from backends.base import UnsupportedError
-from bench.variants.apply import StepContext
-from bench.variants.steps import TwoFourStep
-from bench.variants.two_four import mask_of, run
+from deploymark.backends.base import UnsupportedError
+from deploymark.bench.matrix.steps import TwoFourStep
+from deploymark.bench.variants.apply import StepContext
+from deploymark.bench.variants.two_four import mask_of, run
 
 pytestmark = pytest.mark.heavy
 

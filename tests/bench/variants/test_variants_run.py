@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.results import read_variants
+from deploymark.bench.records.run import read_variants
 
 if TYPE_CHECKING:
     from conftest import CommandLine

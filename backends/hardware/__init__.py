@@ -1,0 +1,1 @@
+"""What the machine computes with: processor, accelerators, memory of a GPU."""

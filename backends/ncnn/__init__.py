@@ -1,0 +1,269 @@
+"""ncnn: FP32 and FP16 graphs, converted by pnnx, on the processor and on Vulkan."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploymark.backends import packages, waiting
+from deploymark.backends.base import (
+    Artifact,
+    ArtifactFacts,
+    Backend,
+    ExecutedPrecision,
+    ExportRequest,
+    LoadError,
+    LoadOptions,
+    Probe,
+    Service,
+    Session,
+    Setting,
+    UnavailableError,
+    UnsupportedError,
+)
+from deploymark.backends.foreign import facts, metadata_beside, the_file
+from deploymark.backends.hardware import accelerators, cpu
+from deploymark.backends.ncnn import convert as ncnn_convert
+from deploymark.backends.ncnn import net as ncnn_net
+from deploymark.backends.ncnn.files import (
+    companions,
+    image_size,
+    read_graph,
+    stored_precision,
+    weights_file,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+DEVICES = ("cpu", "vulkan")
+PRECISIONS = ("fp32", "fp16")
+
+NOT_OFFERED = {
+    "bf16": "ncnn's bfloat16 stores every blob in it, the decode of boxes included, which then lie "
+    "pixels off",
+    "int8": "ncnn's wheel has no INT8 quantizer",
+}
+
+SHORT_TYPES = {32: "f32", 16: "f16", 8: "i8"}
+"""A blob's bits an element as a data type. 16 bits are float16, as bfloat16 is always off."""
+
+REMEDY = ncnn_net.REMEDY
+
+
+class NcnnBackend(Backend):
+    """Exports by way of TorchScript and pnnx, and runs a ``Net``."""
+
+    name = "ncnn"
+    export_packages = ("torch", "ultralytics", "pnnx")
+    runtime_packages = ("ncnn",)
+    runtime_modules = ("ncnn",)
+    extra = "ncnn"
+    giving_way = waiting.GIVING_WAY
+    artifact_endings = ("_ncnn_model", ".param")
+
+    def probe(self) -> Probe:
+        """The processor is always served; Vulkan is where the system shows a driver."""
+        version = packages.installed_version("ncnn")
+        if version is None or packages.missing(["ncnn"]):
+            return Probe(self.name, installed=False, reason="not installed", remedy=REMEDY)
+        missing = packages.missing(["torch", "pnnx"])
+        return Probe(
+            self.name,
+            installed=True,
+            version=version,
+            can_export=not missing,
+            services=self._services(),
+            reason=f"cannot export without {', '.join(missing)}" if missing else "",
+            remedy=REMEDY if missing else "",
+        )
+
+    def _services(self) -> dict[tuple[str, str], Service]:
+        here = cpu.detect()
+        # Its x86 kernels have no float16 at all, whatever the processor has.
+        half = here.has_fp16 and not here.is_x86
+        gpu = Service(served=True)
+        if not accelerators.has_vulkan_driver():
+            gpu = Service(
+                served=False,
+                reason="the system shows no Vulkan driver of a GPU",
+                remedy="Install the GPU's Vulkan driver and the loader (libvulkan1).",
+            )
+        services = {
+            ("cpu", "fp32"): Service(served=True),
+            ("cpu", "fp16"): Service(
+                served=True,
+                native=half,
+                reason="" if half else "ncnn computes float16 in float32 on this CPU",
+            ),
+        }
+        services |= {("vulkan", precision): gpu for precision in PRECISIONS}
+        for precision, reason in NOT_OFFERED.items():
+            services |= {
+                (device, precision): Service(served=False, exists=False, reason=reason)
+                for device in DEVICES
+            }
+        return services
+
+    def export(self, request: ExportRequest) -> Artifact:
+        """Write ``model.ncnn.param`` and ``model.ncnn.bin``, the same for every batch and device.
+
+        FP16 stores weights in 16 bits; what they are computed in is the session's choice.
+        """
+        if request.precision not in PRECISIONS:
+            reason = NOT_OFFERED.get(request.precision, "")
+            raise UnsupportedError(reason or f"ncnn has no {request.precision}")
+        self.resolve_options(request.precision, request.options)
+        if request.detector.layout != "anchors":
+            raise UnsupportedError(
+                "ncnn has neither top-k nor gather, which a head that gives reduced detections "
+                "ends in",
+                remedy=ncnn_convert.ONE_TO_MANY,
+            )
+        artifact = Artifact(request.folder, "model.ncnn.param")
+        with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+            source = Path(folder, "model.torchscript")
+            made = Path(folder, "made.ncnn.bin")
+            ncnn_convert.write_torchscript(request.model(), source, imgsz=request.imgsz)
+            ncnn_convert.convert(
+                source,
+                artifact.path,
+                made,
+                imgsz=request.imgsz,
+                half=request.precision == "fp16",
+            )
+            artifact.path.with_suffix(".bin").write_bytes(made.read_bytes())
+        return artifact
+
+    def describe(self, path: Path) -> ArtifactFacts:
+        """What a pair of files says of itself; its output's shape is told by one inference."""
+        file = the_file(path, "*.param")
+        layers = read_graph(file)
+        weights = weights_file(file)
+        size = image_size(file, layers)
+        shape = (1, 3, size.height, size.width)
+        metadata = metadata_beside(file.parent)
+        precision = stored_precision(weights, layers)
+        if size.height != size.width:
+            output: tuple[int, ...] = ()
+        else:
+            import numpy as np
+
+            plain = LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=shape)
+            session = self.load(Artifact(file.parent, file.name), plain)
+            output = session.infer(np.zeros(shape, np.float32)).shape
+        files = [file, weights, *(near for near in companions(file) if near.is_file())]
+        return facts(
+            Artifact(file.parent, file.name),
+            files,
+            # Images go through one by one, so any batch will do.
+            (None, *shape[1:]),
+            [output],
+            metadata,
+            precision=precision,
+        )
+
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """``wait``, on the CPU: see ``waiting``."""
+        return {"wait": waiting.CHOICES} if options.device == "cpu" else {}
+
+    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
+        """Variables that ``wait`` comes to."""
+        return waiting.ENVIRONMENT[str(settings.get("wait", "default"))]
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        """Open the pair of files on one device."""
+        settings = self.resolve_runtime_options(options)
+        layers = read_graph(artifact.path)
+        weights = weights_file(artifact.path)
+        stored_precision(weights, layers)
+        size = image_size(artifact.path, layers)
+        found = (options.input_shape[0], 3, size.height, size.width)
+        if found != options.input_shape:
+            raise LoadError(
+                f"{artifact.path} takes images of shape {found}, not {options.input_shape}"
+            )
+        try:
+            import ncnn
+        except ImportError as error:
+            raise UnavailableError(f"ncnn cannot be imported: {error}", remedy=REMEDY) from error
+        net = ncnn_net.open_net(ncnn, artifact.path, weights, options, settings)
+        ends = (net.input_names(), net.output_names())
+        if [len(names) for names in ends] != [1, 1]:
+            raise LoadError(
+                f"{artifact.path} has {len(ends[0])} inputs and {len(ends[1])} outputs, "
+                "Deploymark reads one of each"
+            )
+        return NcnnSession(net, artifact.path, options)
+
+
+class NcnnSession(Session):
+    """A network of one input and one output, that takes one image after the other."""
+
+    def __init__(self, net: Any, path: Path, options: LoadOptions) -> None:
+        super().__init__(options.input_shape)
+        import ncnn
+
+        self._net = net
+        self._path = path
+        self._mat = ncnn.Mat
+        self._input = net.input_names()[0]
+        self._output = net.output_names()[0]
+        self._predictions: npt.NDArray[np.float32] | None = None
+
+    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One run an image: ncnn reads it in place; the output array is reused.
+
+        Newer versions of ncnn can hold a batch in one blob; that was no faster, so all are treated
+        alike.
+        """
+        import numpy as np
+
+        for index, image in enumerate(images):
+            with self._net.create_extractor() as extractor:
+                # A Mat does not keep its array alive; `images` does, as long as this runs.
+                status = extractor.input(self._input, self._mat(image))
+                if status == 0:
+                    status, output = extractor.extract(self._output)
+                if status != 0:
+                    raise LoadError(f"ncnn cannot run {self._path} (it returned {status})")
+                rows = np.array(output, copy=False)
+                if self._predictions is None:
+                    self._predictions = np.empty((len(images), *rows.shape), np.float32)
+                self._predictions[index] = rows
+        assert self._predictions is not None  # noqa: S101 - a batch has an image
+        return self._predictions
+
+    def settings(self) -> Mapping[str, Setting]:
+        """The options of ncnn's network, and the threads it has."""
+        return ncnn_net.told(self._net)
+
+    def executed_precision(self) -> ExecutedPrecision:
+        """Layers by the data type of what they put out, read in one inference of their own.
+
+        ncnn stores a blob in the type it computes in. Blobs are kept for that run (``lightmode``
+        off), so that each can be read as the next layer gets it.
+        """
+        import numpy as np
+
+        counts: dict[str, int] = {}
+        image = np.zeros(self.input_shape[1:], np.float32)
+        with self._net.create_extractor() as extractor:
+            extractor.set_light_mode(False)
+            extractor.input(self._input, self._mat(image))
+            for layer in self._net.layers():
+                if layer.type == "Input":
+                    continue
+                # Type 1 hands the blob over as it is, type 0 widens it to float32 first.
+                status, blob = extractor.extract(layer.tops[0], 1)
+                if status != 0:
+                    return ExecutedPrecision(
+                        reason=f"ncnn does not give the blob of {layer.name} (it returned {status})"
+                    )
+                bits = blob.elembits()
+                key = f"{layer.type}:{SHORT_TYPES.get(bits, f'{bits} bits')}"
+                counts[key] = counts.get(key, 0) + 1
+        return ExecutedPrecision(dict(sorted(counts.items())), source="blobs of one inference")

@@ -1,0 +1,99 @@
+"""From a torch module to ncnn's two files, by way of TorchScript and pnnx."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from deploymark.backends.base import ExportError, UnavailableError, UnsupportedError
+from deploymark.backends.ncnn.files import Size, read_layers, unconverted, with_size
+from deploymark.backends.onnx.graph import quiet
+
+CONVERSION_LIMIT_S = 900
+"""When to give pnnx up, which needs seconds for a detector."""
+
+ONE_TO_MANY = "Take the model's one-to-many head (head: one-to-many)."
+
+
+def pnnx_program() -> Path:
+    """The converter that pnnx's wheel carries, found without importing it.
+
+    Raises UnavailableError.
+    """
+    spec = importlib.util.find_spec("pnnx")
+    name = "pnnx.exe" if sys.platform == "win32" else "pnnx"
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        program = Path(folder, name)
+        if program.is_file():
+            return program
+    raise UnavailableError("pnnx is not installed", remedy="pip install 'deploymark[ncnn]'")
+
+
+def write_torchscript(model: Any, path: Path, *, imgsz: int) -> None:
+    """Trace a module at (1, 3, imgsz, imgsz). Raises ExportError.
+
+    The batch is one whatever is asked: a graph of ncnn has no axis for it.
+    """
+    import torch
+
+    example = torch.zeros(1, 3, imgsz, imgsz)
+    try:
+        with torch.no_grad(), quiet("torch"):
+            # Heads build their anchors at the first forward: done before, they are constants.
+            output = model(example)
+            if not isinstance(output, torch.Tensor):
+                raise ExportError(
+                    f"the model returns {type(output).__name__}, not one tensor of predictions"
+                )
+            torch.jit.trace(model, (example,), check_trace=False).save(str(path))
+    except ExportError:
+        raise
+    except Exception as error:
+        raise ExportError(f"torch.jit.trace failed: {type(error).__name__}: {error}") from error
+
+
+def convert(source: Path, graph: Path, weights: Path, *, imgsz: int, half: bool) -> None:
+    """Run pnnx on a TorchScript file; ``half`` stores weights in float16.
+
+    Works in the folder of ``source``, which pnnx litters. The image size is noted in the graph.
+    Raises ExportError, UnavailableError, or UnsupportedError for operators that ncnn lacks.
+    """
+    made = source.with_name("made.ncnn.param")
+    command = [
+        str(pnnx_program()),
+        source.name,
+        f"inputshape=[1,3,{imgsz},{imgsz}]",
+        f"fp16={int(half)}",
+        f"ncnnparam={made.name}",
+        f"ncnnbin={weights}",
+        "device=cpu",
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=source.parent,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CONVERSION_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(f"pnnx did not finish within {CONVERSION_LIMIT_S} s") from error
+    except OSError as error:
+        raise ExportError(f"pnnx cannot be started: {error}") from error
+    if done.returncode != 0 or not made.is_file() or not weights.is_file():
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise ExportError(f"pnnx ended with {done.returncode}: {'; '.join(said[-3:])}")
+    left = unconverted(read_layers(made))
+    if left:
+        raise UnsupportedError(f"ncnn has no operator for {', '.join(left)}", remedy=ONE_TO_MANY)
+    text = made.read_text(encoding="utf-8")
+    try:
+        graph.write_text(with_size(text, Size(imgsz, imgsz)), encoding="utf-8", newline="\n")
+    except ValueError as error:
+        raise ExportError(f"pnnx wrote a graph that cannot be read: {error}") from error

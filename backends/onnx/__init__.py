@@ -1,0 +1,1 @@
+"""ONNX files: made, rewritten, read from their bytes. Files, not a runtime."""

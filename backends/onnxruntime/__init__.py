@@ -1,0 +1,303 @@
+"""ONNX Runtime: FP32, FP16, static, trained and dynamic INT8 files, on its execution providers.
+
+Devices are execution providers; of them only ``cpu`` has been run where this was written (see
+``ort_providers``). Opens ``.onnx`` files that were made elsewhere, too (see ``ort_files``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploymark.backends import packages, telemetry
+from deploymark.backends.base import (
+    QAT_PRECISION,
+    Artifact,
+    ArtifactFacts,
+    Backend,
+    BackendError,
+    ExecutedPrecision,
+    ExportError,
+    ExportRequest,
+    LoadError,
+    LoadOptions,
+    Probe,
+    Session,
+    Setting,
+    UnavailableError,
+    UnsupportedError,
+)
+from deploymark.backends.foreign import fits, the_file
+from deploymark.backends.onnx import qdq
+from deploymark.backends.onnx.graph import matching, quiet, write_onnx
+from deploymark.backends.onnxruntime import (
+    files as ort_files,
+)
+from deploymark.backends.onnxruntime import (
+    providers as ort_providers,
+)
+from deploymark.backends.onnxruntime import (
+    quantize as ort_quantize,
+)
+from deploymark.backends.onnxruntime import (
+    trace as ort_trace,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+# Here, as whoever resolves this backend may import the runtime before it calls ``load``.
+telemetry.silence()
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", QAT_PRECISION)
+
+
+class OnnxRuntimeBackend(Backend):
+    """Exports through ``torch.onnx`` and runs an ``InferenceSession``."""
+
+    name = "onnxruntime"
+    export_packages = ("torch", "ultralytics", "onnx", "onnxruntime", "onnxconverter-common")
+    runtime_packages = ort_providers.DISTRIBUTIONS
+    runtime_modules = ("onnxruntime",)
+    extra = "onnxruntime"
+    giving_way: Mapping[str, Setting] = {"spinning": False}
+    artifact_endings = (".onnx",)
+
+    def probe(self) -> Probe:
+        """Told from the installed distribution: its name says which providers it was built with."""
+        remedy = "pip install 'deploymark[onnxruntime]'"
+        found = ort_providers.installed()
+        if found is None or packages.missing(["onnxruntime"]):
+            return Probe(self.name, installed=False, reason="not installed", remedy=remedy)
+        missing = packages.missing(["torch", "onnx", "onnxconverter_common"])
+        return Probe(
+            self.name,
+            installed=True,
+            version=found[1],
+            can_export=not missing,
+            services=ort_providers.services(found[0]),
+            reason=f"cannot export without {', '.join(missing)}" if missing else "",
+            remedy="pip install 'deploymark[onnxruntime]'" if missing else "",
+        )
+
+    def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """INT8 and INT8-dynamic have options (``ort_quantize``), other precisions have none."""
+        if precision == "int8":
+            return ort_quantize.resolve(options)
+        if precision == "int8-dynamic":
+            return ort_quantize.resolve_dynamic(options)
+        return super().resolve_options(precision, options)
+
+    def export(self, request: ExportRequest) -> Artifact:
+        """Write ``model.onnx``; the same request gives the same bytes."""
+        if request.precision not in PRECISIONS:
+            raise UnsupportedError(f"onnxruntime has no {request.precision}")
+        options = self.resolve_options(request.precision, request.options)
+        artifact = Artifact(request.folder, "model.onnx")
+        notes: tuple[str, ...] = ()
+        with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+            source = Path(folder, "fp32.onnx")
+            write_onnx(request.model(), source, batch=request.batch, imgsz=request.imgsz)
+            try:
+                if request.precision == "fp32":
+                    shutil.copyfile(source, artifact.path)
+                elif request.precision == QAT_PRECISION:
+                    qdq.for_onnxruntime(source, artifact.path)
+                elif request.precision == "fp16":
+                    _write_half(source, artifact.path, request.float_nodes)
+                elif request.precision == "int8-dynamic":
+                    ort_quantize.quantize_dynamically(
+                        source, artifact.path, Path(folder), request.float_nodes, options
+                    )
+                else:
+                    notes = ort_quantize.quantize(
+                        source, artifact.path, Path(folder), request, options
+                    )
+            except BackendError:
+                raise
+            except Exception as error:
+                raise ExportError(
+                    f"ONNX Runtime's {request.precision} conversion failed: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        return dataclasses.replace(artifact, notes=notes)
+
+    def describe(self, path: Path) -> ArtifactFacts:
+        """What an ``.onnx`` file says of itself; weights in files beside it belong to it."""
+        file = the_file(path, "*.onnx")
+        ort = _import_runtime()
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        session = _open(ort, file, options, ort_providers.CPU_PROVIDER, {})
+        return ort_files.facts(session, file)
+
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """ONNX Runtime's own defaults, and what they may be changed to.
+
+        ``spinning``: idle threads of the pool wait busily for the next operator. ``arena`` and
+        ``memory_pattern``: memory is kept for the next inference, and planned in one piece.
+        ``avx2_exact``: u8 x u8 products in place of saturating u8 x s8 ones, slower, on x86 without
+        VNNI (``session.x64quantprecision``); ``reduce_range`` avoids saturation without.
+        ``cpu_fallback``, off the CPU only: whether nodes that the device's provider does not take
+        may run on the CPU (``executed_precision`` then tells how many did) instead of a refusal.
+        """
+        fallback = {} if options.device == "cpu" else {"cpu_fallback": (False, True)}
+        return {
+            "spinning": (True, False),
+            "arena": (True, False),
+            "memory_pattern": (True, False),
+            "avx2_exact": (False, True),
+            **fallback,
+        }
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        """Open the file on one provider; no other one is tried if it fails."""
+        settings = self.resolve_runtime_options(options)
+        if not artifact.path.is_file():
+            raise LoadError(f"there is no file {artifact.path}")
+        ort = _import_runtime()
+        provider = ort_providers.choose(options.device, ort.get_available_providers())
+
+        def open_session(*, profile: Path | None = None) -> Any:
+            """A session of these settings, profiled into files named like ``profile`` or not."""
+            session_options = _session_options(ort, options.threads, settings)
+            ort_providers.prepare(
+                ort, provider, session_options, cpu_fallback=bool(settings.get("cpu_fallback"))
+            )
+            if profile is not None:
+                session_options.enable_profiling = True
+                session_options.profile_file_prefix = str(profile)
+            provider_options = ort_providers.provider_options(provider, options)
+            return _open(ort, artifact.path, session_options, provider, provider_options)
+
+        session = open_session()
+        ort_providers.verify(provider, options.device, session.get_providers())
+        image, predictions = ort_files.ends(session, artifact.path)
+        if not fits(image.shape, options.input_shape):
+            raise LoadError(
+                f"{artifact.path} takes images of shape {tuple(image.shape)}, "
+                f"not {options.input_shape}"
+            )
+        return OnnxRuntimeSession(session, image, predictions, open_session, options)
+
+
+class OnnxRuntimeSession(Session):
+    """An ``InferenceSession`` of one input and one output, each float32 or float16."""
+
+    def __init__(
+        self,
+        session: Any,
+        image: Any,
+        predictions: Any,
+        open_session: Callable[..., Any],
+        options: LoadOptions,
+    ) -> None:
+        super().__init__(options.input_shape)
+        self._run = session.run
+        self._input = image.name
+        self._outputs = [predictions.name]
+        self._half_input = image.type == ort_files.HALF
+        self._half_output = predictions.type == ort_files.HALF
+        self._open_session = open_session
+        self._device = options.device
+
+    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One run; a float32 input array is read in place, the output array is new."""
+        given = images.astype("float16") if self._half_input else images
+        found = self._run(self._outputs, {self._input: given})[0]
+        predictions: npt.NDArray[np.float32] = (
+            found.astype("float32") if self._half_output else found
+        )
+        return predictions
+
+    def executed_precision(self) -> ExecutedPrecision:
+        """Operators by data type, from the profile of one inference of a session alike this one.
+
+        The profiler cannot be stopped and started, so a second session, opened with the same
+        settings and thrown away, is profiled; the one that is measured never is.
+        """
+        import numpy as np
+
+        zeros = np.zeros(self.input_shape, np.float16 if self._half_input else np.float32)
+        with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+            session = self._open_session(profile=Path(folder, "profile"))
+            session.run(self._outputs, {self._input: zeros})
+            events = Path(session.end_profiling()).read_text(encoding="utf-8")
+            del session
+        source = "profile of the optimised graph"
+        if self._device != "cpu":
+            source += f" ({ort_trace.placement(events)})"
+        return ExecutedPrecision(ort_trace.layers(events), source=source)
+
+
+def _import_runtime() -> Any:
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise UnavailableError(
+            f"onnxruntime cannot be imported: {error}",
+            remedy="pip install 'deploymark[onnxruntime]'",
+        ) from error
+    return ort
+
+
+def _open(
+    ort: Any, path: Path, session_options: Any, provider: str, provider_options: Mapping[str, str]
+) -> Any:
+    """An ``InferenceSession`` of one provider. Raises LoadError with the runtime's words."""
+    try:
+        return ort.InferenceSession(
+            str(path), session_options, providers=[(provider, dict(provider_options))]
+        )
+    except Exception as error:
+        strict = "disable_cpu_ep_fallback" in str(error)
+        raise LoadError(
+            f"ONNX Runtime refuses {path}: {type(error).__name__}: {error}",
+            remedy=(
+                f"{provider} does not take every operator of it; set cpu_fallback: true under "
+                "session to run those on the CPU."
+            )
+            if strict
+            else "",
+        ) from error
+
+
+def _session_options(ort: Any, threads: int, settings: Mapping[str, Setting]) -> Any:
+    """``SessionOptions`` with everything that decides speed spelled out."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = bool(settings["arena"])
+    options.enable_mem_pattern = bool(settings["memory_pattern"])
+    spinning = "1" if settings["spinning"] else "0"
+    options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    exact = "1" if settings["avx2_exact"] else "0"
+    options.add_session_config_entry("session.x64quantprecision", exact)
+    return options
+
+
+def _write_half(source: Path, target: Path, float_nodes: Sequence[str]) -> None:
+    """Convert weights and operators to float16, but nodes that ``float_nodes`` match.
+
+    Those are the decode: in float16 boxes beyond 512 pixels would lie on halves of a pixel, and a
+    one-to-one head casts to float32 there, which the converter leaves as it is. The input and the
+    output stay float32.
+    """
+    import onnx
+    from onnxconverter_common import float16
+
+    model = onnx.load(source)
+    blocked = matching((node.name for node in model.graph.node), float_nodes)
+    with quiet("onnxconverter_common"):
+        half = float16.convert_float_to_float16(model, keep_io_types=True, node_block_list=blocked)
+    onnx.save(half, target)

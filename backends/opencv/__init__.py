@@ -1,0 +1,240 @@
+"""OpenCV's DNN module: FP32 ONNX files on the processor, read by OpenCV itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploymark.backends import packages
+from deploymark.backends.base import (
+    Artifact,
+    ArtifactFacts,
+    Backend,
+    ExecutedPrecision,
+    ExportRequest,
+    LoadError,
+    LoadOptions,
+    Probe,
+    Service,
+    Session,
+    Setting,
+    UnavailableError,
+    UnsupportedError,
+)
+from deploymark.backends.foreign import facts, fits, read_metadata, the_file
+from deploymark.backends.onnx import wire as onnx_wire
+from deploymark.backends.onnx.content import files_of, read_content
+from deploymark.backends.onnx.graph import write_onnx
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+DISTRIBUTIONS = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
+"""Wheels of OpenCV; they all hold the DNN module and exclude each other."""
+
+FIRST_MAJOR = 5
+"""The version whose DNN module has two engines to choose from, and tells what it runs."""
+
+ENGINES = {"new": "ENGINE_NEW", "classic": "ENGINE_CLASSIC"}
+"""Values of the option ``engine``, the default first. ``cv2.dnn.ENGINE_AUTO`` tries them in this
+order and does not tell which it took, so it is not offered."""
+
+ONE_PRECISION = (
+    "OpenCV's DNN computes float files in float32 on the processor; Deploymark gives it no other"
+)
+
+SHORT_TYPES = {
+    "32F": "f32",
+    "16F": "f16",
+    "16BF": "bf16",
+    "64F": "f64",
+    "8S": "i8",
+    "8U": "u8",
+    "32S": "i32",
+    "64S": "i64",
+    "BOOL": "bool",
+    "Bool": "bool",
+}
+"""OpenCV's names of element types, as they stand between ``CV_`` and ``C1``."""
+
+LAYER = re.compile(
+    r"^\s*// op #\d+\n\s*(\w+) \{\n(.*?)(?=^\s*// op #|\Z)", re.DOTALL | re.MULTILINE
+)
+ELEMENT = re.compile(r"// <(?:Input|Temp|Output)> CV_(\w+)C\d")
+
+
+RUNTIME_OPTIONS: dict[str, tuple[Setting, ...]] = {
+    "engine": tuple(ENGINES),
+    "winograd": (True, False),
+}
+"""Runtime options and their values, OpenCV's own defaults first. ``engine``: ``new``, the graph
+engine of OpenCV 5, or ``classic``, that of OpenCV 4. ``winograd``: transformed 3 x 3 convolutions,
+faster and a little less exact."""
+
+
+class OpenCvBackend(Backend):
+    """Exports through ``torch.onnx`` and runs a ``cv2.dnn.Net``."""
+
+    name = "opencv"
+    export_packages = ("torch", "ultralytics", "onnx")
+    runtime_packages = DISTRIBUTIONS
+    runtime_modules = ("cv2",)
+    extra = "opencv"
+    runtime_options = RUNTIME_OPTIONS
+    artifact_endings = (".onnx",)
+
+    def probe(self) -> Probe:
+        """FP32 on the processor, from OpenCV 5 on."""
+        remedy = "pip install 'deploymark[opencv]'"
+        version = packages.installed_version(*DISTRIBUTIONS)
+        if version is None or packages.missing(["cv2"]):
+            return Probe(self.name, installed=False, reason="not installed", remedy=remedy)
+        if int(version.partition(".")[0]) < FIRST_MAJOR:
+            return Probe(
+                self.name,
+                installed=False,
+                version=version,
+                reason=f"OpenCV {version} cannot choose its engine, {FIRST_MAJOR}.0 can",
+                remedy=remedy,
+            )
+        missing = packages.missing(["torch", "onnx"])
+        services = {("cpu", "fp32"): Service(served=True)}
+        services |= {
+            ("cpu", precision): Service(served=False, exists=False, reason=ONE_PRECISION)
+            for precision in ("fp16", "bf16", "int8")
+        }
+        return Probe(
+            self.name,
+            installed=True,
+            version=version,
+            can_export=not missing,
+            services=services,
+            reason=f"cannot export without {', '.join(missing)}" if missing else "",
+            remedy=remedy if missing else "",
+        )
+
+    def export(self, request: ExportRequest) -> Artifact:
+        """Write ``model.onnx``; the same request gives the same bytes."""
+        if request.precision != "fp32":
+            raise UnsupportedError(f"opencv has no {request.precision}: {ONE_PRECISION}")
+        self.resolve_options(request.precision, request.options)
+        artifact = Artifact(request.folder, "model.onnx")
+        write_onnx(request.model(), artifact.path, batch=request.batch, imgsz=request.imgsz)
+        return artifact
+
+    def describe(self, path: Path) -> ArtifactFacts:
+        """What an ONNX file says of itself; weights in files beside it belong to it."""
+        file = the_file(path, "*.onnx")
+        header = onnx_wire.read_header(file)
+        if len(header.inputs) != 1:
+            raise LoadError(f"{file} has {len(header.inputs)} inputs, a detector has one")
+        content = read_content(file)
+        return facts(
+            Artifact(file.parent, file.name),
+            files_of(file, content),
+            header.inputs[0].shape,
+            [output.shape for output in header.outputs],
+            read_metadata(header.metadata),
+            precision=content.precision,
+        )
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        """Read the file with one engine; no other one is tried if it fails."""
+        settings = self.resolve_runtime_options(options)
+        chosen = str(settings["engine"])
+        header = onnx_wire.read_header(artifact.path)
+        if options.device != "cpu":
+            raise UnavailableError(f"opencv has no device {options.device!r} here")
+        cv2 = _import_opencv()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        cv2.ocl.setUseOpenCL(False)
+        cv2.setNumThreads(options.threads)
+        engine = getattr(cv2.dnn, ENGINES[chosen])
+        try:
+            net = cv2.dnn.readNetFromONNX(str(artifact.path), engine=engine)
+        except cv2.error as error:
+            raise LoadError(
+                f"OpenCV's {chosen} engine refuses {artifact.path}: {error.err}"
+            ) from error
+        if len(header.inputs) != 1 or header.inputs[0].element != onnx_wire.FLOAT:
+            raise LoadError(f"{artifact.path} does not take one float32 image, as OpenCV gives it")
+        image = header.inputs[0]
+        if not fits(image.shape, options.input_shape):
+            raise LoadError(
+                f"{artifact.path} takes images of shape {image.shape}, not {options.input_shape}"
+            )
+        if chosen == "classic":  # the new one has no other target, and says so
+            net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+            net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
+        net.enableWinograd(settings["winograd"])
+        return OpenCvSession(net, options, chosen, artifact.path)
+
+
+class OpenCvSession(Session):
+    """A network of one input and one output."""
+
+    def __init__(self, net: Any, options: LoadOptions, engine: str, path: Path) -> None:
+        super().__init__(options.input_shape)
+        import cv2
+
+        self._net = net
+        self._engine = engine
+        self._path = path
+        self._error = cv2.error
+
+    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One forward; OpenCV copies the input, and the output is its own new array."""
+        try:
+            self._net.setInput(images)
+            predictions: npt.NDArray[np.float32] = self._net.forward()
+        except self._error as error:
+            raise LoadError(
+                f"OpenCV's {self._engine} engine cannot run {self._path}: {error.err}"
+            ) from error
+        return predictions
+
+    def executed_precision(self) -> ExecutedPrecision:
+        """Layers by the type of their first input, from the new engine's text of its graph."""
+        if self._engine != "new":
+            return ExecutedPrecision(
+                reason="OpenCV's classic engine does not tell the data types of its layers"
+            )
+        return ExecutedPrecision(layers(self._net.dump()), source="dump of the engine's graph")
+
+
+def layers(dump: str) -> Mapping[str, int]:
+    """Layers by type, as ``"Conv2:f32"``, from what ``cv2.dnn.Net.dump`` writes.
+
+    A layer's data type is that of its first operand that is not a constant.
+    """
+    counts: dict[str, int] = {}
+    for operator, body in LAYER.findall(dump):
+        element = ELEMENT.search(body)
+        if element is None:
+            continue
+        key = f"{operator}:{SHORT_TYPES.get(element[1], element[1].lower())}"
+        counts[key] = counts.get(key, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _import_opencv() -> Any:
+    """OpenCV, if it is one that this module knows. Raises UnavailableError."""
+    remedy = "pip install 'deploymark[opencv]'"
+    try:
+        import cv2
+    except ImportError as error:
+        raise UnavailableError(f"OpenCV cannot be imported: {error}", remedy=remedy) from error
+    if not hasattr(cv2.dnn, "ENGINE_NEW"):
+        raise UnavailableError(
+            f"OpenCV {cv2.__version__} cannot choose its engine, {FIRST_MAJOR}.0 can",
+            remedy=remedy,
+        )
+    return cv2

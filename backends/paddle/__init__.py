@@ -1,0 +1,269 @@
+"""Paddle Inference: FP32 programs on the processor, with and without oneDNN, and on NVIDIA GPUs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploymark.backends import packages, waiting
+from deploymark.backends.base import (
+    Artifact,
+    ArtifactFacts,
+    Backend,
+    ExecutedPrecision,
+    ExportRequest,
+    LoadError,
+    LoadOptions,
+    Probe,
+    Service,
+    Session,
+    Setting,
+    UnavailableError,
+    UnsupportedError,
+)
+from deploymark.backends.foreign import METADATA_FILE, facts, fits, metadata_beside
+from deploymark.backends.hardware import accelerators
+from deploymark.backends.onnx.graph import quiet
+from deploymark.backends.paddle import convert as paddle_convert
+from deploymark.backends.paddle import program as paddle_program
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+DISTRIBUTIONS = ("paddlepaddle-gpu", "paddlepaddle")
+"""Builds of Paddle; they exclude each other."""
+
+ONE_PRECISION = "Deploymark runs Paddle's programs in FP32 only"
+
+GPU_POOL_MB = 64
+"""First size of the allocator's pool on a GPU; it grows as needed."""
+
+ONEDNN_CACHE = 10
+"""Shapes whose oneDNN kernels are kept, Paddle's own default; a session has one shape."""
+
+KINDS = {"f32": "float32", "f16": "float16"}
+"""Element types of images that programs take, as numpy has them."""
+
+
+class PaddleBackend(Backend):
+    """Exports with X2Paddle and runs a predictor of Paddle Inference."""
+
+    name = "paddle"
+    export_packages = ("torch", "ultralytics", "paddlepaddle", "paddlepaddle-gpu", "x2paddle")
+    runtime_packages = DISTRIBUTIONS
+    runtime_modules = ("paddle.inference",)
+    extra = "paddle"
+    giving_way = waiting.GIVING_WAY
+    artifact_endings = ("_paddle_model",)
+
+    def probe(self) -> Probe:
+        """Told from the installed distribution: its name says whether it was built with CUDA."""
+        remedy = "pip install 'deploymark[paddle]'"
+        version = packages.installed_version(*DISTRIBUTIONS)
+        if version is None or packages.missing(["paddle"]):
+            return Probe(self.name, installed=False, reason="not installed", remedy=remedy)
+        missing = packages.missing(["torch", "x2paddle", "six", "setuptools"])
+        return Probe(
+            self.name,
+            installed=True,
+            version=version,
+            can_export=not missing,
+            services=self._services(),
+            reason=f"cannot export without {', '.join(missing)}" if missing else "",
+            remedy=remedy if missing else "",
+        )
+
+    def _services(self) -> dict[tuple[str, str], Service]:
+        if packages.installed_version("paddlepaddle-gpu") is None:
+            gpu = Service(
+                served=False,
+                reason="this build of Paddle has no CUDA",
+                remedy="Install paddlepaddle-gpu in place of paddlepaddle.",
+            )
+        elif accelerators.has_nvidia_gpu():
+            gpu = Service(served=True)
+        else:
+            gpu = Service(served=False, reason="no NVIDIA driver is loaded")
+        services = {("cpu", "fp32"): Service(served=True), ("cuda", "fp32"): gpu}
+        none = Service(served=False, exists=False, reason=ONE_PRECISION)
+        return services | {
+            (device, precision): none
+            for device in ("cpu", "cuda")
+            for precision in ("fp16", "bf16", "int8")
+        }
+
+    def export(self, request: ExportRequest) -> Artifact:
+        """Write ``model.json`` and ``model.pdiparams``; the same request gives the same bytes."""
+        if request.precision != "fp32":
+            raise UnsupportedError(f"paddle has no {request.precision}: {ONE_PRECISION}")
+        self.resolve_options(request.precision, request.options)
+        if request.detector.layout != "anchors":
+            raise UnsupportedError(
+                "X2Paddle cannot convert a one-to-one head: it has no choice of the best places",
+                remedy="Take the model's one-to-many head (head: one-to-many).",
+            )
+        paddle_convert.convert(
+            request.model(), request.folder, batch=request.batch, imgsz=request.imgsz
+        )
+        return Artifact(request.folder, paddle_convert.FILES[0])
+
+    def describe(self, path: Path) -> ArtifactFacts:
+        """What a folder of Paddle's files says of itself, Ultralytics' notes included."""
+        if not path.exists():
+            raise LoadError(f"there is no file {path}")
+        found = sorted(file.with_suffix(".json") for file in path.rglob("*.pdiparams"))
+        if len(found) != 1:
+            raise LoadError(f"{path} holds {len(found)} files *.pdiparams, not one")
+        program = paddle_program.read_program(found[0])
+        # X2Paddle leaves its code and the weights for training beside them.
+        shipped = (found[0], found[0].with_suffix(".pdiparams"), path / METADATA_FILE)
+        if len(program.inputs) != 1:
+            raise LoadError(f"{path} has {len(program.inputs)} inputs, a detector has one")
+        return facts(
+            Artifact(path, found[0].relative_to(path).as_posix()),
+            [file for file in shipped if file.is_file()],
+            program.inputs[0].shape,
+            [output.shape for output in program.outputs],
+            metadata_beside(path),
+            precision="fp32" if {value.element for value in program.weights} == {"f32"} else None,
+        )
+
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """``onednn``: oneDNN's kernels, in place of Paddle's own; and ``wait``. Of the CPU.
+
+        Paddle's documentation has a user of the CPU switch oneDNN on.
+        """
+        if options.device != "cpu":
+            return {"onednn": (False,)}
+        return {"onednn": (True, False), "wait": waiting.CHOICES}
+
+    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
+        """Variables that ``wait`` comes to."""
+        return waiting.ENVIRONMENT[str(settings.get("wait", "default"))]
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        """Optimise the program for one device and make its predictor."""
+        onednn = bool(self.resolve_runtime_options(options)["onednn"])
+        program = paddle_program.read_program(artifact.path)
+        weights = artifact.path.with_suffix(".pdiparams")
+        paddle_program.require_whole(weights, program)
+        image = program.inputs[0] if len(program.inputs) == 1 else None
+        if image is None or image.element not in KINDS or len(program.outputs) != 1:
+            raise LoadError(f"{artifact.path} does not make one output of one float image")
+        if not fits(image.shape, options.input_shape):
+            raise LoadError(
+                f"{artifact.path} takes images of shape {image.shape}, not {options.input_shape}"
+            )
+        try:
+            with quiet():
+                from paddle import inference
+        except ImportError as error:
+            raise UnavailableError(
+                f"paddle cannot be imported: {error}", remedy="pip install 'deploymark[paddle]'"
+            ) from error
+        _require_device(options.device)
+        files = (str(artifact.path), str(weights))
+        try:
+            predictor = inference.create_predictor(_config(inference, files, options, onednn))
+        except Exception as error:
+            raise LoadError(f"Paddle refuses {artifact.path}: {_first_line(error)}") from error
+        form = (files, options, onednn)
+        return PaddleSession(inference, predictor, form, KINDS[image.element])
+
+
+class PaddleSession(Session):
+    """A predictor and the handles of its one input and one output."""
+
+    def __init__(
+        self,
+        inference: Any,
+        predictor: Any,
+        form: tuple[tuple[str, str], LoadOptions, bool],
+        kind: str,
+    ) -> None:
+        super().__init__(form[1].input_shape)
+        self._inference = inference
+        self._predictor = predictor
+        self._form = form
+        self._kind = kind
+        self._input = predictor.get_input_handle(predictor.get_input_names()[0])
+        self._output = predictor.get_output_handle(predictor.get_output_names()[0])
+
+    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One run; the input is copied into Paddle's tensor, the output out of it."""
+        import numpy as np
+
+        self._input.copy_from_cpu(images.astype(self._kind, copy=False))
+        self._predictor.run()
+        output = self._output.copy_to_cpu()
+        predictions: npt.NDArray[np.float32] = output.astype(np.float32, copy=False)
+        return predictions
+
+    def executed_precision(self) -> ExecutedPrecision:
+        """Operators by the type of their result, from the program that Paddle's passes made.
+
+        Paddle writes it while it makes a predictor, so one more is made, and thrown away.
+        """
+        with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+            config = _config(self._inference, *self._form)
+            config.enable_save_optim_model(True)  # noqa: FBT003 - a C++ function
+            config.set_optim_cache_dir(folder)
+            self._inference.create_predictor(config)
+            written = sorted(Path(folder).glob("*.json"))
+            if len(written) != 1:
+                return ExecutedPrecision(reason="Paddle did not write its optimised program")
+            program = paddle_program.read_program(written[0])
+        return ExecutedPrecision(program.operators, source="optimised program")
+
+
+def _config(
+    inference: Any,
+    files: tuple[str, str],
+    options: LoadOptions,
+    onednn: bool,  # noqa: FBT001
+) -> Any:
+    """``Config`` with everything that decides speed spelled out."""
+    config = inference.Config(*files)
+    config.disable_glog_info()
+    config.enable_new_ir(True)  # noqa: FBT003 - C++ functions without keywords, here and below
+    config.enable_new_executor(True)  # noqa: FBT003
+    config.switch_ir_optim(True)  # noqa: FBT003
+    config.enable_memory_optim(True)  # noqa: FBT003
+    if options.device == "cuda":
+        config.enable_use_gpu(GPU_POOL_MB, 0, inference.PrecisionType.Float32)
+    else:
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(options.threads)
+    if onednn:
+        config.enable_mkldnn()
+        config.set_mkldnn_cache_capacity(ONEDNN_CACHE)
+    else:
+        config.disable_mkldnn()
+    return config
+
+
+def _require_device(device: str) -> None:
+    """Raise UnavailableError unless this build of Paddle can use the device."""
+    import paddle
+
+    if device == "cuda" and not paddle.device.is_compiled_with_cuda():
+        raise UnavailableError(
+            "this build of Paddle has no CUDA",
+            remedy="Install paddlepaddle-gpu in place of paddlepaddle.",
+        )
+    if device == "cuda" and not paddle.device.cuda.device_count():
+        raise UnavailableError(
+            "Paddle finds no CUDA device", remedy="Check the driver with nvidia-smi."
+        )
+    if device not in ("cpu", "cuda"):
+        raise UnavailableError(f"paddle has no device {device!r} here")
+
+
+def _first_line(error: Exception) -> str:
+    """A Paddle exception without its stack of C++ functions."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("---", "C++", "Error Message"))]
+    return next(iter(said), type(error).__name__)

@@ -1,0 +1,1 @@
+"""Runtimes in PyTorch's own process: eager, TorchScript, AOTInductor, and what they share."""

@@ -1,0 +1,279 @@
+"""AOTInductor: a detector compiled by PyTorch's Inductor and the system's C++ compiler.
+
+Element-wise work is fused into generated kernels, convolutions are oneDNN's (cuDNN's on a GPU). The
+package fits the CPU it was compiled on. The paths for CUDA are written from PyTorch's documentation
+and were not run; they need Triton and CUDA's headers besides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploymark.backends import packages, waiting
+from deploymark.backends.base import (
+    Artifact,
+    Backend,
+    BackendError,
+    ExecutedPrecision,
+    ExportError,
+    ExportRequest,
+    LoadError,
+    LoadOptions,
+    Probe,
+    Service,
+    Session,
+    Setting,
+    UnavailableError,
+    UnsupportedError,
+)
+from deploymark.backends.hardware import cpu
+from deploymark.backends.onnx.graph import quiet
+from deploymark.backends.pytorch import aoti_package, runtime
+from deploymark.backends.pytorch import ops as torch_ops
+from deploymark.backends.pytorch import program as torch_program
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+PRECISIONS = {
+    "cpu": ("fp32", "bf16"),
+    "cuda": ("fp32", "fp16", "bf16"),
+}
+"""Precisions by device."""
+
+FP16_REASON = "PyTorch's CPU kernels are not made for float16 convolutions"
+INT8_REASON = (
+    "Inductor has INT8 for models that PyTorch's PT2E quantizer converted, and could not lower a "
+    "detector's"
+)
+COMPILER_REMEDY = "apt install g++, or name a compiler in the environment variable CXX"
+
+
+class AotInductorBackend(Backend):
+    """Compiles a ``torch.export`` program ahead of time and runs the shared library."""
+
+    name = "aotinductor"
+    export_packages = ("torch", "triton", "ultralytics")
+    runtime_packages = ("torch",)
+    runtime_modules = runtime.MODULES
+    extra = "aotinductor"
+    giving_way = waiting.GIVING_WAY
+
+    def probe(self) -> Probe:
+        """Exporting needs a C++ compiler, running what was exported does not."""
+        absent = runtime.not_installed(self.name, self.extra)
+        if absent is not None:
+            return absent
+        compiler = find_compiler()
+        return Probe(
+            self.name,
+            installed=True,
+            version=packages.installed_version("torch"),
+            can_export=compiler is not None,
+            services=_services(),
+            reason="" if compiler else f"cannot export without a C++ compiler ({_wanted()})",
+            remedy="" if compiler else COMPILER_REMEDY,
+        )
+
+    def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options, the same for every precision.
+
+        ``freezing``: fold weights into constants and lay them out for oneDNN ahead of time, which
+        also lets convolutions take their activation in. ``simd``: what the compiler makes use of
+        (``aoti_package.simd_of``). It is always this machine's, and part of the key so that
+        another machine's artifact is not taken for this one's.
+        """
+        del precision
+        resolved = {"freezing": True, "simd": aoti_package.simd_of(cpu.detect())}
+        unknown = sorted(set(options) - set(resolved))
+        if unknown:
+            raise UnsupportedError(
+                f"aotinductor has no export option {', '.join(unknown)}",
+                remedy=f"Its options are {', '.join(resolved)}.",
+            )
+        freezing = options.get("freezing", True)
+        if not isinstance(freezing, bool):
+            raise UnsupportedError(
+                f"aotinductor's option freezing is true or false, got {freezing!r}"
+            )
+        simd = options.get("simd", resolved["simd"])
+        if simd != resolved["simd"]:
+            raise UnsupportedError(
+                f"aotinductor compiles for the processor at hand ({resolved['simd']}), not for "
+                f"{simd!r}",
+                remedy="Leave the option simd out, and build on the target.",
+            )
+        return resolved | {"freezing": freezing}
+
+    def export(self, request: ExportRequest) -> Artifact:
+        """Compile to ``model.pt2``. Inductor's caches are gone afterwards."""
+        if request.precision not in PRECISIONS.get(request.device, ()):
+            raise UnsupportedError(f"aotinductor has no {request.precision} on {request.device}")
+        options = self.resolve_options(request.precision, request.options)
+        compiler = find_compiler()
+        if compiler is None:
+            raise UnavailableError(
+                f"there is no C++ compiler ({_wanted()})", remedy=COMPILER_REMEDY
+            )
+        artifact = Artifact(request.folder, "model.pt2")
+        try:
+            with _own_caches() as folder:
+                _export(request, artifact.path, compiler, options, folder)
+        except BackendError:
+            raise
+        except Exception as error:
+            raise ExportError(f"AOTInductor failed: {type(error).__name__}: {error}") from error
+        return artifact
+
+    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+        """``wait``, on the CPU: see ``waiting``."""
+        return runtime.choices(options)
+
+    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
+        """Variables that ``wait`` comes to."""
+        return runtime.environment(settings)
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        """Link the compiled model in. Its loops take as many threads as OpenMP is set to."""
+        self.resolve_runtime_options(options)
+        if not artifact.path.is_file():
+            raise LoadError(f"there is no file {artifact.path}")
+        notes = aoti_package.read_notes(artifact.path)
+        aoti_package.check(artifact.path, notes, options)
+        torch = runtime.start(options, self.extra)
+        if options.device == "cuda":
+            aoti_package.check_capability(torch, artifact.path, notes)
+        loader = aoti_package.open_package(torch, artifact.path)
+        return AotInductorSession(torch, loader, options)
+
+
+class AotInductorSession(Session):
+    """A compiled model on one device."""
+
+    def __init__(self, torch: Any, loader: Any, options: LoadOptions) -> None:
+        super().__init__(options.input_shape)
+        self._torch = torch
+        self._loader = loader
+        self._device = torch.device(options.device)
+
+    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One forward; on an accelerator the copies there and back are part of it."""
+        with self._torch.inference_mode():
+            (output,) = self._loader.boxed_run([self._torch.from_numpy(images).to(self._device)])
+            predictions: npt.NDArray[np.float32] = output.float().cpu().numpy()
+        return predictions
+
+    def executed_precision(self) -> ExecutedPrecision:
+        """Convolutions and matrix products by data type, from one inference."""
+        import numpy as np
+
+        images = np.zeros(self.input_shape, np.float32)
+        return torch_ops.executed(self._torch, lambda: self.infer_impl(images))
+
+    def device_memory_bytes(self) -> int | None:
+        """Peak of torch's allocator on a CUDA device; the weights lie outside of it."""
+        return runtime.device_memory_bytes(self._torch, self._device.type)
+
+
+def find_compiler() -> str | None:
+    """Path of the C++ compiler that Inductor is to call, None where there is none."""
+    return shutil.which(_wanted())
+
+
+def _wanted() -> str:
+    """Inductor's own choice (``torch/_inductor/config.py``, ``cpp.cxx``)."""
+    return os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+
+
+def _services() -> dict[tuple[str, str], Service]:
+    here = cpu.detect()
+    services = {
+        ("cpu", "fp32"): Service(served=True),
+        ("cpu", "bf16"): Service(
+            served=True,
+            native=here.has_bf16,
+            reason="" if here.has_bf16 else "this CPU has no bfloat16 instructions",
+        ),
+        ("cpu", "fp16"): Service(
+            served=False, exists=False, reason=FP16_REASON, remedy="Take bf16."
+        ),
+        ("cpu", "int8"): Service(served=False, exists=False, reason=INT8_REASON),
+    }
+    if runtime.serves_cuda():
+        missing = packages.missing(["triton"])
+        service = Service(
+            served=not missing,
+            reason="Inductor needs Triton for a GPU" if missing else "",
+            remedy="pip install triton" if missing else "",
+        )
+        services |= {("cuda", precision): service for precision in PRECISIONS["cuda"]}
+        services["cuda", "int8"] = Service(served=False, exists=False, reason=INT8_REASON)
+    return services
+
+
+@contextlib.contextmanager
+def _own_caches() -> Iterator[str]:
+    """A folder for Inductor's caches, gone afterwards; yields its path.
+
+    Importing Inductor already makes the folder that the variable names, by default a lasting one in
+    the temporary folder. It reads the number of compiling processes then, too: without it a pool
+    starts.
+    """
+    with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+        changed = {"TORCHINDUCTOR_CACHE_DIR": folder, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        kept = {name: os.environ.get(name) for name in changed}
+        os.environ.update(changed)
+        try:
+            yield folder
+        finally:
+            for name, value in kept.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def _export(
+    request: ExportRequest, path: Path, compiler: str, options: Mapping[str, Any], folder: str
+) -> None:
+    """Trace the model and compile it into a package.
+
+    ``dynamic_threads`` lets loops take the number of threads that is set at run time: the default
+    burns in the number of the process that compiles.
+    """
+    import torch
+    import torch._inductor
+    from torch._inductor.utils import fresh_cache
+
+    notes = {
+        aoti_package.INPUT_SHAPE: f"{request.batch},3,{request.imgsz},{request.imgsz}",
+        aoti_package.SIMD: str(options["simd"]),
+    }
+    settings = {
+        "aot_inductor.metadata": notes,
+        "compile_threads": 1,
+        "cpp.cxx": (compiler,),
+        "cpp.dynamic_threads": True,
+        "freezing": options["freezing"],
+        "max_autotune": False,
+    }
+    runtime.require_device(torch, request.device)
+    with torch.no_grad(), quiet("torch"):
+        model, example = torch_program.prepared(request)
+        program = torch.export.export(model, (example,))
+        if request.device != "cpu":
+            from torch.export.passes import move_to_device_pass
+
+            program = move_to_device_pass(program, request.device)
+        with fresh_cache(dir=folder):
+            torch._inductor.aoti_compile_and_package(  # noqa: SLF001 - its public name
+                program, package_path=str(path), inductor_configs=settings
+            )

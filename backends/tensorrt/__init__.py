@@ -1,0 +1,237 @@
+"""TensorRT: FP32, FP16, BF16 and INT8 engines on NVIDIA GPUs and on a Jetson's DLA.
+
+Written for TensorRT 10.x and 11.x with strongly typed networks only: the precision is in the ONNX
+file (``tensorrt_graph``), which is made and checked without a GPU. Building an engine and running
+it need one; those halves (here and in ``tensorrt_engine``) are checked against NVIDIA's bindings,
+name by name and type by type, and were not run where Deploymark is tested.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploymark.backends import foreign, packages, telemetry
+from deploymark.backends.base import (
+    Artifact,
+    ArtifactFacts,
+    Backend,
+    ExecutedPrecision,
+    ExportRequest,
+    LoadError,
+    LoadOptions,
+    Probe,
+    Service,
+    Session,
+    Setting,
+    UnavailableError,
+    UnsupportedError,
+)
+from deploymark.backends.hardware import accelerators, cuda_memory
+from deploymark.backends.tensorrt import (
+    engine as tensorrt_engine,
+)
+from deploymark.backends.tensorrt import (
+    graph as tensorrt_graph,
+)
+from deploymark.backends.tensorrt import (
+    trace as tensorrt_trace,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import tensorrt as trt
+
+# INT8's Q/DQ pairs are placed by ONNX Runtime's quantizer.
+telemetry.silence()
+
+DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
+"""Names of NVIDIA's packages; on a Jetson the first is the system's own."""
+
+DLA_DEVICES = "dev/nvhost-*nvdla*"
+"""The device files of a Jetson's deep learning accelerators."""
+
+RUNTIME_OPTIONS: dict[str, tuple[Setting, ...]] = {"dla_core": (0, 1)}
+"""Runtime options and their values; ``dla_core`` has no effect on an engine for the GPU."""
+
+
+class TensorRtBackend(Backend):
+    """Builds engines through TensorRT's ONNX parser, and runs an execution context."""
+
+    name = "tensorrt"
+    default_device = "cuda"
+    export_packages = ("torch", "ultralytics", "onnx", "onnxruntime", *DISTRIBUTIONS)
+    runtime_packages = DISTRIBUTIONS
+    runtime_modules = ("tensorrt",)
+    extra = "tensorrt"
+    runtime_options = RUNTIME_OPTIONS
+    artifact_endings = (".engine", ".plan", ".trt")
+
+    def probe(self) -> Probe:
+        """Bindings alone, a wheel of their own, are not TensorRT: its libraries are missing."""
+        if packages.missing(["tensorrt"]):
+            bindings = not packages.missing(["tensorrt_bindings"])
+            reason = (
+                "only TensorRT's bindings are installed, not its libraries"
+                if bindings
+                else "not installed"
+            )
+            return Probe(self.name, installed=False, reason=reason, remedy=tensorrt_engine.REMEDY)
+        missing = packages.missing(["torch", "onnx", "onnxruntime"])
+        return Probe(
+            self.name,
+            installed=True,
+            version=packages.installed_version(*DISTRIBUTIONS),
+            can_export=not missing,
+            services=services(),
+            reason=f"cannot export without {', '.join(missing)}" if missing else "",
+            remedy="pip install 'deploymark[tensorrt]'" if missing else "",
+        )
+
+    def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See ``tensorrt_graph``. ``gpu`` is this machine's, as engines are made for one model."""
+        given = dict(options)
+        gpu = given.pop("gpu", None) or tensorrt_engine.gpu_model()
+        return {**tensorrt_graph.resolve(precision, given), "gpu": gpu}
+
+    def export(self, request: ExportRequest) -> Artifact:
+        """Write ``model.engine``, made for the GPU of this machine and this TensorRT."""
+        if request.precision not in tensorrt_graph.PRECISIONS:
+            raise UnsupportedError(f"tensorrt has no {request.precision}")
+        if request.device == "dla" and request.precision not in DLA_PRECISIONS:
+            raise UnsupportedError(DLA_REASON)
+        options = self.resolve_options(request.precision, request.options)
+        tensorrt_engine.require()
+        if not accelerators.has_nvidia_gpu():
+            raise UnavailableError(
+                "an engine is built on the GPU that it is for, and no NVIDIA driver is loaded",
+                remedy="Export on the machine that is to be measured.",
+            )
+        artifact = Artifact(request.folder, "model.engine")
+        with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+            source = Path(folder, "typed.onnx")
+            tensorrt_graph.write(request, source, Path(folder), options)
+            plan = tensorrt_engine.build(source, request.device, options)
+        artifact.path.write_bytes(plan)
+        return artifact
+
+    def describe(self, path: Path) -> ArtifactFacts:
+        """Facts of an engine, such as Ultralytics', which only TensorRT can open."""
+        plan, metadata = tensorrt_engine.read_plan(path)
+        opened = tensorrt_engine.open_plan(plan, path)
+        return foreign.facts(
+            Artifact(path.parent, path.name),
+            [path],
+            opened.shape(opened.input_name),
+            [opened.shape(opened.output_name)],
+            metadata,
+        )
+
+    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+        """Open the engine with buffers of one batch. It runs on the GPU it was built for only."""
+        dla_core = int(self.resolve_runtime_options(options)["dla_core"])
+        plan, _ = tensorrt_engine.read_plan(artifact.path)
+        tensorrt_engine.require()
+        cuda = cuda_memory.Cuda()
+        free_bytes = cuda.free_bytes()
+        opened = tensorrt_engine.open_plan(plan, artifact.path, dla_core)
+        found = opened.shape(opened.input_name)
+        if not foreign.fits(found, options.input_shape):
+            raise LoadError(
+                f"{artifact.path} takes images of shape {found}, not {options.input_shape}"
+            )
+        return TensorRtSession(cuda, free_bytes, opened, artifact.path, options)
+
+
+class TensorRtSession(Session):
+    """An execution context, its two buffers and one stream.
+
+    ``free_bytes`` was free on the GPU before the engine was opened.
+    """
+
+    def __init__(
+        self,
+        cuda: cuda_memory.Cuda,
+        free_bytes: int,
+        opened: tensorrt_engine.OpenedEngine,
+        path: Path,
+        options: LoadOptions,
+    ) -> None:
+        super().__init__(options.input_shape)
+        self._cuda, self._opened = cuda, opened
+        self._context: trt.IExecutionContext = opened.engine.create_execution_context()
+        if self._context is None:
+            raise LoadError(f"TensorRT gives {path} no context: {opened.log.said()}")
+        if not self._context.set_input_shape(opened.input_name, options.input_shape):
+            raise LoadError(f"{path} takes images of other shapes than {options.input_shape}")
+        self._stream = cuda.stream()
+        self._hosts: list[npt.NDArray[Any]] = []
+        self._devices: list[int] = []
+        for name in (opened.input_name, opened.output_name):
+            shape = tuple(self._context.get_tensor_shape(name))
+            host = cuda.pinned(shape, opened.dtype(name))
+            address = cuda.allocate(host.nbytes)
+            self._context.set_tensor_address(name, address)
+            self._hosts.append(host)
+            self._devices.append(address)
+        self._taken_bytes = max(free_bytes - cuda.free_bytes(), 0)
+
+    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One inference, the copies to the GPU and back among it; 16-bit ends are converted."""
+        import numpy as np
+
+        given, predicted = self._hosts
+        np.copyto(given, images, casting="same_kind")
+        self._cuda.upload(given, self._devices[0], self._stream)
+        if not self._context.execute_async_v3(self._stream):
+            raise LoadError(f"TensorRT could not run the engine: {self._opened.log.said()}")
+        self._cuda.download(self._devices[1], predicted, self._stream)
+        self._cuda.wait(self._stream)
+        return predicted.astype(np.float32, copy=False)
+
+    def executed_precision(self) -> ExecutedPrecision:
+        """Layers by data type, from the engine's inspector."""
+        import tensorrt as trt
+
+        inspector = self._opened.engine.create_engine_inspector()
+        inspector.execution_context = self._context
+        text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+        layers = tensorrt_trace.layers(text)
+        if not layers:
+            return ExecutedPrecision(
+                reason="this engine was built without the details that its inspector would tell"
+            )
+        return ExecutedPrecision(layers, source="engine inspector")
+
+    def device_memory_bytes(self) -> int | None:
+        """What loading took of the GPU's free memory; another process may have taken part of it."""
+        return self._taken_bytes
+
+
+DLA_PRECISIONS = ("fp16", "int8", "int8-qat")
+DLA_REASON = "a DLA computes in float16 and INT8 only"
+
+
+def services(root: Path = Path("/")) -> dict[tuple[str, str], Service]:
+    """What is served on the GPU, and on a DLA where the system shows one.
+
+    ``root`` is the file system's root.
+    """
+    here = (
+        Service(served=True)
+        if accelerators.has_nvidia_gpu(root)
+        else Service(served=False, reason="no NVIDIA driver is loaded")
+    )
+    found = {("cuda", precision): here for precision in tensorrt_graph.PRECISIONS}
+    if any(root.glob(DLA_DEVICES)):
+        found |= {("dla", precision): here for precision in DLA_PRECISIONS}
+        none = Service(served=False, exists=False, reason=DLA_REASON)
+        found |= {
+            ("dla", precision): none
+            for precision in tensorrt_graph.PRECISIONS
+            if precision not in DLA_PRECISIONS
+        }
+    return found

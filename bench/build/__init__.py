@@ -1,0 +1,1 @@
+"""Artifacts and recipes, each made in a child, kept in the store."""

@@ -1,0 +1,368 @@
+"""The parent's end of a job: start a child, wait without spinning, type how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import deploymark
+from deploymark.bench.errors import BadInputError
+from deploymark.bench.records.run import STATUSES, Outcome
+
+SOURCE_ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds ``bench`` and ``backends``: the repository, or the installed package."""
+
+_WORKER_SOURCE = (
+    "bench/__init__.py",
+    "bench/children/__init__.py",
+    "bench/children/child.py",
+    "bench/worker/**/*.py",
+    "backends/**/*.py",
+)
+"""What a worker needs, as source, under an interpreter that Deploymark is not installed in."""
+
+_TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")
+"""Where ``tempfile`` and C libraries look for the temporary folder, on every system."""
+
+_EXIT_GRACE_S = 10.0
+_LOG_TAIL_BYTES = 4000
+
+
+@dataclasses.dataclass(frozen=True)
+class ChildEnd:
+    """How a child ended. ``result`` is there where ``outcome`` is ok."""
+
+    outcome: Outcome
+    result: dict[str, Any] | None
+    duration_s: float
+
+
+@functools.cache
+def source_hash(patterns: tuple[str, ...]) -> str:
+    """SHA-256 over those files of our own source that the patterns match, shortened."""
+    total = hashlib.sha256()
+    for pattern in patterns:
+        for path in sorted(SOURCE_ROOT.glob(pattern)):
+            total.update(path.relative_to(SOURCE_ROOT).as_posix().encode() + path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+@functools.cache
+def _staged_source() -> Path:
+    """A copy of the worker's source, alone on its path: no package of this interpreter with it."""
+    folder = Path(tempfile.mkdtemp(prefix="deploymark-worker-"))
+    import atexit
+
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    face = Path(deploymark.__file__)
+    package = folder / deploymark.__name__
+    package.mkdir()
+    shutil.copyfile(face, package / face.name)
+    for pattern in _WORKER_SOURCE:
+        for path in SOURCE_ROOT.glob(pattern):
+            target = package / path.relative_to(SOURCE_ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    return folder
+
+
+def _command(module: str, python: str | None) -> tuple[list[str], str]:
+    """The command line of a child and the entry it needs on the module path, empty for none."""
+    if python is None:
+        # -P: the working directory is the user's and may hold a folder named like a package.
+        return [sys.executable, "-P", "-m", module], ""
+    found = shutil.which(python)
+    if found is None:
+        raise BadInputError(
+            f"python: {python}: no such interpreter",
+            remedy="Give the path of a Python 3.10 or newer.",
+        )
+    return [found, "-m", module], str(_staged_source())
+
+
+def _environment(path_entry: str, python: str | None, extra: Mapping[str, str]) -> dict[str, str]:
+    env = {**os.environ, **extra}
+    inherited = env.get("PYTHONPATH", "") if python is None else ""
+    env["PYTHONPATH"] = os.pathsep.join(part for part in (path_entry, inherited) if part)
+    env.setdefault("PYTHONUNBUFFERED", "1")
+    return env
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Variables that hold every OpenMP-like pool of a child to ``threads``.
+
+    How those wait is the runtime's own affair, or an option of the cell (``backends.waiting``).
+    """
+    count = str(threads)
+    return {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+    }
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the child and what it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+
+
+def _reader(stream: BinaryIO, lines: queue.Queue[bytes | None]) -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+def _tail(log: Path) -> str:
+    """The last line of the log that says something, for a crash that left no other word."""
+    with contextlib.suppress(OSError):
+        text = log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return lines[-1] if lines else ""
+    return ""
+
+
+def _outcome_of_death(code: int, log: Path) -> Outcome:
+    """What a child's exit code means where it sent neither a result nor a failure."""
+    tail = _tail(log)
+    said = f"; its last words: {tail}" if tail else ""
+    if code == -signal.SIGKILL:
+        return Outcome(
+            "out_of_memory",
+            f"the process was killed (SIGKILL), as the kernel does when memory runs out{said}",
+            "Free memory, choose a smaller imgsz or batch, or set limits.memory_mb.",
+        )
+    if any(words in tail.lower() for words in ("bad_alloc", "cannot allocate memory")):
+        return Outcome(
+            "out_of_memory",
+            f"the process ended for want of memory{said}",
+            "Raise limits.memory_mb, or choose a smaller imgsz or batch.",
+        )
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return Outcome("crashed", f"the process died of {signal.Signals(-code).name}{said}")
+    return Outcome("crashed", f"the process ended with exit code {code} and no result{said}")
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+_stopping = threading.Event()
+
+
+def _follow(process: subprocess.Popen[bytes]) -> None:
+    """Have a child stopped with the others, or now where they were stopped while it started."""
+    _running.add(process)
+    if _stopping.is_set():
+        _kill(process)
+
+
+@contextlib.contextmanager
+def children_stop_with(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """End the children that the pool's threads wait for where the block is left by an exception.
+
+    Leaving the pool would otherwise wait for them: hours, of a training that Ctrl-C is to stop.
+    """
+    try:
+        yield
+    except BaseException:
+        _stopping.set()
+        try:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in tuple(_running):
+                _kill(process)
+            pool.shutdown()
+        finally:
+            _stopping.clear()
+        raise
+
+
+class Child:
+    """A child at work: listened to, told more, and gone with what it started when closed.
+
+    Made by ``started``.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        job: Mapping[str, Any],
+        log: Path,
+        python: str | None,
+        env: Mapping[str, str],
+    ) -> None:
+        command, path_entry = _command(module, python)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        self.started = time.monotonic()
+        with log.open("ab") as log_stream:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_stream,
+                env=_environment(path_entry, python, env),
+                start_new_session=True,
+            )
+        _follow(self._process)
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        stream = cast("BinaryIO", self._process.stdout)
+        threading.Thread(target=_reader, args=(stream, self._lines), daemon=True).start()
+        self.send(job)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Tell the child something, as JSON. A child that has ended hears nothing."""
+        stdin = cast("BinaryIO", self._process.stdin)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(json.dumps(message, allow_nan=False).encode() + b"\n")
+            stdin.flush()
+
+    def receive(self, deadline: float) -> dict[str, Any] | None:
+        """The child's next message, None at its end; asleep on its pipe until then.
+
+        Raises TimeoutError past ``deadline`` (of ``time.monotonic``).
+        """
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise TimeoutError from None
+            if line is None:
+                return None
+            with contextlib.suppress(ValueError):
+                message = json.loads(line)
+                if isinstance(message, dict):
+                    return message
+
+    def outcome_of_end(self) -> Outcome:
+        """What the end of a child means that sent neither a result nor a failure."""
+        try:
+            code = self._process.wait(timeout=_EXIT_GRACE_S)
+        except subprocess.TimeoutExpired:
+            code = 0
+        return _outcome_of_death(code, self.log)
+
+    def wait_briefly(self) -> None:
+        """Let a child that has said all leave by itself, for a while."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_EXIT_GRACE_S)
+
+    def close(self) -> None:
+        """Kill what is left of it."""
+        _running.discard(self._process)
+        _kill(self._process)
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                cast("BinaryIO", stream).close()
+
+
+@contextlib.contextmanager
+def started(
+    module: str,
+    job: Mapping[str, Any],
+    *,
+    log: Path,
+    python: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Child]:
+    """A child that runs ``python -m module`` with a job; it is gone when the block is left.
+
+    ``job`` is sent as JSON; ``log`` gets the child's standard output and error (appended). What the
+    child leaves in its temporary folder goes with it: runtimes unpack and compile there, and a
+    killed one cannot clear up. Raises BadInputError if ``python`` is no interpreter.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="deploymark-child-", ignore_cleanup_errors=True
+    ) as scratch:
+        own = {**(env or {}), **dict.fromkeys(_TEMPORARY_VARIABLES, scratch)}
+        child = Child(module, job, log, python, own)
+        try:
+            yield child
+        finally:
+            child.close()
+
+
+def timeout_outcome(timeout_s: float) -> Outcome:
+    """The outcome of a child that was not done after so many seconds."""
+    return Outcome(
+        "timeout",
+        f"no end after {timeout_s:g} s",
+        "Raise limits.launch_timeout_s or limits.build_timeout_s if it is only slow.",
+    )
+
+
+def run_child(
+    module: str,
+    job: Mapping[str, Any],
+    *,
+    timeout_s: float,
+    log: Path,
+    python: str | None = None,
+    env: Mapping[str, str] | None = None,
+    on_message: Callable[[dict[str, Any]], None] | None = None,
+) -> ChildEnd:
+    """Run ``python -m module`` with a job and wait for its end, asleep on its pipe.
+
+    ``on_message`` sees progress messages as they come. The child and its children are gone when
+    this returns or raises. Raises BadInputError if ``python`` is no interpreter, and for what the
+    child itself calls bad input.
+    """
+    if _stopping.is_set():
+        return ChildEnd(Outcome("crashed", "the run was stopped"), None, 0.0)
+    result: dict[str, Any] | None = None
+    failed: dict[str, Any] | None = None
+    with started(module, job, log=log, python=python, env=env) as child:
+        try:
+            while (message := child.receive(child.started + timeout_s)) is not None:
+                event = message.pop("event", "")
+                if event == "result":
+                    result = message
+                elif event == "failed":
+                    failed = message
+                elif on_message is not None:
+                    on_message(message)
+        except TimeoutError:
+            outcome = timeout_outcome(timeout_s)
+        else:
+            outcome = _outcome(child, result, failed)
+    duration_s = time.monotonic() - child.started
+    return ChildEnd(outcome, result if outcome.ok else None, duration_s)
+
+
+def _outcome(
+    child: Child, result: Mapping[str, Any] | None, failed: Mapping[str, Any] | None
+) -> Outcome:
+    if result is not None:
+        child.wait_briefly()
+        return Outcome("ok")
+    if failed is not None:
+        child.wait_briefly()
+        return outcome_of_failure(failed)
+    return child.outcome_of_end()
+
+
+def outcome_of_failure(failed: Mapping[str, Any]) -> Outcome:
+    """The outcome that a child's message of failure tells. Raises BadInputError for bad input."""
+    status, reason = str(failed["status"]), str(failed["reason"])
+    remedy = str(failed.get("remedy", ""))
+    if status not in STATUSES:
+        raise BadInputError(reason, remedy=remedy)
+    return Outcome(status, reason, remedy)

@@ -1,0 +1,68 @@
+"""What the commands share: exit codes, the console, errors as one message."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from deploymark.backends.base import DeploymarkError
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INCONCLUSIVE = 3
+EXIT_INTERRUPTED = 130
+
+console = Console(highlight=False)
+
+
+def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Show an error of our tree as one message, and exit with 2."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except DeploymarkError as error:
+            sys.stderr.write(f"deploymark: error: {error}\n")
+            raise typer.Exit(EXIT_BAD_INPUT) from error
+
+    return wrapped
+
+
+def write_file(option: str, path: Path, text: str) -> None:
+    """Write the file that an option names, and print where it is. Raises BadInputError."""
+    from deploymark.bench.errors import BadInputError
+    from deploymark.bench.records.run import write_text_atomically
+
+    try:
+        write_text_atomically(path, text)
+    except OSError as error:
+        raise BadInputError(
+            f"{option} {path}: cannot be written: {error.strerror or error}",
+            remedy="Name a file in a folder that exists.",
+        ) from error
+    console.print(escape(str(path)))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """``a, b`` as a tuple of words."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def image_sizes(text: str) -> tuple[int, ...]:
+    """``320,640`` in pixels. Raises BadInputError for anything else."""
+    from deploymark.bench.errors import BadInputError
+
+    try:
+        return tuple(int(word) for word in words(text))
+    except ValueError:
+        raise BadInputError(
+            f"--imgsz {text}: not a whole number of pixels", remedy="Write: --imgsz 640"
+        ) from None

@@ -1,0 +1,1 @@
+"""Data sets: labels, images, the training split."""

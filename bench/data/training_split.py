@@ -1,0 +1,151 @@
+"""The images that recipes train on and judge themselves by: the train split, and a part held out.
+
+Read only where a recipe needs them. None of them is scored.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from deploymark.backends.base import UnavailableError
+from deploymark.bench.assets import digits_dir
+from deploymark.bench.data.coco_json import read_coco_json
+from deploymark.bench.data.data_yaml import list_images, read_data_yaml, train_split
+from deploymark.bench.data.datasets import Dataset, DataSource, file_digest, match_names
+from deploymark.bench.data.images import image_size
+from deploymark.bench.data.labels import ImageLabels, yolo_labels
+from deploymark.bench.data.training_data import TrainingData
+from deploymark.bench.errors import BadInputError
+from deploymark.bench.store import file_sha256
+
+SELECTION_IMAGES = 128
+"""Images held out of the train split, at most: as many as tell a loss of mAP50-95 of about 0.01."""
+
+SELECTION_SHARE = 5
+"""One in so many images of the train split, at most, is held out."""
+
+DIGITS_IMAGES = 1500
+"""Images drawn for the embedded detector: those that it was trained on begin with them."""
+
+_TOLD_IMAGES = 1000
+
+Progress = Callable[[int, int], None]
+
+
+def load_training(
+    source: DataSource, dataset: Dataset, *, seed: int, progress: Progress | None = None
+) -> TrainingData:
+    """The train split of a data set, labelled, in the data set's classes.
+
+    ``source.training`` goes before the train split of ``source.yaml``. Raises UnavailableError
+    where there is none, BadInputError for a broken file or an image that is scored as well.
+    """
+    images = _labelled(source, dataset, progress)
+    _check_not_scored(dataset, [image.path for image in images])
+    count = min(SELECTION_IMAGES, len(images) // SELECTION_SHARE)
+    ordered = sorted(images, key=lambda image: image.path)
+    chosen = set(random.Random(seed).sample(range(len(ordered)), count))  # noqa: S311 - no secret
+    return TrainingData(
+        training=tuple(image for index, image in enumerate(ordered) if index not in chosen),
+        selection=tuple(ordered[index] for index in sorted(chosen)),
+    )
+
+
+def _labelled(
+    source: DataSource, dataset: Dataset, progress: Progress | None
+) -> tuple[ImageLabels, ...]:
+    place = source.training
+    if place is not None and place.suffix.lower() == ".json":
+        names, images = read_coco_json(place, source.images)
+        return _renamed(images, match_names(names, dataset.names))
+    if place is not None and place.suffix.lower() in {".yaml", ".yml"}:
+        paths: Sequence[Path] | None = train_split(place)
+    elif place is not None:
+        paths = list_images(place.absolute())
+    else:
+        paths = None if source.yaml is None else read_data_yaml(source.yaml, source.names).train
+    if not paths:
+        raise UnavailableError(
+            f"the data set {source.name} has no train split for the recipe",
+            remedy="Add `train:` to its data.yaml, or `training:` to the matrix's `data:`.",
+        )
+    labels = []
+    for index, path in enumerate(paths):
+        labels.append(yolo_labels(path, *image_size(path), classes=len(dataset.names)))
+        if progress and (index + 1) % _TOLD_IMAGES == 0:
+            progress(index + 1, len(paths))
+    return tuple(labels)
+
+
+def _renamed(
+    labels: Sequence[ImageLabels], class_map: Mapping[int, int]
+) -> tuple[ImageLabels, ...]:
+    """Labels whose classes are those of other names; ``class_map``: the class for each of ours."""
+    data = TrainingData(tuple(labels), ()).in_classes_of_model(class_map)
+    return data.training
+
+
+def _check_not_scored(dataset: Dataset, training: Sequence[Path]) -> None:
+    """Raise BadInputError where an image is both trained on and scored, by its path or content.
+
+    Content is compared where sizes agree: a train split has many gigabytes at times.
+    """
+    by_file = {image.path.resolve(): image.path for image in dataset.scored}
+    by_size: dict[int, list[Path]] = {}
+    for image in dataset.scored:
+        by_size.setdefault(image.path.stat().st_size, []).append(image.path)
+    for path in training:
+        twin = by_file.get(path.resolve())
+        alike = by_size.get(path.stat().st_size, []) if twin is None else []
+        digest = file_digest(path) if alike else b""
+        twin = twin or next((other for other in alike if file_digest(other) == digest), None)
+        if twin is not None:
+            raise BadInputError(
+                f"data set {dataset.name}: an image to train on is also scored: {path}"
+                + ("" if path == twin else f" (the same picture as {twin})"),
+                remedy="Take it out of the train split: figures on it would flatter the recipe.",
+            )
+
+
+def digits_training(folder: Path) -> Path:
+    """The train split of the embedded detector, drawn below ``folder`` once.
+
+    Raises UnavailableError where scikit-learn, whose digits it is drawn from, is not installed.
+    """
+    source = digits_dir().with_name("make_digits.py")
+    target = folder / f"digits-{DIGITS_IMAGES}-{file_sha256(source)[:16]}"
+    if target.is_dir():
+        return target / "images" / "train"
+    if find_spec("sklearn") is None:
+        raise UnavailableError(
+            "the training images of the embedded detector are drawn with scikit-learn, which is "
+            "not installed",
+            remedy="pip install 'deploymark[variants]'",
+        )
+    partial = Path(tempfile.mkdtemp(dir=folder, prefix=".drawing-"))
+    try:
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "deploymark.bench.assets.make_digits",
+            "--out",
+            str(partial),
+        ]
+        counts = ["--train", str(DIGITS_IMAGES), "--calib", "0", "--val", "0"]
+        done = subprocess.run([*command, *counts], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise UnavailableError(
+                f"the training images of the embedded detector could not be drawn: {done.stderr}"
+            )
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target / "images" / "train"

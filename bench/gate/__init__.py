@@ -1,0 +1,1 @@
+"""Two sides in live pairs, and a verdict on every cell."""

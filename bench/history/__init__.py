@@ -1,0 +1,1 @@
+"""Past runs of one machine, and what changed between them."""

@@ -1,0 +1,1 @@
+"""The machine: its fingerprint, and what the backends can do here."""

@@ -1,0 +1,246 @@
+"""What a command line or a stored run asks for, resolved: absolute paths, cells, the selection."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploymark.backends.registry import specs
+from deploymark.bench.assets import digits_dir
+from deploymark.bench.data.coco_names import COCO_NAMES
+from deploymark.bench.data.datasets import DataSource
+from deploymark.bench.machine.probing import Answers, OptionsQuestion, probe_backends
+from deploymark.bench.matrix.cells import Cell, Expansion, expand, select
+from deploymark.bench.matrix.given import describe_given
+from deploymark.bench.matrix.schema import (
+    BUILTIN,
+    CHECKPOINT_ENDING,
+    DataEntry,
+    Matrix,
+    ModelEntry,
+    VariantEntry,
+    find_matrix,
+    model_name,
+    read_matrix,
+    with_overrides,
+)
+from deploymark.bench.matrix.steps import files_of, with_files
+from deploymark.bench.yaml_source import YamlSource
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRequest:
+    """What is asked for. Without ``matrix``: ``default`` or, with ``model``, ``yolo11``.
+
+    ``strict`` makes a cell that stays disturbed ``invalid``, whatever the matrix says.
+    """
+
+    matrix: str | None = None
+    model: str | None = None
+    data: str | None = None
+    imgsz: tuple[int, ...] = ()
+    backends: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    select: str = ""
+    strict: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedMatrix:
+    """A matrix with absolute paths, where it came from and its cells."""
+
+    matrix: Matrix
+    file: str
+    selection: str
+    expansion: Expansion
+    cells: tuple[Cell, ...]
+
+
+def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
+    """Read, override and expand the matrix that a request names. Raises BadInputError."""
+    reference = request.matrix or ("yolo11" if request.model else "default")
+    path = find_matrix(reference)
+    matrix, source = read_matrix(path)
+    overridden = with_overrides(
+        matrix,
+        model=None if request.model is None else _absolute(request.model, Path.cwd()),
+        data=None if request.data is None else _absolute(request.data, Path.cwd()),
+        imgsz=request.imgsz,
+        backends=request.backends,
+        precisions=request.precisions,
+    )
+    where = source if overridden == matrix else YamlSource(file=str(path), document=None)
+    absolute = _with_absolute_paths(overridden, path.resolve().parent)
+    if request.strict:
+        absolute = _strict(absolute)
+    return expand_resolved(absolute, where, request.select)
+
+
+def _strict(matrix: Matrix) -> Matrix:
+    """The matrix with the veto, for a run and all that goes on with it."""
+    validity = matrix.validity.model_copy(update={"on_disturbed": "fail"})
+    return matrix.model_copy(update={"validity": validity})
+
+
+def expand_resolved(
+    matrix: Matrix, where: YamlSource, selection: str, *, to_be_built: bool = True
+) -> ResolvedMatrix:
+    """The cells of a matrix whose paths are absolute.
+
+    Raises BadInputError: for a model or a recipe's file that is missing, too, unless nothing is
+    ``to_be_built``.
+    """
+    if to_be_built:
+        _check_files(matrix, where)
+    with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+        names = [entry.name for entry in matrix.backend_entries()]
+        names += [item.backend for item in matrix.include]
+        if any(entry.artifact is not None for entry in matrix.models):
+            names += specs()
+        answers = probe_backends(dict.fromkeys(names), log=Path(folder) / "probe.log")
+    devices = {name: found.default_device for name, found in answers.backends.items()}
+    given = describe_given(matrix, answers.backends, where)
+    expansion = expand(matrix, where, default_devices=devices, given=given)
+    return ResolvedMatrix(matrix, where.file, selection, expansion, select(expansion, selection))
+
+
+def _check_files(matrix: Matrix, where: YamlSource) -> None:
+    for index, entry in enumerate(matrix.models):
+        _check_model_file(entry, index, where)
+    for index, variant in enumerate(matrix.variants):
+        if not isinstance(variant, str):
+            _check_recipe_files(variant, index, where)
+
+
+def _absolute(reference: str, folder: Path) -> str:
+    return reference if reference.startswith(BUILTIN) else str((folder / reference).resolve())
+
+
+def _with_absolute_paths(matrix: Matrix, folder: Path) -> Matrix:
+    models = []
+    for entry in matrix.models:
+        changes: dict[str, Any] = {}
+        data: str | DataEntry
+        if isinstance(entry.data, str):
+            data = _absolute(entry.data, folder)
+        else:
+            given = entry.data.model_dump(exclude_none=True)
+            data = DataEntry(**{key: _absolute(value, folder) for key, value in given.items()})
+        for key in ("path", "artifact"):
+            if (reference := getattr(entry, key)) is not None:
+                changes[key] = _absolute(reference, folder)
+        models.append(entry.model_copy(update={**changes, "data": data}))
+    variants = tuple(
+        entry if isinstance(entry, str) else _with_absolute_files(entry, folder)
+        for entry in matrix.variants
+    )
+    return matrix.model_copy(update={"models": tuple(models), "variants": variants})
+
+
+def _checkpoint(reference: str, folder: Path) -> str:
+    if reference.startswith(BUILTIN):
+        return str(_builtin(reference, ".pt", YamlSource("a step's checkpoint", None)))
+    return _absolute(reference, folder)
+
+
+def _with_absolute_files(entry: VariantEntry, folder: Path) -> VariantEntry:
+    steps = tuple(
+        with_files(step, {name: _checkpoint(name, folder) for name in files_of(step)})
+        for step in entry.steps
+    )
+    return entry.model_copy(update={"steps": steps})
+
+
+def _check_model_file(entry: ModelEntry, index: int, where: YamlSource) -> None:
+    if entry.path is None:
+        if not Path(entry.source).exists():
+            raise where.error(
+                ("models", index, "artifact"),
+                f"no such file or folder: {entry.source}",
+                remedy="Give an exported file: here, or with --model my.onnx --data my.yaml",
+            )
+    elif entry.path.startswith(BUILTIN):
+        _builtin(entry.path, ".pt", where, ("models", index, "path"))
+    elif not Path(entry.path).is_file():
+        raise where.error(
+            ("models", index, "path"),
+            f"no such file: {entry.path}",
+            remedy="Give a checkpoint: in the matrix, or with --model my.pt --data my.yaml",
+        )
+    elif not entry.path.lower().endswith(CHECKPOINT_ENDING):
+        raise where.error(
+            ("models", index, "path"),
+            f"{Path(entry.path).name} is not a .pt checkpoint",
+            remedy="An exported file is measured as it is with `artifact:` in place of `path:`.",
+        )
+    if isinstance(entry.data, str) and entry.data.startswith(BUILTIN):
+        _builtin(entry.data, ".yaml", where, ("models", index, "data"))
+
+
+def _check_recipe_files(entry: VariantEntry, index: int, where: YamlSource) -> None:
+    for number, step in enumerate(entry.steps):
+        for name in files_of(step):
+            if not Path(name).is_file():
+                raise where.error(
+                    ("variants", index, "steps", number),
+                    f"no such file: {name}",
+                    remedy="Give a .pt checkpoint, by a path relative to the matrix.",
+                )
+
+
+def _builtin(
+    reference: str, suffix: str, where: YamlSource, path: tuple[str | int, ...] = ()
+) -> Path:
+    """The packaged file that ``builtin:digits`` names."""
+    name = reference.removeprefix(BUILTIN)
+    if name != "digits":
+        raise where.error(
+            path, f"nothing is built in as {reference!r}, did you mean 'builtin:digits'?"
+        )
+    return digits_dir() / ("digits.pt" if suffix == ".pt" else "data.yaml")
+
+
+def model_path(entry: ModelEntry) -> Path:
+    """The checkpoint or artifact of an entry whose paths are absolute."""
+    if entry.source.startswith(BUILTIN):
+        return _builtin(entry.source, ".pt", YamlSource("the matrix", None))
+    return Path(entry.source)
+
+
+def data_source(entry: ModelEntry) -> DataSource:
+    """The data set of an entry whose paths are absolute."""
+    name = model_name(entry)
+    if isinstance(entry.data, DataEntry):
+        given = entry.data
+        return DataSource(
+            name=name,
+            annotations=Path(given.annotations),
+            images=None if given.images is None else Path(given.images),
+            calibration=None if given.calibration is None else Path(given.calibration),
+            training=None if given.training is None else Path(given.training),
+        )
+    if entry.data.startswith(BUILTIN):
+        return DataSource(name=name, yaml=_builtin(entry.data, ".yaml", YamlSource("", None)))
+    path = Path(entry.data)
+    if path.is_dir():
+        return DataSource(name=name, folder=path)
+    if path.suffix.lower() == ".json":
+        return DataSource(name=name, annotations=path)
+    names = COCO_NAMES if entry.names == "coco" else entry.names
+    return DataSource(name=name, yaml=path, names=names)
+
+
+def probe_matrix(cells: Sequence[Cell], log: Path) -> tuple[Answers, dict[str | None, Answers]]:
+    """Ask every backend of the cells here, and again under each interpreter that a cell names."""
+    names = list(dict.fromkeys(cell.backend for cell in cells))
+    questions = [OptionsQuestion(cell.backend, cell.precision, cell.options) for cell in cells]
+    here = probe_backends(names, log=log, options=questions)
+    elsewhere: dict[str | None, Answers] = {None: here}
+    for python in dict.fromkeys(cell.python for cell in cells):
+        if python is not None:
+            wanted = {cell.backend for cell in cells if cell.python == python}
+            elsewhere[python] = probe_backends(sorted(wanted), log=log, python=python)
+    return here, elsewhere

@@ -1,0 +1,149 @@
+"""The plugin: ``pytest --pyargs deploymark.bench --deploymark-matrix FILE`` has one test a cell.
+
+It is loaded into every pytest run of the environment, so it imports nothing until a matrix is given
+or a session is handed over, and its names are its own: a project may have a ``bench`` and a plugin
+with an option ``--matrix``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+if TYPE_CHECKING:
+    from deploymark.bench.run.runner import Measured
+    from deploymark.bench.run.session import RunSession
+
+CELL_FIXTURE = "deploymark_cell"
+
+
+class SessionPlugin:
+    """A run handed over to pytest by the command line."""
+
+    def __init__(self, session: RunSession) -> None:
+        self.session = session
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a run under pytest."""
+    group = parser.getgroup("deploymark", "Deploymark: one test per cell of a matrix")
+    group.addoption(
+        "--deploymark-matrix",
+        metavar="FILE",
+        default=None,
+        help="matrix file, or the name of a shipped one (with: --pyargs deploymark.bench)",
+    )
+    group.addoption(
+        "--deploymark-results",
+        metavar="DIR",
+        default="results",
+        help="folder that gets the run directory (default: results)",
+    )
+
+
+def _session(config: pytest.Config) -> RunSession | None:
+    found = config.pluginmanager.get_plugin("deploymark-session")
+    return found.session if isinstance(found, SessionPlugin) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the run before pytest-benchmark reads its options."""
+    if _session(config) is None and config.getoption("deploymark_matrix"):
+        _start(config)
+    session = _session(config)
+    if session is None:
+        return
+    if hasattr(config, "workerinput") or getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("cells are measured one at a time: leave out -n (pytest-xdist)")
+    if getattr(config.option, "benchmark_json", None) is None:
+        config.option.benchmark_json = str(session.benchmark_file)
+
+
+def _start(config: pytest.Config) -> None:
+    from deploymark.bench.errors import BadInputError
+    from deploymark.bench.matrix.request import RunRequest
+    from deploymark.bench.run.session import start
+
+    try:
+        session = start(
+            RunRequest(matrix=config.getoption("deploymark_matrix")),
+            Path(config.getoption("deploymark_results")),
+        )
+    except BadInputError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(SessionPlugin(session), "deploymark-session")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test a cell, each with the clock that will play its samples back."""
+    if CELL_FIXTURE not in metafunc.fixturenames:
+        return
+    session = _session(metafunc.config)
+    if session is None:
+        metafunc.parametrize(CELL_FIXTURE, [])
+        return
+    from deploymark.bench.pytest_plugin.replay import ReplayClock
+
+    parameters = []
+    for planned in session.plan.cells:
+        clock = ReplayClock()
+        cell = planned.cell
+        mark = pytest.mark.benchmark(timer=clock, group=f"{cell.model} {cell.imgsz} px")
+        parameters.append(pytest.param((planned.id, clock), id=planned.id, marks=mark))
+    metafunc.parametrize(CELL_FIXTURE, parameters)
+
+
+@pytest.fixture(scope="session")
+def deploymark_measured(request: pytest.FixtureRequest) -> Measured:
+    """The whole run, carried out before the first cell's test and for the selected cells only."""
+    session = _session(request.config)
+    if session is None:
+        pytest.fail("no run: give --deploymark-matrix FILE")
+    chosen = [
+        _cell_of(item)
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and CELL_FIXTURE in item.callspec.params
+    ]
+    capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        return session.run(chosen)
+
+
+def _cell_of(item: pytest.Function) -> str:
+    cell, _clock = cast("tuple[str, Any]", item.callspec.params[CELL_FIXTURE])
+    return cell
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Write the report and say where it is."""
+    session = _session(config)
+    if session is None or session.measured is None:
+        return
+    from deploymark.bench.history.history import write_history
+    from deploymark.reports.run.render import write_report
+    from deploymark.reports.run.summary import write_summary
+
+    write_history(session.folder)
+    write_summary(session.folder)
+    report = write_report(session.folder)
+    info = session.info
+    terminalreporter.section("Deploymark")
+    terminalreporter.line(
+        f"{info.artifacts_built} artifacts built, {info.artifacts_reused} from the store"
+    )
+    if info.disturbed:
+        terminalreporter.line(f"{info.disturbed}; what would mend it: deploymark doctor")
+    terminalreporter.line(f"report: {report}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove a run directory in which nothing was measured."""
+    session = _session(config)
+    if session is not None:
+        session.close()

@@ -1,0 +1,1 @@
+"""What programs and reports read: runs, verdicts, trends, comparisons."""

@@ -1,0 +1,1 @@
+"""A plan carried out: launches in rounds, and the run directory."""

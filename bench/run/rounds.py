@@ -1,0 +1,161 @@
+"""All launches of a run, round by round; each is on disk before the next starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploymark.bench.build.artifacts import Built
+from deploymark.bench.doctor.activity import restless
+from deploymark.bench.matrix.validity import OnDisturbed, Validity, disturbances
+from deploymark.bench.progress import Progress, duration_text
+from deploymark.bench.records.run import (
+    LAUNCHES_FILE,
+    LOGS_FOLDER,
+    PREDICTIONS_FOLDER,
+    append_launch,
+    drop_torn_line,
+    read_launches,
+)
+from deploymark.bench.run.confidence import percent, stopping_rule
+from deploymark.bench.run.launch import LaunchTask, launch
+from deploymark.bench.run.plan import Plan, PlannedCell
+from deploymark.bench.run.schedule import (
+    LaunchSlot,
+    Made,
+    StoppingRule,
+    made,
+    next_round,
+    reached,
+    spent_s,
+    sure_launches,
+    why_no_repeats,
+)
+
+_E2E_IMAGES = 16
+"""Image files that the end-to-end pass reads in turn."""
+
+_THEN: dict[OnDisturbed, str] = {
+    "mark": "disturbed figures will be marked (--strict fails them)",
+    "fail": "cells that stay disturbed will fail",
+}
+
+Launches = dict[str, list[dict[str, Any]]]
+
+
+def launch_all(
+    plan: Plan,
+    cells: list[PlannedCell],
+    built: Mapping[str, Built],
+    folder: Path,
+    progress: Progress,
+) -> Launches:
+    """Launch the cells that have an artifact until each has enough; the records of each, in order.
+
+    Launches found in the folder are kept and not made again.
+    """
+    by_id = {
+        cell.id: cell
+        for cell in cells
+        if cell.outcome is None and cell.id in built and built[cell.id].outcome.ok
+    }
+    rules = {name: stopping_rule(cell.cell, plan.matrix) for name, cell in by_id.items()}
+    launches = {name: records for name, records in _read_done(folder).items() if name in by_id}
+    done = {name: [made(record) for record in records] for name, records in launches.items()}
+    progress.phase("measure", sure_launches(rules, done))
+    with (folder / LAUNCHES_FILE).open("a", encoding="utf-8") as stream:
+        if next_round(rules, done, plan.matrix.seed):
+            _say_if_restless(plan.matrix.validity, progress)
+        given_up = ""
+        # Asked anew after each launch: whether a repeat is worth making may have changed.
+        while slots := next_round(rules, done, plan.matrix.seed):
+            progress.to_come(sure_launches(rules, done))
+            slot = slots[0]
+            rule, before = rules[slot.cell], done.setdefault(slot.cell, [])
+            where = f"{slot.cell} {_which(slot, rule, before)}"
+            record = _launch_one(
+                plan, by_id[slot.cell], built[slot.cell], slot, folder, progress, where
+            )
+            append_launch(stream, record)
+            launches.setdefault(slot.cell, []).append(record)
+            before.append(made(record))
+            progress.done(f"{where}: {_said(record, rule)}")
+            if not given_up and (given_up := why_no_repeats(rules, done)):
+                progress.note(given_up)
+    for records in launches.values():
+        records.sort(key=lambda record: (record["launch"], record.get("attempt", 0)))
+    return launches
+
+
+def _say_if_restless(validity: Validity, progress: Progress) -> None:
+    """One line before the first launch where the machine has other things to do."""
+    progress.now("looking at what else runs")
+    if found := restless(validity):
+        progress.note(f"restless machine: {found}; {_THEN[validity.on_disturbed]}")
+
+
+def _read_done(folder: Path) -> Launches:
+    drop_torn_line(folder)
+    done: Launches = {}
+    for record in read_launches(folder):
+        done.setdefault(record["cell"], []).append(record)
+    return done
+
+
+def _which(slot: LaunchSlot, rule: StoppingRule, before: list[Made]) -> str:
+    """``launch 2/4``, ``launch 6 (±2.1 %, 12 of 30 s)``, ``launch 1/4 again``."""
+    again = " again" if slot.attempt else ""
+    if slot.launch < rule.least:
+        return f"launch {slot.launch + 1}/{rule.least}{again}"
+    width = reached(rule, before)
+    so_far = f"{int(spent_s(before))} of {rule.budget_s:g} s"
+    if width is not None:
+        so_far = f"{percent(width)}, {so_far}"
+    return f"launch {slot.launch + 1}{again} ({so_far})"
+
+
+def _launch_one(
+    plan: Plan,
+    planned: PlannedCell,
+    built: Built,
+    slot: LaunchSlot,
+    folder: Path,
+    progress: Progress,
+    where: str,
+) -> dict[str, Any]:
+    cell, model = planned.cell, plan.models[planned.cell.model]
+    assert built.artifact is not None  # noqa: S101 - for the type checker: its outcome was ok
+    # A disturbance changes times and not boxes: repeats need not score again.
+    first = slot.launch == 0 and slot.attempt == 0
+    task = LaunchTask(
+        slot=slot,
+        cell=cell,
+        threads=planned.threads,
+        artifact=built.artifact,
+        images=model.scored[cell.imgsz].path,
+        e2e_images=[image.path for image in model.dataset.scored[:_E2E_IMAGES]],
+        predictions=(folder / PREDICTIONS_FOLDER).resolve() / f"{cell.id}.npz" if first else None,
+        inspect=first,
+    )
+    progress.now(where)
+    record = launch(
+        task,
+        folder / LOGS_FOLDER / f"{cell.id}.log",
+        on_message=lambda message: progress.now(f"{where} {message.get('phase', '')}"),
+    )
+    conditions = record.get("conditions")
+    reasons = disturbances(conditions, plan.matrix.validity) if conditions else []
+    return {**record, "disturbed": reasons}
+
+
+def _said(record: Mapping[str, Any], rule: StoppingRule) -> str:
+    """How a launch ended. By what one that counts was disturbed is told at the end, of all."""
+    if record["status"] != "ok":
+        return f"{record['status']}: {record['reason']}"
+    times = sorted(record["latency_ns"])
+    said = f"p50 {times[len(times) // 2] / 1e6:.2f} ms ({duration_text(record['duration_s'])})"
+    if not record["disturbed"]:
+        return said
+    by = "" if rule.marks else f": {'; '.join(record['disturbed'])}"
+    return f"{said}, disturbed{by}"

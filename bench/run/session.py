@@ -1,0 +1,85 @@
+"""One run from front door to report: what the command line and the pytest plugin share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from deploymark.bench.errors import BadInputError
+from deploymark.bench.matrix.request import RunRequest, expand_resolved, resolve_matrix
+from deploymark.bench.progress import Progress
+from deploymark.bench.records.run import BENCHMARK_FILE, RunInfo
+from deploymark.bench.run.plan import Plan, prepare
+from deploymark.bench.run.run_folder import (
+    check_same_inputs,
+    create,
+    describe,
+    discard,
+    point_latest,
+    reopen,
+)
+from deploymark.bench.run.runner import Measured, execute
+from deploymark.bench.store import Store
+from deploymark.bench.yaml_source import YamlSource
+
+DEFAULT_RESULTS = Path("results")
+
+
+@dataclasses.dataclass
+class RunSession:
+    """A run that is ready to start or to go on."""
+
+    plan: Plan
+    info: RunInfo
+    folder: Path
+    store: Store
+    resumed: bool = False
+    measured: Measured | None = None
+
+    @property
+    def benchmark_file(self) -> Path:
+        """Where pytest-benchmark's export goes."""
+        return self.folder / BENCHMARK_FILE
+
+    def run(self, only: Collection[str] | None = None) -> Measured:
+        """Carry out the plan. Raises BadInputError if another process is at the same run."""
+        lock = FileLock(self.folder / ".lock")
+        try:
+            with lock.acquire(timeout=0), Progress() as progress:
+                point_latest(self.folder)
+                self.measured = execute(
+                    self.plan, self.info, self.folder, self.store, progress, only
+                )
+        except Timeout:
+            raise BadInputError(f"{self.folder}: another process is at this run") from None
+        return self.measured
+
+    def close(self) -> None:
+        """Leave no empty run directory behind."""
+        if self.measured is None and not self.resumed:
+            discard(self.folder)
+
+
+def start(request: RunRequest, results: Path = DEFAULT_RESULTS) -> RunSession:
+    """Check what a request names and make its run directory. Raises BadInputError."""
+    resolved = resolve_matrix(request)
+    store = Store()
+    with Progress() as progress:
+        plan = prepare(resolved, store, progress.say)
+    info = describe(plan)
+    return RunSession(plan, info, create(info, results), store)
+
+
+def resume(folder: Path) -> RunSession:
+    """Go on with a run that was stopped. Raises BadInputError where that cannot be."""
+    info, matrix = reopen(folder)
+    where = YamlSource(file=info.matrix_file, document=None)
+    resolved = expand_resolved(matrix, where, info.selection)
+    store = Store()
+    with Progress() as progress:
+        plan = prepare(resolved, store, progress.say)
+    check_same_inputs(info, plan)
+    return RunSession(plan, info, folder.resolve(), store, resumed=True)

@@ -1,0 +1,1 @@
+"""From boxes to figures: average precision, intervals over images, agreement."""

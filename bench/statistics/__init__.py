@@ -1,0 +1,1 @@
+"""Intervals, ratios, change points: numbers in, numbers out."""

@@ -1,0 +1,1 @@
+"""The history of cells, as text and as a page."""

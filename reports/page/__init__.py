@@ -1,0 +1,1 @@
+"""What all pages share: figures and their words, styles of charts, Markdown, HTML."""

@@ -1,0 +1,32 @@
+"""What the pages have in common: where templates lie, and how texts get into them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from deploymark.reports.page import figures
+
+TEMPLATES = tuple(sorted(Path(__file__).resolve().parents[1].glob("*/templates")))
+"""Folders of templates, one beside the modules that fill them; no name stands in two of them."""
+
+
+def page_environment() -> Environment:
+    """Jinja set up for our pages: every text is escaped, a missing value is an error."""
+    loader = FileSystemLoader(TEMPLATES)
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Of the |tojson filter, which also escapes <, > and &: no text ends a script element.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.filters["plural"] = figures.plural
+    environment.globals["asset"] = lambda name: Markup(  # noqa: S704 - our own files
+        loader.get_source(environment, name)[0]
+    )
+    return environment

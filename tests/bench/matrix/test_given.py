@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from deploymark.backends.base import Probe
+from deploymark.bench.errors import BadInputError
+from deploymark.bench.machine.probing import Found
+from deploymark.bench.matrix.cells import expand
+from deploymark.bench.matrix.given import GivenArtifact, describe_given
+from deploymark.bench.matrix.schema import Matrix, model_name, with_overrides
+from deploymark.bench.records.run import Outcome
+from deploymark.bench.yaml_source import YamlSource
+
+if TYPE_CHECKING:
+    from conftest import CommandLine
+
+CHECKPOINT = {"path": "builtin:digits", "data": "builtin:digits"}
+NOWHERE = YamlSource("m.yaml", None)
+
+
+def artifact(path: str = "exports/my.onnx", **more: Any) -> dict[str, Any]:
+    return {"artifact": path, "data": "my.yaml", **more}
+
+
+def found(endings: tuple[str, ...] = (), *, installed: bool = False) -> Found:
+    probe = Probe("x", installed=installed, reason="not installed", remedy="pip install it")
+    return Found(probe, artifact_endings=endings)
+
+
+def cells_of(values: dict[str, Any], given: GivenArtifact) -> list[str]:
+    matrix = Matrix.model_validate(values)
+    return [
+        cell.id for cell in expand(matrix, given={model_name(matrix.models[0]): (given,)}).cells
+    ]
+
+
+def test_a_file_has_one_size_one_batch_and_one_precision() -> None:
+    given = GivenArtifact("onnxruntime", Path("my.onnx"), imgsz=320, batch=2, precision="int8")
+    values = {"models": [artifact()], "imgsz": [64, 640], "variants": ["dense"], "threads": [1, 2]}
+    assert cells_of(values, given) == [
+        "my-as-is-int8-onnxruntime-cpu-320-b2-t1",
+        "my-as-is-int8-onnxruntime-cpu-320-b2-t2",
+    ]
+
+
+def test_open_sizes_are_those_of_the_matrix() -> None:
+    given = GivenArtifact("onnxruntime", Path("my.onnx"))
+    values = {"models": [artifact(precision="fp16")], "imgsz": [64, 640], "batch": [1, 4]}
+    assert cells_of(values, given) == [
+        "my-as-is-fp16-onnxruntime-cpu-64",
+        "my-as-is-fp16-onnxruntime-cpu-64-b4",
+        "my-as-is-fp16-onnxruntime-cpu-640",
+        "my-as-is-fp16-onnxruntime-cpu-640-b4",
+    ]
+
+
+def test_a_backends_entry_gives_devices_and_runtime_options_but_no_export_options() -> None:
+    entry = {"name": "openvino", "devices": ["auto"], "options": {"preset": "mixed"}}
+    values = {
+        "models": [artifact()],
+        "backends": [{**entry, "runtime_options": {"pinning": True}}],
+    }
+    given = GivenArtifact("openvino", Path("my.onnx"), imgsz=64)
+    (cell,) = expand(Matrix.model_validate(values), given={"my": (given,)}).cells
+    assert (cell.device, cell.options, cell.runtime_options) == ("auto", {}, {"pinning": True})
+
+
+def test_checkpoints_and_artifacts_share_a_matrix() -> None:
+    values = {
+        "models": [CHECKPOINT, artifact()],
+        "backends": ["torch", "onnxruntime"],
+        "imgsz": [64],
+    }
+    given = GivenArtifact("onnxruntime", Path("my.onnx"), imgsz=64)
+    cells = expand(Matrix.model_validate(values), given={"my": (given,)}).cells
+    assert [cell.id for cell in cells] == [
+        "digits-dense-fp32-torch-cpu-64",
+        "digits-dense-fp32-onnxruntime-cpu-64",
+        "my-as-is-fp32-onnxruntime-cpu-64",
+    ]
+
+
+READERS = {
+    "torch": found(installed=True),
+    "onnxruntime": found((".onnx",)),
+    "openvino": found((".xml", "_openvino_model", ".onnx")),
+    "opencv": found((".onnx",), installed=False),
+}
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ({"models": [artifact()], "backends": ["torch", "openvino"]}, ["openvino"]),
+        (
+            {"models": [artifact()], "backends": ["openvino", "onnxruntime"]},
+            ["openvino", "onnxruntime"],
+        ),
+        ({"models": [artifact()], "backends": ["torch"]}, ["onnxruntime"]),
+        ({"models": [artifact()]}, ["onnxruntime"]),
+        ({"models": [artifact("a/my_OpenVINO_model")]}, ["openvino"]),
+        ({"models": [artifact(backends=["opencv"])], "backends": ["openvino"]}, ["opencv"]),
+    ],
+)
+def test_who_measures_a_file(matrix: dict[str, Any], expected: list[str]) -> None:
+    (given,) = describe_given(Matrix.model_validate(matrix), READERS, NOWHERE).values()
+    assert [item.backend for item in given] == expected
+    # None of them is installed, which is told and stops nothing.
+    assert given[0].outcome == Outcome("unavailable", "not installed", "pip install it")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (artifact("my.safetensors"), "no backend reads my.safetensors"),
+        (artifact(backends=["torch"]), "torch cannot read my.onnx"),
+    ],
+)
+def test_a_file_that_nobody_reads_is_bad_input(model: dict[str, Any], words: str) -> None:
+    matrix = Matrix.model_validate({"models": [model]})
+    with pytest.raises(BadInputError, match=words) as caught:
+        describe_given(matrix, READERS, NOWHERE)
+    assert "models[0].artifact" in caught.value.message
+    assert ".onnx, .xml, _openvino_model" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"data": "my.yaml"},
+        {**CHECKPOINT, "artifact": "my.onnx"},
+        {**CHECKPOINT, "precision": "fp32"},
+        artifact(head="one-to-one"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(model: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"artifact"):
+        Matrix.model_validate({"models": [model], "backends": ["torch"]})
+
+
+def test_the_command_line_tells_a_file_from_a_checkpoint() -> None:
+    plain = Matrix.model_validate({"models": [CHECKPOINT], "backends": ["torch"]})
+    for path, key in (("my.pt", "path"), ("my.onnx", "artifact"), ("my_ncnn_model", "artifact")):
+        (entry,) = with_overrides(plain, model=path, data="d.yaml").models
+        assert getattr(entry, key) == path
+        assert entry.source == path
+
+
+def test_names_come_from_the_data_set_where_the_file_has_none() -> None:
+    given = GivenArtifact("x", Path("my.onnx"), classes=2, layout="detections")
+    detector = given.detector(["a", "b"])
+    assert (detector.names, detector.layout, detector.params) == (("a", "b"), "detections", None)
+    with pytest.raises(BadInputError, match="has 2 classes and does not name them"):
+        given.detector(["a", "b", "c"])
+    assert given.detector([]).names == ("0", "1")
+
+
+@pytest.mark.heavy
+@pytest.mark.real
+def test_an_export_of_ultralytics_is_measured_as_it_is(
+    deploymark: CommandLine, digits: Path
+) -> None:
+    pytest.importorskip("ultralytics")
+    pytest.importorskip("onnxruntime")
+    from ultralytics import YOLO
+
+    checkpoint = deploymark.folder / "digits.pt"
+    checkpoint.write_bytes((digits / "digits.pt").read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own
+        exported = Path(
+            YOLO(checkpoint).export(format="onnx", imgsz=160, simplify=False, verbose=False)
+        )
+    before = exported.read_bytes()
+    matrix = {
+        "models": [
+            {"artifact": exported.name, "data": "builtin:digits", "name": "theirs"},
+            {"path": "builtin:digits", "data": "builtin:digits", "name": "ours"},
+            {
+                "artifact": exported.name,
+                "data": "builtin:digits",
+                "name": "odd",
+                "precision": "int8-weights",
+            },
+        ],
+        "backends": ["onnxruntime"],
+        "imgsz": [160],
+        "scoring": {"max_images": 24},
+        "measure": {
+            "launches": 1,
+            "target_interval": None,
+            "warmup_max_s": 0.3,
+            "latency_s": 0.1,
+            "min_iterations": 5,
+        },
+        "validity": {"enabled": False},
+    }
+    (deploymark.folder / "m.yaml").write_text(json.dumps(matrix))
+    listed = deploymark("list", "m.yaml")
+    assert "3 cells of" in listed.stdout, listed.stdout + listed.stderr
+    done = deploymark("run", "m.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    cells = json.loads((deploymark.latest / "cells.json").read_text())
+    theirs, ours, odd = cells
+    assert theirs["cell"] == "theirs-as-is-fp32-onnxruntime-cpu-160"
+    assert theirs["status"] == ours["status"] == "ok"
+    assert theirs["map50_95"] == pytest.approx(ours["map50_95"], abs=1e-3)
+    assert theirs["artifact_bytes"] == len(before)
+    # No export of ours has it, and the file is there: it is tried, and remarked on.
+    assert odd["status"] == "ok"
+    assert odd["map50_95"] == pytest.approx(theirs["map50_95"])
+    assert any("onnxruntime has no int8-weights on cpu" in words for words in odd["warnings"])
+    assert theirs["sparsity"] is theirs["params"] is None
+    info = json.loads((deploymark.latest / "run.json").read_text())
+    assert info["artifacts_built"] + info["artifacts_reused"] == 1
+    assert exported.read_bytes() == before
+    assert "theirs-as-is" in (deploymark.latest / "report.html").read_text()
+
+    exported.write_bytes(before[: len(before) // 2])
+    done = deploymark("run", "--model", exported.name, "--data", "builtin:digits")
+    assert done.returncode == 2
+    assert "onnxruntime cannot read it" in done.stderr
+    assert exported.name in done.stderr
