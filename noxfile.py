@@ -5,6 +5,8 @@ A session installs what it needs and nothing else, at the versions of ``constrai
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.5.1"
@@ -13,6 +15,9 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 CONSTRAINTS = "constraints.txt"
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+IN_PARALLEL = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadgroup")
+"""Four at most: a test that exports takes up to 3 GiB."""
 
 SAVING_S = 20.0
 """Time a run gets after Ctrl-C to stop its worker and write down what it has."""
@@ -69,9 +74,23 @@ def gate(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def tests(session: nox.Session) -> None:
-    """Run all tests, or those that the arguments select."""
+    """Run all tests, or those that the arguments select.
+
+    What times or trains something has the machine for itself; the rest is shared out among the
+    processors. All are run, whatever fails.
+    """
     install(session, "--editable", ".[all]", *group("tests"))
-    session.run("pytest", *(session.posargs or ["tests"]))
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    failed = False
+    for selected in (["-m", "alone"], ["-m", "not alone", *IN_PARALLEL]):
+        try:
+            session.run("pytest", "tests", *selected)
+        except nox.command.CommandFailed:
+            failed = True
+    if failed:
+        session.error("tests failed")
 
 
 @nox.session(reuse_venv=True)
@@ -79,6 +98,13 @@ def unit(session: nox.Session) -> None:
     """Run the tests that need no runtime and no framework, and install neither."""
     install(session, "--editable", ".", *group("tests"))
     session.run("pytest", "-m", "not heavy and not real", *session.posargs)
+
+
+@nox.session(reuse_venv=True, default=False, python=["3.12", "3.13"])
+def installed(session: nox.Session) -> None:
+    """Install plainly under other Pythons, and look at it from somebody's project."""
+    install(session, ".", *group("tests"))
+    session.run("pytest", "tests/test_installed.py", *session.posargs)
 
 
 @nox.session(reuse_venv=True)
@@ -91,9 +117,18 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def types(session: nox.Session) -> None:
-    """Check types."""
+    """Check types, of the package as it is imported.
+
+    mypy does not follow an editable install's finder. In the strict mode it is a folder of links,
+    made anew each time, as a file that has come since would not be in it. Here, mypy would take
+    the folder ``deploymark`` for the whole of it.
+    """
     install(session, "--editable", ".", *group("types"))
-    session.run("mypy", *session.posargs)
+    strict = ("--config-settings", "editable_mode=strict")
+    session.install("--editable", ".", *strict, "--no-deps", "--force-reinstall")
+    settings = f"--config-file={Path('pyproject.toml').resolve()}"
+    session.chdir(session.create_tmp())
+    session.run("mypy", settings, *(session.posargs or ["--package", "deploymark"]))
 
 
 @nox.session(default=False)

@@ -15,7 +15,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deploymark.backends.base import OutputLayout
+from deploymark.backends.layout import (
+    BOX_CHANNELS,
+    IOU_THRESHOLD,
+    MAX_DETECTIONS,
+    OutputLayout,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,14 +34,6 @@ TRUTH_CONFIDENCE = 0.25
 
 FOUND_CONFIDENCE = 0.05
 """Lowest score of a box that may find one. Lower, as a truth of 0.26 is still there at 0.24."""
-
-NMS_IOU = 0.7
-"""Overlap above which the lower score of a class is dropped (Ultralytics' ``iou``)."""
-
-MAX_BOXES = 300
-"""Boxes kept of one image (Ultralytics' ``max_det``)."""
-
-BOX_CHANNELS = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,7 +116,7 @@ def boxes_of(raw: npt.NDArray[np.float32], layout: OutputLayout) -> Boxes:
 
     if layout == "detections":
         rows = raw[raw[:, 4] > FOUND_CONFIDENCE]
-        rows = rows[np.argsort(-rows[:, 4], kind="stable")][:MAX_BOXES]
+        rows = rows[np.argsort(-rows[:, 4], kind="stable")][:MAX_DETECTIONS]
         return Boxes(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
     best = raw[BOX_CHANNELS:].max(axis=0)
     places = np.flatnonzero(best > FOUND_CONFIDENCE)
@@ -129,11 +126,11 @@ def boxes_of(raw: npt.NDArray[np.float32], layout: OutputLayout) -> Boxes:
     classes = raw[BOX_CHANNELS:, places].argmax(axis=0)
     kept: list[int] = []
     rest = np.arange(len(places))
-    while len(rest) and len(kept) < MAX_BOXES:
+    while len(rest) and len(kept) < MAX_DETECTIONS:
         first, rest = rest[0], rest[1:]
         kept.append(int(first))
         same = classes[rest] == classes[first]
-        rest = rest[~(same & (overlaps(corners[[first]], corners[rest])[0] > NMS_IOU))]
+        rest = rest[~(same & (overlaps(corners[[first]], corners[rest])[0] > IOU_THRESHOLD))]
     return Boxes(corners[kept], best[places][kept], classes[kept])
 
 

@@ -2,7 +2,8 @@
 
 Written for Python 3.10 and numpy alone: workers import this module under whatever interpreter
 serves their runtime. A backend module imports its runtime inside its methods, never at the top, so
-that asking what is installed costs nothing.
+that asking what is installed costs nothing. Errors and probes have modules of their own, and are
+handed on here: a backend needs ``backends.base`` and what helps it.
 
 Exporting and running are two halves in two processes, as NVIDIA Polygraphy splits loader and
 runner: ``Backend.export`` runs in the build child, ``Backend.load`` in the worker.
@@ -14,13 +15,25 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+# ruff: noqa: PLC0414 - what a backend needs is handed on from here
+from deploymark.backends.errors import BackendError as BackendError
+from deploymark.backends.errors import DeploymarkError as DeploymarkError
+from deploymark.backends.errors import ExportError as ExportError
+from deploymark.backends.errors import InputError as InputError
+from deploymark.backends.errors import LoadError as LoadError
+from deploymark.backends.errors import UnavailableError as UnavailableError
+from deploymark.backends.errors import UnsupportedError as UnsupportedError
+from deploymark.backends.layout import OutputLayout as OutputLayout
+from deploymark.backends.probe import Probe as Probe
+from deploymark.backends.probe import Service as Service
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-PRECISIONS = (
+PrecisionName = Literal[
     "fp32",
     "fp16",
     "bf16",
@@ -29,7 +42,9 @@ PRECISIONS = (
     "int8-weights",
     "int8-qat",
     "palettized",
-)
+]
+
+PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
 """The precisions of a cell, in the order tables show them. ``palettized`` keeps float arithmetic
 and stores each weight as an index into a small table of values (Core ML)."""
 
@@ -45,104 +60,6 @@ Setting = bool | int | float | str
 
 NO_OPTIONS: Mapping[str, tuple[Setting, ...]] = {}
 """``Backend.runtime_options`` of one that has none."""
-
-OutputLayout = Literal["anchors", "detections"]
-"""How a detector's output reads. ``anchors``: (batch, 4 + classes, anchors), boxes as centre-x,
-centre-y, width, height in pixels of the letterboxed input and scores in [0, 1], to be reduced by
-NMS (YOLOv8, YOLO11). ``detections``: (batch, n, 6), x1, y1, x2, y2, score, class, already reduced
-(the one-to-one head of YOLOv10 and YOLO26)."""
-
-
-class DeploymarkError(Exception):
-    """Root of the error tree: what happened, where, and what to do about it.
-
-    ``remedy`` is one sentence or command that mends it, empty where none is known.
-    """
-
-    def __init__(self, message: str, *, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        return f"{self.message}\n  {self.remedy}" if self.remedy else self.message
-
-
-class BackendError(DeploymarkError):
-    """A backend cannot do what was asked of it. Its subclasses become a cell's status."""
-
-
-class UnsupportedError(BackendError):
-    """This combination of model, precision and backend does not exist (status ``unsupported``)."""
-
-
-class UnavailableError(BackendError):
-    """The combination exists, but not on this machine or installation (status ``unavailable``)."""
-
-
-class ExportError(BackendError):
-    """The exporter failed (status ``export_failed``)."""
-
-
-class LoadError(BackendError):
-    """The runtime refused the artifact (status ``load_failed``)."""
-
-
-class InputError(BackendError):
-    """``infer`` was given an array of the wrong shape or dtype."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Service:
-    """Whether one precision is served on one device, here.
-
-    ``native`` is False where the runtime accepts the precision but this machine's hardware computes
-    it in another one; ``reason`` then says so, and it says why where ``served`` is False.
-    ``exists`` is False where no machine could serve it (the cell is then ``unsupported``, otherwise
-    ``unavailable``).
-    """
-
-    served: bool
-    native: bool = True
-    exists: bool = True
-    reason: str = ""
-    remedy: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Probe:
-    """What a backend can do in this interpreter on this machine, found without heavy imports.
-
-    ``services`` is keyed by (device, precision). ``can_export`` is False where the runtime is there
-    but the exporter's packages are not; ``reason`` and ``remedy`` tell what is missing.
-    """
-
-    backend: str
-    installed: bool
-    version: str | None = None
-    can_export: bool = False
-    services: Mapping[tuple[str, str], Service] = dataclasses.field(default_factory=dict)
-    reason: str = ""
-    remedy: str = ""
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """Devices in the order the backend lists them."""
-        return tuple(dict.fromkeys(device for device, _ in self.services))
-
-    def service(self, device: str, precision: str) -> Service:
-        """What is known of one device and precision; not served where nothing is."""
-        known = self.services.get((device, precision))
-        if known is not None:
-            return known
-        if device not in self.devices and self.devices:
-            return Service(
-                served=False,
-                reason=f"{self.backend} has no {device!r} here, only {', '.join(self.devices)}",
-            )
-        return Service(
-            served=False, exists=False, reason=f"{self.backend} has no {precision} on {device}"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,6 +228,11 @@ class Backend(abc.ABC):
 
     extra: str = ""
     """The extra of the distribution that installs this backend."""
+
+    loader: str = ""
+    """The lines that a user writes to load an artifact and infer with it, as the runtime's own
+    documentation has them: Python that defines ``infer(images)``. ``$entry``, ``$device``,
+    ``$precision`` and ``$threads`` stand for those of the cell. Empty where it takes many more."""
 
     artifact_endings: tuple[str, ...] = ()
     """Endings of the names of files and folders made elsewhere that ``describe`` reads, in lower

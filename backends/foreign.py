@@ -14,19 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploymark.backends.base import (
-    Artifact,
-    ArtifactFacts,
-    LoadError,
-    OutputLayout,
-    UnavailableError,
-)
+from deploymark.backends.base import Artifact, ArtifactFacts, LoadError, UnavailableError
+from deploymark.backends.layout import BOX_CHANNELS, DETECTION_COLUMNS, OutputLayout
 
 METADATA_FILE = "metadata.yaml"
 """Ultralytics' name of the file that it puts beside formats that are folders."""
 
-BOX_CHANNELS = 4
-DETECTION_COLUMNS = 6
 RGB = 3
 
 QUANTIZE_PRECISIONS = {

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
+Say = Callable[[str], None]
+"""Told what is being done, for progress."""
 
 _MINUTE_S = 60
 _TOLD_EVERY_S = 20.0

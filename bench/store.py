@@ -25,7 +25,7 @@ import platformdirs
 from filelock import FileLock
 
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.run import dump_json, write_text_atomically
+from deploymark.bench.records.files import dump_json, write_text_atomically
 
 CACHE_VARIABLE = "DEPLOYMARK_CACHE"
 MANIFEST = "manifest.json"

@@ -7,20 +7,36 @@ numpy and one runtime only (see ``bench.worker.main``).
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deploymark.bench.choose.choose import choose
+    from deploymark.bench.records.frames import cells_frame, launches_frame, samples_frame
     from deploymark.bench.records.run import load_run
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load_run"]
+__all__ = [
+    "__version__",
+    "cells_frame",
+    "choose",
+    "launches_frame",
+    "load_run",
+    "samples_frame",
+]
+
+_HOMES = {
+    "cells_frame": "deploymark.bench.records.frames",
+    "choose": "deploymark.bench.choose.choose",
+    "launches_frame": "deploymark.bench.records.frames",
+    "load_run": "deploymark.bench.records.run",
+    "samples_frame": "deploymark.bench.records.frames",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """``load_run``, imported when it is asked for (PEP 562)."""
-    if name == "load_run":
-        from deploymark.bench.records.run import load_run
-
-        return load_run
+    """A name of the face, imported when it is asked for (PEP 562)."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["pytester"]
+from tests.checkout import ROOT, build_wheel
 
-ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ["pytester"]
 
 COCO_MINI_VARIABLE = "DEPLOYMARK_COCO_MINI"
 
@@ -36,10 +36,31 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what has the machine for itself, and what one process runs so that fixtures serve it all.
+
+    The tests of a file go together, those of the contract by backend: they take the same artifacts.
+    """
+    for item in items:
+        if item.get_closest_marker("real"):
+            item.add_marker("alone")
+        if item.get_closest_marker("xdist_group"):
+            continue
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        part = parameters.get("name", "") if item.path.name == "test_contract.py" else ""
+        item.add_marker(pytest.mark.xdist_group(f"{item.path}-{part}"))
+
+
 @pytest.fixture(scope="session")
 def shared_cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One artifact store for the whole session."""
-    return tmp_path_factory.mktemp("shared-cache")
+    """One artifact store for the whole session, shared by its processes where there are several."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / "shared-cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,6 +84,12 @@ def _own_cache(
 def shared_cache(shared_cache_dir: Path) -> Path:
     """The store of the whole session: what one test built, the next one finds."""
     return shared_cache_dir
+
+
+@pytest.fixture(scope="session")
+def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")

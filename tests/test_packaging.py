@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import importlib.metadata
 import re
-import subprocess
 import tomllib
 import zipfile
 from pathlib import Path
@@ -18,8 +17,8 @@ from packaging.utils import canonicalize_name
 
 import deploymark
 from deploymark.backends import registry
+from tests.checkout import ROOT, files_of_git
 
-ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
 SHIPPED = ("backends", "bench", "matrices", "reports")
@@ -31,20 +30,6 @@ MACHINE_PATH = re.compile(rb"(?<![\w.$}])/(?:root|work|home|Users|mnt)/[A-Za-z]"
 TELLING = (b"pypi.", b"pythonhosted", b"download.pytorch", b"--", b"file:")
 FOLDERS = (b"/root/", b"/work/", b"/home/", b"/Users/", b"/mnt/")
 """What the patterns hold for sure: looked for first, as weights are megabytes."""
-
-
-def files_of_git() -> list[Path]:
-    """Files that are tracked, or that would be by ``git add``."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
-    return [path for path in paths if path.is_file()]
 
 
 def direct_requirements() -> list[Requirement]:
@@ -66,11 +51,8 @@ def pins() -> list[Requirement]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
-    target = tmp_path_factory.mktemp("wheel")
-    (path,) = builder.build(directory=str(target), versions=["standard"])
-    return zipfile.ZipFile(path)
+def wheel(wheel_file: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheel_file)
 
 
 def metadata_file(wheel: zipfile.ZipFile, name: str) -> str:
@@ -79,27 +61,27 @@ def metadata_file(wheel: zipfile.ZipFile, name: str) -> str:
 
 
 def test_wheel_holds_every_file_of_the_packages(wheel: zipfile.ZipFile) -> None:
-    wanted = {
-        path.relative_to(ROOT).as_posix()
-        for path in files_of_git()
-        if path.relative_to(ROOT).parts[0] in SHIPPED
-    }
+    paths = [path.relative_to(ROOT) for path in files_of_git()]
+    wanted = {f"deploymark/{path.as_posix()}" for path in paths if path.parts[0] in SHIPPED}
+    wanted |= {path.as_posix() for path in paths if path.parts[0] == "deploymark"}
     assert wanted - set(wheel.namelist()) == set()
     for needed in (
-        "bench/assets/digits/data.yaml",
-        "bench/assets/digits/digits.pt",
-        "bench/cli/main.py",
-        "bench/pytest_plugin/plugin.py",
-        "bench/pytest_plugin/test_cells.py",
-        "matrices/default.yaml",
-        "matrices/yolo11.yaml",
-        "matrices/matrix.schema.json",
+        "deploymark/bench/assets/digits/data.yaml",
+        "deploymark/bench/assets/digits/digits.pt",
+        "deploymark/bench/cli/main.py",
+        "deploymark/bench/pytest_plugin/plugin.py",
+        "deploymark/bench/pytest_plugin/test_cells.py",
+        "deploymark/bench/pytest_plugin/pytest.ini",
+        "deploymark/matrices/default.yaml",
+        "deploymark/py.typed",
+        "deploymark/matrices/yolo11.yaml",
+        "deploymark/matrices/matrix.schema.json",
     ):
         assert needed in wheel.namelist()
     for folder, suffix in (
-        ("bench/assets/digits/", ".jpg"),
-        ("bench/assets/digits/", ".txt"),
-        ("reports/templates/", ""),
+        ("deploymark/bench/assets/digits/", ".jpg"),
+        ("deploymark/bench/assets/digits/", ".txt"),
+        ("deploymark/reports/page/templates/", ""),
     ):
         found = [
             name for name in wheel.namelist() if name.startswith(folder) and name.endswith(suffix)
@@ -111,7 +93,7 @@ def test_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
     others = {
         name
         for name in wheel.namelist()
-        if name.partition("/")[0] not in SHIPPED and ".dist-info/" not in name
+        if name.partition("/")[0] != "deploymark" and ".dist-info/" not in name
     }
     assert not others
     assert not [name for name in wheel.namelist() if "__pycache__" in name]

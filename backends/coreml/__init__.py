@@ -12,27 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import foreign, packages
-from deploymark.backends.base import (
-    Artifact,
-    ArtifactFacts,
-    Backend,
-    BackendError,
-    ExecutedPrecision,
-    ExportError,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    Setting,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, exporting, foreign, loading, packages
 from deploymark.backends.coreml import compress as coreml_compress
 from deploymark.backends.coreml import package as coreml_package
-from deploymark.backends.onnx.graph import quiet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +40,7 @@ PRECISIONS = tuple(coreml_compress.OPTIONS)
 NEEDS_MACOS = "predicting needs macOS"
 REMEDY = "Measure the package on a Mac; it is built here as well."
 
-RUNTIME_OPTIONS: dict[str, tuple[Setting, ...]] = {
+RUNTIME_OPTIONS: dict[str, tuple[base.Setting, ...]] = {
     "fast_prediction": (False, True),
     "low_precision_accumulation": (False, True),
 }
@@ -74,7 +56,22 @@ def on_macos() -> bool:
     return platform.system() == "Darwin"
 
 
-class CoreMlBackend(Backend):
+LOADER = """\
+import coremltools as ct
+
+named = {"all": "ALL", "cpu": "CPU_ONLY", "cpu+ne": "CPU_AND_NE", "cpu+gpu": "CPU_AND_GPU"}
+units = getattr(ct.ComputeUnit, named["$device"])
+file = str(Path(__file__).with_name("$entry"))
+model = ct.models.MLModel(file, compute_units=units)
+name = model.get_spec().description.input[0].name
+
+
+def infer(images):
+    return next(iter(model.predict({name: images}).values()))
+"""
+
+
+class CoreMlBackend(base.Backend):
     """Exports through ``torch.jit.trace`` and ``coremltools.convert``, runs an ``MLModel``."""
 
     name = "coreml"
@@ -83,42 +80,35 @@ class CoreMlBackend(Backend):
     runtime_packages = ("coremltools",)
     runtime_modules = ("coremltools",)
     extra = "coreml"
+    loader = LOADER
     runtime_options = RUNTIME_OPTIONS
     artifact_endings = (".mlpackage", ".mlmodel")
     portable = True
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """Converting is told apart from predicting, which macOS alone can."""
         version = packages.installed_version("coremltools")
         remedy = "pip install 'deploymark[coreml]'"
         if version is None or packages.missing(["coremltools"]):
-            return Probe(self.name, installed=False, reason="not installed", remedy=remedy)
+            return base.Probe.absent(self.name, remedy)
         missing = packages.missing(["torch"])
-        return Probe(
-            self.name,
-            installed=True,
-            version=version,
-            can_export=not missing,
-            services=_services(),
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy=remedy if missing else "",
-        )
+        return base.Probe.present(self.name, version, _services(), missing=missing, remedy=remedy)
 
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """See ``coreml_compress.OPTIONS``."""
         return coreml_compress.resolve(precision, options)
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.mlpackage``; the same request gives the same bytes."""
         if request.precision not in PRECISIONS:
-            raise UnsupportedError(f"coreml has no {request.precision}")
+            raise base.UnsupportedError(f"coreml has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
         if request.precision == "int8" and not on_macos():
-            raise UnavailableError(
+            raise base.UnavailableError(
                 "Core ML's int8 is calibrated by predicting, which needs macOS",
                 remedy="Export int8 on a Mac, or take int8-weights.",
             )
-        artifact = Artifact(request.folder, "model.mlpackage")
+        artifact = base.Artifact(request.folder, "model.mlpackage")
         model = request.model()
         arithmetic = options.get("arithmetic") or {"fp32": "float32"}.get(
             request.precision, "float16"
@@ -130,22 +120,16 @@ class CoreMlBackend(Backend):
             arithmetic=arithmetic,
             target=options["target"],
         )
-        try:
+        with exporting.failures(f"Core ML's {request.precision} compression"):
             program = _compressed(program, model, request, options, sparse=sparse)
-            with quiet("coremltools"):
+            with exporting.quiet("coremltools"):
                 coreml_package.save(program, artifact.path)
-        except BackendError:
-            raise
-        except Exception as error:
-            raise ExportError(
-                f"Core ML's {request.precision} compression failed: {type(error).__name__}: {error}"
-            ) from error
         return artifact
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path) -> base.ArtifactFacts:
         """Facts of a package, such as Ultralytics', read from its specification alone."""
         specification = coreml_package.read(path)
-        artifact = Artifact(path.parent, path.name)
+        artifact = base.Artifact(path.parent, path.name)
         return foreign.facts(
             artifact,
             coreml_package.files(path),
@@ -155,23 +139,20 @@ class CoreMlBackend(Backend):
             precision=coreml_package.precision(specification),
         )
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Let Core ML compile the package for one set of compute units, on macOS."""
         hints = self.resolve_runtime_options(options)
         specification = coreml_package.read(artifact.path)
         found = coreml_package.input_shape(specification, artifact.path)
-        if not foreign.fits(found, options.input_shape):
-            raise LoadError(
-                f"{artifact.path} takes images of shape {found}, not {options.input_shape}"
-            )
+        loading.require_shape(artifact.path, found, options)
         if not on_macos():
-            raise UnavailableError(NEEDS_MACOS, remedy=REMEDY)
+            raise base.UnavailableError(NEEDS_MACOS, remedy=REMEDY)
         if options.device not in COMPUTE_UNITS:
-            raise UnavailableError(f"Core ML has no device {options.device!r}")
+            raise base.UnavailableError(f"Core ML has no device {options.device!r}")
         ct = coreml_package.coremltools()
         units = getattr(ct.ComputeUnit, COMPUTE_UNITS[options.device])
         try:
-            with quiet("coremltools"):
+            with exporting.quiet("coremltools"):
                 model = ct.models.MLModel(
                     str(artifact.path),
                     compute_units=units,
@@ -180,17 +161,17 @@ class CoreMlBackend(Backend):
                 # Core ML's own refusal is a warning to coremltools until something is asked.
                 compiled = model.get_compiled_model_path()
         except Exception as error:
-            raise LoadError(
+            raise base.LoadError(
                 f"Core ML refuses {artifact.path}: {type(error).__name__}: {error}"
             ) from error
         return CoreMlSession(model, specification, compiled, units, options)
 
 
-class CoreMlSession(Session):
+class CoreMlSession(base.Session):
     """An ``MLModel`` of one input, an array or an image, and one output."""
 
     def __init__(
-        self, model: Any, specification: Any, compiled: str, units: Any, options: LoadOptions
+        self, model: Any, specification: Any, compiled: str, units: Any, options: base.LoadOptions
     ) -> None:
         super().__init__(options.input_shape)
         self._predict = model.predict
@@ -202,7 +183,7 @@ class CoreMlSession(Session):
         self._output = specification.description.output[0].name
         self._takes_image = feature.type.WhichOneof("Type") == "imageType"
         if self._takes_image and options.input_shape[0] != 1:
-            raise LoadError("a Core ML image input takes one image at a time")
+            raise base.LoadError("a Core ML image input takes one image at a time")
 
     def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """One prediction; a float16 output is widened.
@@ -220,7 +201,7 @@ class CoreMlSession(Session):
         output = self._predict({self._input: given})[self._output]
         return np.ascontiguousarray(output, dtype=np.float32)
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """Operations by compute unit and type: ``conv@ne:f16``.
 
         The unit is the compute plan's, which Core ML makes for this machine, the type that of the
@@ -230,12 +211,12 @@ class CoreMlSession(Session):
         try:
             units = self._planned_units()
         except Exception as error:  # noqa: BLE001 - older systems have no plan, and say so in their own ways
-            return ExecutedPrecision(
+            return base.ExecutedPrecision(
                 reason=f"this system gives no compute plan: {type(error).__name__}: {error}"
             )
         if coreml_package.precision(self._specification) == "int8":
             ran = ", ".join(sorted({unit for name, unit in units.items()}))
-            return ExecutedPrecision(
+            return base.ExecutedPrecision(
                 reason="Core ML tells where a quantized layer runs "
                 f"({ran}), not whether it computes in 8 bits"
             )
@@ -245,7 +226,7 @@ class CoreMlSession(Session):
             if unit is not None:
                 key = f"{operation.type}@{unit}:{coreml_package.type_of(operation)}"
                 counts[key] = counts.get(key, 0) + 1
-        return ExecutedPrecision(dict(sorted(counts.items())), source="compute plan")
+        return base.ExecutedPrecision(dict(sorted(counts.items())), source="compute plan")
 
     def _planned_units(self) -> dict[str, str]:
         """Compute unit by name of an operation's first output. Needs macOS 14.4."""
@@ -263,7 +244,7 @@ class CoreMlSession(Session):
         return units
 
 
-def _hints(ct: Any, hints: Mapping[str, Setting]) -> dict[str, Any] | None:
+def _hints(ct: Any, hints: Mapping[str, base.Setting]) -> dict[str, Any] | None:
     """The hints as coremltools takes them; None asks nothing, which older systems need."""
     if not any(hints.values()):
         return None
@@ -276,18 +257,18 @@ def _hints(ct: Any, hints: Mapping[str, Setting]) -> dict[str, Any] | None:
     }
 
 
-def _services() -> dict[tuple[str, str], Service]:
+def _services() -> dict[tuple[str, str], base.Service]:
     """What each device serves; on a Mac without a Neural Engine, ``cpu+ne`` is not served."""
     if not on_macos():
-        elsewhere = Service(served=False, reason=NEEDS_MACOS, remedy=REMEDY)
+        elsewhere = base.Service(served=False, reason=NEEDS_MACOS, remedy=REMEDY)
         return {(device, name): elsewhere for device in COMPUTE_UNITS for name in PRECISIONS}
     services = {
-        (device, name): Service(served=True) for device in COMPUTE_UNITS for name in PRECISIONS
+        (device, name): base.Service(served=True) for device in COMPUTE_UNITS for name in PRECISIONS
     }
     if platform.machine() != "arm64":
-        none = Service(served=False, reason="this Mac has no Neural Engine")
+        none = base.Service(served=False, reason="this Mac has no Neural Engine")
         return services | {("cpu+ne", name): none for name in PRECISIONS}
-    services["cpu+ne", "fp32"] = Service(
+    services["cpu+ne", "fp32"] = base.Service(
         served=True,
         native=False,
         reason="the Neural Engine has no float32: such layers run on the CPU",
@@ -296,7 +277,12 @@ def _services() -> dict[tuple[str, str], Service]:
 
 
 def _compressed(
-    program: Any, model: Any, request: ExportRequest, options: Mapping[str, Any], *, sparse: bool
+    program: Any,
+    model: Any,
+    request: base.ExportRequest,
+    options: Mapping[str, Any],
+    *,
+    sparse: bool,
 ) -> Any:
     """The program in the form that the precision stores and computes in."""
     if request.precision == "palettized":

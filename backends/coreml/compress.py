@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploymark.backends.base import ExportError
 from deploymark.backends.coreml.package import coremltools
-from deploymark.backends.onnx.graph import INPUT_NAME, OUTPUT_NAME, quiet
+from deploymark.backends.exporting import forward_once, quiet
+from deploymark.backends.onnx.graph import INPUT_NAME, OUTPUT_NAME
 from deploymark.backends.onnxruntime.quantize import batches
 from deploymark.backends.options import resolve_choices
 from deploymark.backends.pytorch.half import is_float
@@ -105,12 +106,7 @@ def convert(
     example = torch.zeros(batch, 3, imgsz, imgsz)
     try:
         with torch.no_grad(), _silent():
-            # Heads build their anchors at the first forward: done before, they are constants.
-            output = model(example)
-            if not isinstance(output, torch.Tensor):
-                raise ExportError(
-                    f"the model returns {type(output).__name__}, not one tensor of predictions"
-                )
+            forward_once(model, example)
             _gather_by_integers()
             traced = torch.jit.trace(model, example, check_trace=False)
             program = ct.convert(

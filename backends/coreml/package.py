@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.backends.base import LoadError, UnavailableError
-from deploymark.backends.onnx.graph import quiet
+from deploymark.backends.exporting import quiet
 
 CONVERSION_DATE = "com.github.apple.coremltools.conversion_date"
 """coremltools' note of the day, the one part of a specification that is not made of the model."""

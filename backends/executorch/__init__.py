@@ -8,28 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages
-from deploymark.backends.base import (
-    NO_OPTIONS,
-    Artifact,
-    ArtifactFacts,
-    Backend,
-    BackendError,
-    ExecutedPrecision,
-    ExportError,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, exporting, loading, packages
 from deploymark.backends.executorch import lower as executorch_lower
 from deploymark.backends.executorch import trace as executorch_trace
 from deploymark.backends.foreign import METADATA_FILE, facts, metadata_beside, the_file
-from deploymark.backends.onnx.graph import quiet
 from deploymark.backends.onnxruntime.quantize import batches
 from deploymark.backends.options import resolve_choices
 
@@ -74,7 +56,21 @@ ERRORS = {
 REMEDY = "pip install 'deploymark[executorch]'"
 
 
-class ExecuTorchBackend(Backend):
+LOADER = """\
+import torch
+from executorch.extension.pybindings import portable_lib
+from executorch.runtime import Runtime
+
+portable_lib._unsafe_reset_threadpool($threads)
+forward = Runtime.get().load_program(Path(__file__).with_name("$entry")).load_method("forward")
+
+
+def infer(images):
+    return forward.execute((torch.from_numpy(images),))[0].numpy()
+"""
+
+
+class ExecuTorchBackend(base.Backend):
     """Exports with ``torch.export`` and runs one method of a program."""
 
     name = "executorch"
@@ -84,28 +80,19 @@ class ExecuTorchBackend(Backend):
     # the whole exporter besides, for one class of warnings.
     runtime_modules = ("torch", "executorch.extension.pybindings._C")
     extra = "executorch"
-    runtime_options = NO_OPTIONS
+    loader = LOADER
+    runtime_options = base.NO_OPTIONS
     artifact_endings = (".pte", "_executorch_model")
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """The CPU alone: other delegates compile programs of their own."""
         version = packages.installed_version("executorch")
         if version is None or packages.missing(["executorch", "torch"]):
-            return Probe(self.name, installed=False, reason="not installed", remedy=REMEDY)
+            return base.Probe.absent(self.name, REMEDY)
         missing = packages.missing(["torchao"])
-        services = {("cpu", precision): Service(served=True) for precision in PRECISIONS}
-        services["cpu", "int8-dynamic"] = Service(
-            served=False, exists=False, reason=INT8_DYNAMIC_REASON, remedy="Take int8."
-        )
-        return Probe(
-            self.name,
-            installed=True,
-            version=version,
-            can_export=not missing,
-            services=services,
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy=REMEDY if missing else "",
-        )
+        services = {("cpu", precision): base.Service(served=True) for precision in PRECISIONS}
+        services["cpu", "int8-dynamic"] = base.Service.never(INT8_DYNAMIC_REASON, "Take int8.")
+        return base.Probe.present(self.name, version, services, missing=missing, remedy=REMEDY)
 
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """INT8 takes ``executorch_lower.INT8_OPTIONS``; other precisions have no options."""
@@ -113,74 +100,59 @@ class ExecuTorchBackend(Backend):
             return super().resolve_options(precision, options)
         return resolve_choices(self.name, executorch_lower.INT8_OPTIONS, options)
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.pte``."""
         if request.precision not in PRECISIONS:
             dynamic = request.precision == "int8-dynamic"
-            raise UnsupportedError(
+            raise base.UnsupportedError(
                 INT8_DYNAMIC_REASON if dynamic else f"executorch has no {request.precision}"
             )
         options = self.resolve_options(request.precision, request.options)
-        artifact = Artifact(request.folder, "model.pte")
+        artifact = base.Artifact(request.folder, "model.pte")
         is_int8 = request.precision == "int8"
         arrays = []
         if is_int8:
             images = request.calibration() if request.calibration is not None else ()
             arrays = batches(images, request.batch)
-        try:
+        with exporting.failures(f"ExecuTorch's {request.precision} export"):
             import torch
 
-            with torch.no_grad(), quiet("torch", "torchao", "executorch"):
+            with torch.no_grad(), exporting.quiet("torch", "torchao", "executorch"):
                 model = request.model()
                 example = torch.zeros(request.batch, 3, request.imgsz, request.imgsz)
-                # Heads build their anchors at the first forward: done before, they are constants.
-                output = model(example)
-                if not isinstance(output, torch.Tensor):
-                    raise ExportError(
-                        f"the model returns {type(output).__name__}, not one tensor of predictions"
-                    )
+                exporting.forward_once(model, example)
                 program = executorch_lower.program(
                     model, example, options if is_int8 else None, arrays, request.float_nodes
                 )
-        except BackendError:
-            raise
-        except Exception as error:
-            raise ExportError(
-                f"ExecuTorch's {request.precision} export failed: {type(error).__name__}: {error}"
-            ) from error
         artifact.path.write_bytes(program)
         return artifact
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path) -> base.ArtifactFacts:
         """A ``.pte`` file, or the folder that Ultralytics puts it and ``metadata.yaml`` in."""
         file = the_file(path, "*.pte")
         meta = _open(_runtime(), file).method_meta(METHOD)
         beside = file.parent / METADATA_FILE
         return facts(
-            Artifact(file.parent, file.name),
+            base.Artifact(file.parent, file.name),
             [file, beside] if beside.is_file() else [file],
             meta.input_tensor_meta(0).sizes(),
             [meta.output_tensor_meta(index).sizes() for index in range(meta.num_outputs())],
             metadata_beside(file.parent),
         )
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the program and its one method; the thread pool is the process's one."""
         self.resolve_runtime_options(options)
-        if options.device != "cpu":
-            raise UnavailableError(f"executorch has no device {options.device!r} here")
+        loading.require_cpu(self.name, options)
         runtime = _runtime()
         program = _open(runtime, artifact.path)
         found = tuple(program.method_meta(METHOD).input_tensor_meta(0).sizes())
-        if found != options.input_shape:
-            raise LoadError(
-                f"{artifact.path} takes images of shape {found}, not {options.input_shape}"
-            )
+        loading.require_shape(artifact.path, found, options)
         runtime._unsafe_reset_threadpool(options.threads)  # noqa: SLF001 - the only way there is
         return ExecuTorchSession(runtime, program, artifact.path, options.input_shape)
 
 
-class ExecuTorchSession(Session):
+class ExecuTorchSession(base.Session):
     """One loaded method. Its program has to live as long."""
 
     def __init__(
@@ -203,7 +175,7 @@ class ExecuTorchSession(Session):
         predictions: npt.NDArray[np.float32] = output.numpy().astype("float32")
         return predictions
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """XNNPACK's operators by data type, from the profile of one inference.
 
         A second program, opened to be profiled and thrown away, runs; the one that is measured is
@@ -215,46 +187,46 @@ class ExecuTorchSession(Session):
         images = self._from_numpy(np.zeros(self.input_shape, self._type))
         _method(program, self._path).call([images])
         if not program.has_etdump():
-            return ExecutedPrecision(reason="this build of ExecuTorch does not record its runs")
+            return base.ExecutedPrecision(
+                reason="this build of ExecuTorch does not record its runs"
+            )
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             dump = Path(folder, "run.etdp")
             program.write_etdump_result_to_file(str(dump), str(Path(folder, "debug.bin")))
             counts = executorch_trace.layers(dump.read_bytes())
         if not counts:
-            return ExecutedPrecision(reason="this program's delegates do not record what they ran")
-        return ExecutedPrecision(counts, source="ETDump of an inference")
+            return base.ExecutedPrecision(
+                reason="this program's delegates do not record what they ran"
+            )
+        return base.ExecutedPrecision(counts, source="ETDump of an inference")
 
 
 def _runtime() -> Any:
     """The runtime's binding. Raises UnavailableError where it is not installed."""
-    try:
-        # Its libraries are linked against torch's, which have to be there first.
-        import torch
-        from executorch.extension.pybindings import _C
-    except ImportError as error:
-        raise UnavailableError(f"executorch cannot be imported: {error}", remedy=REMEDY) from error
-    del torch
-    return _C
+    # Its libraries are linked against torch's, which have to be there first.
+    loading.runtime("torch", REMEDY, called="executorch")
+    return loading.runtime("executorch.extension.pybindings._C", REMEDY, called="executorch")
 
 
 def _check_head(path: Path) -> None:
     """Raise LoadError where a file is missing, no program, or shorter than it says."""
-    if not path.is_file():
-        raise LoadError(f"there is no file {path}")
+    loading.require_file(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if head[4:8] != IDENTIFIER:
-        raise LoadError(f"{path} is no ExecuTorch program: it has no {IDENTIFIER.decode()} at 4")
+        raise base.LoadError(
+            f"{path} is no ExecuTorch program: it has no {IDENTIFIER.decode()} at 4"
+        )
     if head[8:12] != EXTENDED_HEADER:
         return
     length = int.from_bytes(head[12:16], "little")
-    program, base, segments = (
+    program, start_of_segments, segments = (
         int.from_bytes(head[start : start + 8], "little") for start in (16, 24, 32)
     )
-    wanted = max(program, base + (segments if length > 24 else 0))  # noqa: PLR2004 - its first form
+    wanted = max(program, start_of_segments + (segments if length > 24 else 0))  # noqa: PLR2004 - its first form
     if size < wanted:
-        raise LoadError(f"{path} is cut off: it has {size} of {wanted} bytes")
+        raise base.LoadError(f"{path} is cut off: it has {size} of {wanted} bytes")
 
 
 def _open(runtime: Any, path: Path) -> Any:
@@ -263,10 +235,10 @@ def _open(runtime: Any, path: Path) -> Any:
     program = _load(runtime, path)
     names = [program.get_method_name(index) for index in range(program.num_methods())]
     if METHOD not in names:
-        raise LoadError(f"{path} has no method {METHOD!r}, only {', '.join(names)}")
+        raise base.LoadError(f"{path} has no method {METHOD!r}, only {', '.join(names)}")
     meta = program.method_meta(METHOD)
     if meta.num_inputs() != 1 or meta.num_outputs() < 1:
-        raise LoadError(
+        raise base.LoadError(
             f"{path} has {meta.num_inputs()} inputs and {meta.num_outputs()} outputs, "
             "Deploymark gives one image tensor and reads one of boxes"
         )
@@ -282,14 +254,14 @@ def _load(runtime: Any, path: Path, *, enable_etdump: bool = False) -> Any:
             program_verification=runtime.Verification.InternalConsistency,
         )
     except RuntimeError as error:
-        raise LoadError(f"ExecuTorch refuses {path}: {_reason(error)}") from error
+        raise base.LoadError(f"ExecuTorch refuses {path}: {_reason(error)}") from error
 
 
 def _input_type(path: Path, program: Any) -> str:
     """NumPy's name of the type that the program takes images in."""
     number = int(program.method_meta(METHOD).input_tensor_meta(0).dtype())
     if number not in INPUT_TYPES:
-        raise LoadError(f"{path} takes images of ExecuTorch's type {number}, not of floats")
+        raise base.LoadError(f"{path} takes images of ExecuTorch's type {number}, not of floats")
     return INPUT_TYPES[number]
 
 
@@ -298,7 +270,7 @@ def _method(program: Any, path: Path) -> Any:
     try:
         return program.load_method(METHOD)
     except RuntimeError as error:
-        raise LoadError(f"ExecuTorch cannot prepare {path}: {_reason(error)}") from error
+        raise base.LoadError(f"ExecuTorch cannot prepare {path}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

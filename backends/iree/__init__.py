@@ -13,26 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages
-from deploymark.backends.base import (
-    Artifact,
-    Backend,
-    BackendError,
-    ExecutedPrecision,
-    ExportError,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    Setting,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, exporting, loading, packages
 from deploymark.backends.iree import compile as iree_compile
 from deploymark.backends.iree.files import FACTS_FILE, Facts, read_facts, require_whole
-from deploymark.backends.onnx.graph import write_onnx
+from deploymark.backends.onnx.graph import onnx_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +28,8 @@ FUNCTION = "main_graph"
 DRIVERS = ("local-task", "local-sync")
 """Values of the option ``driver``, the default first: a pool of threads, and none at all."""
 
+REMEDY = "pip install 'deploymark[iree]'"
+
 ONE_PRECISION = "Deploymark compiles IREE modules in FP32 only"
 
 DISPATCH = re.compile(r"dispatch_\d+_(.*)")
@@ -54,7 +40,20 @@ STARTED: set[int] = set()
 """The size of the pool of this process once it is started: IREE reads its flags once."""
 
 
-class IreeBackend(Backend):
+LOADER = """\
+from iree import runtime
+
+runtime.flags.parse_flags("--task_topology_group_count=$threads")
+file = str(Path(__file__).with_name("$entry"))
+function = runtime.load_vm_flatbuffer_file(file, driver="local-task")["main_graph"]
+
+
+def infer(images):
+    return function(images).to_host()
+"""
+
+
+class IreeBackend(base.Backend):
     """Exports by way of ONNX and IREE's compiler, runs a VM module."""
 
     name = "iree"
@@ -62,56 +61,39 @@ class IreeBackend(Backend):
     runtime_packages = ("iree-base-runtime",)
     runtime_modules = ("iree.runtime",)
     extra = "iree"
+    loader = LOADER
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """FP32 on the processor."""
-        remedy = "pip install 'deploymark[iree]'"
         version = packages.installed_version("iree-base-runtime")
         if version is None:
-            return Probe(self.name, installed=False, reason="not installed", remedy=remedy)
+            return base.Probe.absent(self.name, REMEDY)
         missing = packages.missing(["torch", "onnx"])
         if packages.installed_version("iree-base-compiler") is None:
             missing = (*missing, "iree-base-compiler")
-        services = {("cpu", "fp32"): Service(served=True)}
+        services = {("cpu", "fp32"): base.Service(served=True)}
         services |= {
-            ("cpu", precision): Service(served=False, exists=False, reason=ONE_PRECISION)
+            ("cpu", precision): base.Service.never(ONE_PRECISION)
             for precision in ("fp16", "bf16", "int8")
         }
-        return Probe(
-            self.name,
-            installed=True,
-            version=version,
-            can_export=not missing,
-            services=services,
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy=remedy if missing else "",
-        )
+        return base.Probe.present(self.name, version, services, missing=missing, remedy=REMEDY)
 
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """``target_cpu``, ``target_features``, ``opt_level``; see ``iree_compile.resolve``."""
         del precision
         return iree_compile.resolve(options)
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.vmfb`` and ``model.json``; the same request gives the same bytes."""
         if request.precision != "fp32":
-            raise UnsupportedError(f"iree has no {request.precision}: {ONE_PRECISION}")
+            raise base.UnsupportedError(f"iree has no {request.precision}: {ONE_PRECISION}")
         options = iree_compile.resolve(request.options)
-        artifact = Artifact(request.folder, "model.vmfb")
-        with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
-            source = Path(folder, "fp32.onnx")
-            write_onnx(request.model(), source, batch=request.batch, imgsz=request.imgsz)
-            try:
-                cpu, features = iree_compile.target_features(
-                    options["target_cpu"], options["target_features"]
-                )
-                iree_compile.compile_onnx(source, artifact.path, options)
-            except BackendError:
-                raise
-            except Exception as error:
-                raise ExportError(
-                    f"IREE's import of ONNX failed: {type(error).__name__}: {error}"
-                ) from error
+        artifact = base.Artifact(request.folder, "model.vmfb")
+        with onnx_file(request) as source, exporting.failures("IREE's import of ONNX"):
+            cpu, features = iree_compile.target_features(
+                options["target_cpu"], options["target_features"]
+            )
+            iree_compile.compile_onnx(source, artifact.path, options)
         facts = Facts(
             (request.batch, 3, request.imgsz, request.imgsz), cpu, tuple(sorted(features))
         )
@@ -119,7 +101,7 @@ class IreeBackend(Backend):
         (request.folder / FACTS_FILE).write_text(text, encoding="utf-8")
         return artifact
 
-    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+    def runtime_choices(self, options: base.LoadOptions) -> Mapping[str, tuple[base.Setting, ...]]:
         """``driver``: ``local-task``, or ``local-sync`` for one thread.
 
         With ``local-task`` the calling thread waits for a pool of ``options.threads``, with
@@ -127,7 +109,7 @@ class IreeBackend(Backend):
         """
         return {"driver": DRIVERS if options.threads == 1 else DRIVERS[:1]}
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Map the module and start its threads.
 
         A module for another processor would end the process with an illegal instruction, so what
@@ -135,21 +117,10 @@ class IreeBackend(Backend):
         """
         driver = self.resolve_runtime_options(options)["driver"]
         facts = read_facts(artifact)
-        if options.device != "cpu":
-            raise UnavailableError(f"iree has no device {options.device!r} here")
-        try:
-            from iree import runtime
-        except ImportError as error:
-            raise UnavailableError(
-                f"iree.runtime cannot be imported: {error}",
-                remedy="pip install 'deploymark[iree]'",
-            ) from error
+        loading.require_cpu(self.name, options)
+        runtime = loading.runtime("iree.runtime", REMEDY)
         require_whole(artifact.path)
-        if facts.input_shape != options.input_shape:
-            raise LoadError(
-                f"{artifact.path} takes images of shape {facts.input_shape}, "
-                f"not {options.input_shape}"
-            )
+        loading.require_shape(artifact.path, facts.input_shape, options)
         _require_processor(artifact.path, facts)
         if driver == "local-task":
             _start_threads(runtime, options.threads)
@@ -164,17 +135,17 @@ class IreeBackend(Backend):
             function = runtime.FunctionInvoker(context, device, module.lookup_function(FUNCTION))
         except Exception as error:
             first = next(iter(str(error).splitlines()), "")
-            raise LoadError(
+            raise base.LoadError(
                 f"IREE refuses {artifact.path}: {type(error).__name__}: {first}"
             ) from error
         return IreeSession(function, device, module, artifact.path, options)
 
 
-class IreeSession(Session):
+class IreeSession(base.Session):
     """One function of a module in a context of its own."""
 
     def __init__(
-        self, function: Any, device: Any, module: Any, path: Path, options: LoadOptions
+        self, function: Any, device: Any, module: Any, path: Path, options: base.LoadOptions
     ) -> None:
         super().__init__(options.input_shape)
         import iree.runtime
@@ -209,7 +180,7 @@ class IreeSession(Session):
         np.copyto(self._output, output)
         return self._output
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """Dispatches by type, from the profile of one inference by the runtime's own tools.
 
         Names are the compiler's, made of a dispatch's main operation and its types:
@@ -231,8 +202,8 @@ class IreeSession(Session):
             )
             told = ran and _tool(tools / "iree-profile", "dispatch", "--format=jsonl", str(profile))
         if not told:
-            return ExecutedPrecision(reason="IREE's profiling tools do not run here")
-        return ExecutedPrecision(layers(told), source="profile of the dispatches")
+            return base.ExecutedPrecision(reason="IREE's profiling tools do not run here")
+        return base.ExecutedPrecision(layers(told), source="profile of the dispatches")
 
 
 def layers(profile: str) -> Mapping[str, int]:
@@ -264,7 +235,7 @@ def _require_processor(path: Path, facts: Facts) -> None:
     absent = {row[0] for row in rows if row[1:] == ["0"]}
     lacking = sorted(absent.intersection(facts.features))
     if lacking:
-        raise UnavailableError(
+        raise base.UnavailableError(
             f"{path} was compiled for {facts.target_cpu}, and this processor lacks its "
             f"{', '.join(lacking)}",
             remedy="Export it with the option target_cpu: x86-64-v3, or that of the device.",
@@ -274,7 +245,7 @@ def _require_processor(path: Path, facts: Facts) -> None:
 def _start_threads(runtime: Any, threads: int) -> None:
     """Set the size of the pool, which is one for the process. Raises UnavailableError."""
     if STARTED - {threads}:
-        raise UnavailableError(
+        raise base.UnavailableError(
             f"IREE's pool of this process has {min(STARTED)} threads already, not {threads}",
             remedy="Load it in a process of its own.",
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from deploymark.backends import packages
 from deploymark.backends.base import ExportError, UnavailableError, UnsupportedError
-from deploymark.backends.onnx.graph import quiet
+from deploymark.backends.exporting import quiet
 from deploymark.backends.options import resolve_choices
 
 OPT_LEVELS = ("O3", "O2", "O1", "O0")

@@ -7,35 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages
-from deploymark.backends.base import (
-    NO_OPTIONS,
-    Artifact,
-    ArtifactFacts,
-    Backend,
-    BackendError,
-    ExecutedPrecision,
-    ExportError,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    UnavailableError,
-    UnsupportedError,
-)
-from deploymark.backends.foreign import BOX_CHANNELS, fits, the_file
+from deploymark.backends import base, exporting, loading, packages
+from deploymark.backends.foreign import the_file
 from deploymark.backends.hardware import cpu
-from deploymark.backends.litert import (
-    convert as litert_convert,
-)
-from deploymark.backends.litert import (
-    file as litert_file,
-)
-from deploymark.backends.litert import (
-    quantize as litert_quantize,
-)
+from deploymark.backends.layout import BOX_CHANNELS
+from deploymark.backends.litert import convert as litert_convert
+from deploymark.backends.litert import file as litert_file
+from deploymark.backends.litert import quantize as litert_quantize
 from deploymark.backends.onnxruntime.quantize import batches
 from deploymark.backends.options import resolve_choices
 
@@ -45,13 +23,32 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32", "fp16", "int8-dynamic", "int8")
 
+REMEDY = "pip install 'deploymark[litert]'"
+
 HALF_REASON = (
     "LiteRT's interpreter stores float16 weights, and XNNPACK widens them to float32 as it loads"
     " them: computing in float16 is asked for by a flag that Python does not reach"
 )
 
 
-class LiteRtBackend(Backend):
+LOADER = """\
+from ai_edge_litert.interpreter import Interpreter
+
+file = str(Path(__file__).with_name("$entry"))
+interpreter = Interpreter(model_path=file, num_threads=$threads)
+interpreter.allocate_tensors()
+image = interpreter.get_input_details()[0]["index"]
+predictions = interpreter.get_output_details()[0]["index"]
+
+
+def infer(images):
+    interpreter.set_tensor(image, images)
+    interpreter.invoke()
+    return interpreter.get_tensor(predictions)
+"""
+
+
+class LiteRtBackend(base.Backend):
     """Exports with ``litert_torch`` and runs an ``Interpreter`` with the XNNPACK delegate."""
 
     name = "litert"
@@ -66,32 +63,28 @@ class LiteRtBackend(Backend):
     runtime_packages = ("ai-edge-litert",)
     runtime_modules = ("ai_edge_litert.interpreter",)
     extra = "litert"
-    runtime_options = NO_OPTIONS
+    loader = LOADER
+    runtime_options = base.NO_OPTIONS
     artifact_endings = (".tflite",)
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """One device: the interpreter's CPU."""
-        remedy = "pip install 'deploymark[litert]'"
         version = packages.installed_version("ai-edge-litert")
         if version is None or packages.missing(["ai_edge_litert"]):
-            return Probe(self.name, installed=False, reason="not installed", remedy=remedy)
+            return base.Probe.absent(self.name, REMEDY)
         missing = packages.missing(["torch", "litert_torch", "ai_edge_quantizer"])
-        return Probe(
+        return base.Probe.present(
             self.name,
-            installed=True,
-            version=version,
-            can_export=not missing,
-            services={
-                ("cpu", "fp32"): Service(served=True),
-                ("cpu", "fp16"): Service(served=True, native=False, reason=HALF_REASON),
-                ("cpu", "bf16"): Service(
-                    served=False, exists=False, reason="LiteRT has no bfloat16 convolution"
-                ),
-                ("cpu", "int8-dynamic"): Service(served=True),
-                ("cpu", "int8"): Service(served=True),
+            version,
+            {
+                ("cpu", "fp32"): base.Service(served=True),
+                ("cpu", "fp16"): base.Service(served=True, native=False, reason=HALF_REASON),
+                ("cpu", "bf16"): base.Service.never("LiteRT has no bfloat16 convolution"),
+                ("cpu", "int8-dynamic"): base.Service(served=True),
+                ("cpu", "int8"): base.Service(served=True),
             },
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy=remedy if missing else "",
+            missing=missing,
+            remedy=REMEDY,
         )
 
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -100,7 +93,7 @@ class LiteRtBackend(Backend):
             return super().resolve_options(precision, options)
         return resolve_choices(self.name, litert_quantize.INT8_OPTIONS, options)
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.tflite``; the same request gives the same bytes.
 
         Input and output are float32 in every precision, images in the order (batch, 3, height,
@@ -109,57 +102,46 @@ class LiteRtBackend(Backend):
         in INT8, against 0.304 so.
         """
         if request.precision not in PRECISIONS:
-            raise UnsupportedError(f"litert has no {request.precision}")
+            raise base.UnsupportedError(f"litert has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
-        artifact = Artifact(request.folder, "model.tflite")
+        artifact = base.Artifact(request.folder, "model.tflite")
         calibrated = request.precision == "int8"
         given = request.calibration() if calibrated and request.calibration is not None else ()
         images = batches(given, request.batch) if calibrated else []
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             source = Path(folder, "fp32.tflite")
             target = artifact.path if request.precision == "fp32" else source
-            try:
-                with litert_convert.held_back():
-                    floats = litert_convert.convert(request, target)
-                    if request.precision != "fp32":
-                        litert_quantize.quantize(
-                            source,
-                            artifact.path,
-                            request.precision,
-                            floats=floats,
-                            images=images,
-                            options=options,
-                        )
-            except BackendError:
-                raise
-            except Exception as error:
-                raise ExportError(
-                    f"LiteRT's {request.precision} conversion failed: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
+            what = f"LiteRT's {request.precision} conversion"
+            with exporting.failures(what), litert_convert.held_back():
+                floats = litert_convert.convert(request, target)
+                if request.precision != "fp32":
+                    litert_quantize.quantize(
+                        source,
+                        artifact.path,
+                        request.precision,
+                        floats=floats,
+                        images=images,
+                        options=options,
+                    )
         return artifact
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path) -> base.ArtifactFacts:
         """The facts of a ``.tflite`` file, or of the one such file in a folder."""
         file = the_file(path, "*.tflite")
         interpreter = _open(file, threads=1, delegate=False)
         form = litert_file.read_form(file, interpreter)
-        return litert_file.file_facts(Artifact(file.parent, file.name), form, interpreter)
+        return litert_file.file_facts(base.Artifact(file.parent, file.name), form, interpreter)
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the file with ``options.threads`` threads, and plan its memory."""
         self.resolve_runtime_options(options)
         path = artifact.path
-        if not path.is_file():
-            raise LoadError(f"there is no file {path}")
+        loading.require_file(path)
         if options.device != "cpu":
-            raise UnavailableError(f"litert has no device {options.device!r} here, only cpu")
+            raise base.UnavailableError(f"litert has no device {options.device!r} here, only cpu")
         interpreter = _open(path, threads=options.threads)
         form = litert_file.read_form(path, interpreter)
-        if not fits(form.image_shape, options.input_shape):
-            raise LoadError(
-                f"{path} takes images of shape {form.image_shape}, not {options.input_shape}"
-            )
+        loading.require_shape(path, form.image_shape, options)
         _allocate(path, interpreter, form, options.input_shape)
         normalised = form.normalised
         if normalised is None:
@@ -171,7 +153,7 @@ class LiteRtBackend(Backend):
         return LiteRtSession(interpreter, path, form, options.input_shape, size)
 
 
-class LiteRtSession(Session):
+class LiteRtSession(base.Session):
     """An interpreter of one input and one output."""
 
     def __init__(
@@ -206,15 +188,15 @@ class LiteRtSession(Session):
             boxes *= self._box_scale
         return predictions
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """Operators by the type that they compute in, from the interpreter's own graph."""
         noted = litert_file.HALF_NOTE in self._path.read_bytes()
         if noted and cpu.detect().has_fp16:
-            return ExecutedPrecision(
+            return base.ExecutedPrecision(
                 reason="the file lets XNNPACK compute in float16, and it does not tell if it does"
             )
         taken, total = litert_file.taken_over(self._interpreter)
-        return ExecutedPrecision(
+        return base.ExecutedPrecision(
             litert_file.count_types(self._interpreter),
             source=f"types of the interpreter's tensors; XNNPACK runs {taken} of {total}"
             " convolutions",
@@ -250,20 +232,15 @@ def _measured(session: LiteRtSession) -> bool:
 
 def _open(path: Path, *, threads: int, delegate: bool = True) -> Any:
     """An interpreter of a file. Raises LoadError, or UnavailableError without the runtime."""
+    runtime = loading.runtime("ai_edge_litert.interpreter", REMEDY, called="ai_edge_litert")
+    known = runtime.OpResolverType
+    kernels = known.BUILTIN if delegate else known.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-    except ImportError as error:
-        raise UnavailableError(
-            f"ai_edge_litert cannot be imported: {error}",
-            remedy="pip install 'deploymark[litert]'",
-        ) from error
-    kernels = (
-        OpResolverType.BUILTIN if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    )
-    try:
-        return Interpreter(str(path), num_threads=threads, experimental_op_resolver_type=kernels)
+        return runtime.Interpreter(
+            str(path), num_threads=threads, experimental_op_resolver_type=kernels
+        )
     except Exception as error:
-        raise LoadError(f"LiteRT refuses {path}: {_first_line(error)}") from error
+        raise base.LoadError(f"LiteRT refuses {path}: {_first_line(error)}") from error
 
 
 def _allocate(
@@ -277,7 +254,7 @@ def _allocate(
             interpreter.resize_tensor_input(form.images.index, own)
         interpreter.allocate_tensors()
     except Exception as error:
-        raise LoadError(f"LiteRT cannot prepare {path}: {_first_line(error)}") from error
+        raise base.LoadError(f"LiteRT cannot prepare {path}: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -7,10 +7,10 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploymark.backends.base import ExportError, ExportRequest
+from deploymark.backends.base import ExportRequest
+from deploymark.backends.exporting import forward_once, quiet
 from deploymark.backends.litert import file as litert_file
 from deploymark.backends.litert import quantize as litert_quantize
-from deploymark.backends.onnx.graph import quiet
 
 
 @contextlib.contextmanager
@@ -36,12 +36,7 @@ def convert(request: ExportRequest, target: Path) -> list[str]:
     model = request.model()
     example = torch.zeros(request.batch, 3, request.imgsz, request.imgsz)
     with torch.no_grad():
-        # Heads build their anchors at the first forward: done before, they are constants.
-        output = model(example)
-        if not isinstance(output, torch.Tensor):
-            raise ExportError(
-                f"the model returns {type(output).__name__}, not one tensor of predictions"
-            )
+        forward_once(model, example)
         quantized = request.precision.startswith("int8")
         patterns = request.float_nodes if quantized else ()
         floats = litert_quantize.float_scopes(model, example, patterns)

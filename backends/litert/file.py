@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from deploymark.backends.base import ArtifactFacts, LoadError, OutputLayout
 from deploymark.backends.foreign import (
-    BOX_CHANNELS,
     RGB,
     Metadata,
     facts,
@@ -23,6 +22,8 @@ from deploymark.backends.foreign import (
     read_metadata,
     sizes,
 )
+from deploymark.backends.layout import BOX_CHANNELS
+from deploymark.backends.short_types import SHORT_TYPES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,16 +36,7 @@ quantizers keep it, and runtimes that do not ask for a signature never see it.""
 METADATA_ENTRY = "metadata.json"
 """Ultralytics' entry in the zip archive behind the model; older versions wrote a Python literal."""
 
-SHORT_TYPES = {
-    "float32": "f32",
-    "float16": "f16",
-    "bfloat16": "bf16",
-    "int8": "i8",
-    "uint8": "u8",
-    "int16": "i16",
-    "int32": "i32",
-    "int64": "i64",
-}
+TYPES = {**SHORT_TYPES, "int16": "i16", "int32": "i32", "int64": "i64"}
 
 OPERANDS = {
     "CONV_2D": (0, 1),
@@ -205,7 +197,7 @@ def compute_type(name: str, operand_types: Sequence[Any], result_types: Sequence
     if chosen == "none":
         return "none"
     wide = str(np.dtype(chosen).name)
-    return SHORT_TYPES.get(wide, wide)
+    return TYPES.get(wide, wide)
 
 
 def count_types(interpreter: Any) -> dict[str, int]:

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages
-from deploymark.backends.base import (
-    NO_OPTIONS,
-    Artifact,
-    ArtifactFacts,
-    Backend,
-    ExecutedPrecision,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, loading, packages
 from deploymark.backends.foreign import facts, metadata_from_json, sizes, the_file
-from deploymark.backends.hardware import cpu
+from deploymark.backends.hardware import half
 from deploymark.backends.mnn import convert as mnn_convert
 from deploymark.backends.mnn import net as mnn_net
-from deploymark.backends.onnx.graph import write_onnx
+from deploymark.backends.onnx.graph import onnx_file
 from deploymark.backends.options import resolve_choices
 
 if TYPE_CHECKING:
@@ -57,7 +41,23 @@ OPEN_SIZE = 320
 REMEDY = mnn_net.REMEDY
 
 
-class MnnBackend(Backend):
+LOADER = """\
+import MNN
+
+precision = 2 if "$precision" == "fp16" else 1
+config = {"backend": 0, "numThread": $threads, "precision": precision}
+manager = MNN.nn.create_runtime_manager((config,))
+file = str(Path(__file__).with_name("$entry"))
+net = MNN.nn.load_module_from_file(file, ["images"], ["output0"], runtime_manager=manager)
+
+
+def infer(images):
+    variable = MNN.expr.const(images, list(images.shape), MNN.expr.NCHW)
+    return net.forward([variable])[0].read()
+"""
+
+
+class MnnBackend(base.Backend):
     """Exports by way of ONNX and MNN's converter, and runs a session of an ``Interpreter``."""
 
     name = "mnn"
@@ -65,38 +65,24 @@ class MnnBackend(Backend):
     runtime_packages = ("MNN",)
     runtime_modules = ("MNN",)
     extra = "mnn"
-    runtime_options = NO_OPTIONS
+    loader = LOADER
+    runtime_options = base.NO_OPTIONS
     artifact_endings = (".mnn",)
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """The processor; the wheels have no other device."""
         version = packages.installed_version("MNN")
         if version is None or packages.missing(["MNN"]):
-            return Probe(self.name, installed=False, reason="not installed", remedy=REMEDY)
+            return base.Probe.absent(self.name, REMEDY)
         missing = packages.missing(["torch", "onnx"])
-        here = cpu.detect()
-        # Its x86 kernels have no float16 at all, whatever the processor has.
-        half = here.has_fp16 and not here.is_x86
         services = {
-            ("cpu", "fp32"): Service(served=True),
-            ("cpu", "fp16"): Service(
-                served=True,
-                native=half,
-                reason="" if half else "MNN computes float16 in float32 on this CPU",
-            ),
-            ("cpu", "int8-weights"): Service(served=True),
+            ("cpu", "fp32"): base.Service(served=True),
+            ("cpu", "fp16"): half.on_cpu("MNN"),
+            ("cpu", "int8-weights"): base.Service(served=True),
         }
         for precision, reason in NOT_OFFERED.items():
-            services["cpu", precision] = Service(served=False, exists=False, reason=reason)
-        return Probe(
-            self.name,
-            installed=True,
-            version=version,
-            can_export=not missing,
-            services=services,
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy=REMEDY if missing else "",
-        )
+            services["cpu", precision] = base.Service.never(reason)
+        return base.Probe.present(self.name, version, services, missing=missing, remedy=REMEDY)
 
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """8-bit weights take ``WEIGHT_OPTIONS``; other precisions have no options."""
@@ -104,7 +90,7 @@ class MnnBackend(Backend):
             return super().resolve_options(precision, options)
         return resolve_choices(self.name, WEIGHT_OPTIONS, options)
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.mnn``; the same request gives the same bytes.
 
         FP16 and 8-bit weights are ways of storing; every weight of a convolution is stored so, the
@@ -112,9 +98,9 @@ class MnnBackend(Backend):
         """
         if request.precision not in PRECISIONS:
             reason = NOT_OFFERED.get(request.precision, "")
-            raise UnsupportedError(reason or f"mnn has no {request.precision}")
+            raise base.UnsupportedError(reason or f"mnn has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
-        artifact = Artifact(request.folder, "model.mnn")
+        artifact = base.Artifact(request.folder, "model.mnn")
         arguments: tuple[str, ...] = ()
         model = request.model()
         if request.precision == "fp16":
@@ -124,17 +110,17 @@ class MnnBackend(Backend):
             arguments = ("--weightQuantBits", "8")
             if options["asymmetric"]:
                 arguments += ("--weightQuantAsymmetric",)
-        with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
-            source = Path(folder, "model.onnx")
-            write_onnx(model, source, batch=request.batch, imgsz=request.imgsz)
+        with onnx_file(request, model) as source:
             mnn_convert.convert(source, artifact.path, arguments)
         return artifact
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path) -> base.ArtifactFacts:
         """What a file says of itself, Ultralytics' notes (its ``bizCode``) included."""
         file = the_file(path, "*.mnn")
         mnn = mnn_net.import_mnn()
-        plain = LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=(1, 3, 0, 0))
+        plain = base.LoadOptions(
+            device="cpu", precision="fp32", threads=1, input_shape=(1, 3, 0, 0)
+        )
         interpreter, session = mnn_net.open_session(mnn, file, plain, mnn_net.DEBUG)
         image = mnn_net.the_input(interpreter, session, file)
         shape = mnn_net.image_shape(mnn, image)
@@ -150,24 +136,22 @@ class MnnBackend(Backend):
         metadata = metadata_from_json(str(info.get("bizCode", "")))
         # Its INT8 are 8-bit weights under float arithmetic.
         stored = "int8-weights" if metadata.precision == "int8" else None
-        artifact = Artifact(file.parent, file.name)
+        artifact = base.Artifact(file.parent, file.name)
         return facts(artifact, [file], shape, outputs, metadata, precision=stored)
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the file with ``options.threads`` threads."""
         self.resolve_runtime_options(options)
-        if not artifact.path.is_file():
-            raise LoadError(f"there is no file {artifact.path}")
+        loading.require_file(artifact.path)
         mnn = mnn_net.import_mnn()
-        if options.device != "cpu":
-            raise UnavailableError(f"mnn has no device {options.device!r} here")
+        loading.require_cpu(self.name, options)
         return MnnSession(mnn, artifact.path, options)
 
 
-class MnnSession(Session):
+class MnnSession(base.Session):
     """A session of one input and one output, and a tensor for each in plain row-major order."""
 
-    def __init__(self, mnn: Any, path: Path, options: LoadOptions) -> None:
+    def __init__(self, mnn: Any, path: Path, options: base.LoadOptions) -> None:
         super().__init__(options.input_shape)
         self._mnn = mnn
         self._path = path
@@ -176,7 +160,7 @@ class MnnSession(Session):
         self._image = mnn_net.fitted_input(mnn, self._interpreter, self._session, path, options)
         outputs = mnn_net.outputs_of(self._interpreter, self._session)
         if len(outputs) != 1:
-            raise LoadError(f"{path} has {len(outputs)} outputs, Deploymark reads one")
+            raise base.LoadError(f"{path} has {len(outputs)} outputs, Deploymark reads one")
         (self._output,) = outputs.values()
         self._given = mnn_net.host_tensor(mnn, options.input_shape)
         self._taken = mnn_net.host_tensor(mnn, self._output.getShape())
@@ -189,12 +173,12 @@ class MnnSession(Session):
         self._image.copyFrom(self._given)
         status = self._interpreter.runSession(self._session)
         if status != 0:
-            raise LoadError(f"MNN cannot run {self._path} (it returned {status})")
+            raise base.LoadError(f"MNN cannot run {self._path} (it returned {status})")
         self._output.copyToHostTensor(self._taken)
         self._predictions[...] = self._taken.getNumpyData()
         return self._predictions
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """Convolutions and matrix products by the type that the values they put out fit into.
 
         MNN declares every tensor as float32, also where it computes in 16 bits, so the values tell:
@@ -220,8 +204,8 @@ class MnnSession(Session):
 
         interpreter.runSessionWithCallBackInfo(session, lambda *_: True, count)
         if not counts:
-            return ExecutedPrecision(reason="MNN called back for no convolution")
-        return ExecutedPrecision(
+            return base.ExecutedPrecision(reason="MNN called back for no convolution")
+        return base.ExecutedPrecision(
             dict(sorted(counts.items())), source="values that each operator put out"
         )
 

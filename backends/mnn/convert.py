@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import subprocess
 import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
-from deploymark.backends.base import ExportError
-
-CONVERSION_LIMIT_S = 900
-"""When to give the converter up, which needs seconds for a detector."""
+from deploymark.backends import converter
 
 PROGRAM = "import sys, MNN, _tools; sys.exit(0 if _tools.mnnconvert(sys.argv) else 1)"
 """MNN first: it finds the libraries that both extension modules are linked to."""
@@ -52,24 +48,9 @@ def convert(source: Path, target: Path, arguments: tuple[str, ...]) -> None:
         *(sys.executable, "-c", PROGRAM, "-f", "ONNX", "--modelFile", source.name),
         *("--MNNModel", made.name, "--bizCode", "deploymark", "--optimizeLevel", "1", *arguments),
     ]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=source.parent,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CONVERSION_LIMIT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(
-            f"MNN's converter did not finish within {CONVERSION_LIMIT_S} s"
-        ) from error
+    done = converter.run(command, source.parent, called="MNN's converter")
     if done.returncode != 0 or not made.is_file():
-        said = f"{done.stdout}\n{done.stderr}".strip().splitlines()
-        raise ExportError(f"MNN's converter ended with {done.returncode}: {'; '.join(said[-3:])}")
+        raise converter.failure("MNN's converter", done, f"{done.stdout}\n{done.stderr}")
     target.write_bytes(with_fixed_uuid(made.read_bytes()))
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploymark.backends.base import LoadError, LoadOptions, UnavailableError
-from deploymark.backends.foreign import fits, sizes
+from deploymark.backends import loading
+from deploymark.backends.base import LoadError, LoadOptions
+from deploymark.backends.foreign import sizes
 
 NORMAL = 0
 """``MNN::BackendConfig``'s ``Memory_Normal`` and ``Power_Normal``: weights are widened once, at
@@ -21,11 +22,7 @@ REMEDY = "pip install 'deploymark[mnn]'"
 
 def import_mnn() -> Any:
     """MNN. Raises UnavailableError."""
-    try:
-        import MNN
-    except ImportError as error:
-        raise UnavailableError(f"MNN cannot be imported: {error}", remedy=REMEDY) from error
-    return MNN
+    return loading.runtime("MNN", REMEDY)
 
 
 def open_session(mnn: Any, path: Path, options: LoadOptions, mode: int) -> tuple[Any, Any]:
@@ -90,8 +87,7 @@ def fitted_input(mnn: Any, interpreter: Any, session: Any, path: Path, options: 
     """The input tensor in the shape of ``options``. Raises LoadError where it has another."""
     image = the_input(interpreter, session, path)
     found = image_shape(mnn, image)
-    if not fits(found, options.input_shape):
-        raise LoadError(f"{path} takes images of shape {found}, not {options.input_shape}")
+    loading.require_shape(path, found, options)
     if None in sizes(found):
         resize(mnn, interpreter, session, image, options.input_shape)
     return image

@@ -7,24 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages, waiting
-from deploymark.backends.base import (
-    Artifact,
-    ArtifactFacts,
-    Backend,
-    ExecutedPrecision,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    Setting,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, loading, packages
 from deploymark.backends.foreign import facts, metadata_beside, the_file
-from deploymark.backends.hardware import accelerators, cpu
+from deploymark.backends.hardware import accelerators, half
 from deploymark.backends.ncnn import convert as ncnn_convert
 from deploymark.backends.ncnn import net as ncnn_net
 from deploymark.backends.ncnn.files import (
@@ -34,6 +19,7 @@ from deploymark.backends.ncnn.files import (
     stored_precision,
     weights_file,
 )
+from deploymark.backends.openmp import OpenMpBackend
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +40,27 @@ SHORT_TYPES = {32: "f32", 16: "f16", 8: "i8"}
 REMEDY = ncnn_net.REMEDY
 
 
-class NcnnBackend(Backend):
+LOADER = """\
+import ncnn
+import numpy as np
+
+net = ncnn.Net()
+net.opt.num_threads = $threads
+half = "$precision" == "fp16"
+net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = half
+file = Path(__file__).with_name("$entry")
+net.load_param(str(file))
+net.load_model(str(file.with_suffix(".bin")))
+
+
+def infer(images):
+    with net.create_extractor() as extractor:
+        extractor.input("in0", ncnn.Mat(images[0]).clone())
+        return np.array(extractor.extract("out0")[1])[None]
+"""
+
+
+class NcnnBackend(OpenMpBackend):
     """Exports by way of TorchScript and pnnx, and runs a ``Net``."""
 
     name = "ncnn"
@@ -62,68 +68,52 @@ class NcnnBackend(Backend):
     runtime_packages = ("ncnn",)
     runtime_modules = ("ncnn",)
     extra = "ncnn"
-    giving_way = waiting.GIVING_WAY
+    loader = LOADER
     artifact_endings = ("_ncnn_model", ".param")
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """The processor is always served; Vulkan is where the system shows a driver."""
         version = packages.installed_version("ncnn")
         if version is None or packages.missing(["ncnn"]):
-            return Probe(self.name, installed=False, reason="not installed", remedy=REMEDY)
+            return base.Probe.absent(self.name, REMEDY)
         missing = packages.missing(["torch", "pnnx"])
-        return Probe(
-            self.name,
-            installed=True,
-            version=version,
-            can_export=not missing,
-            services=self._services(),
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy=REMEDY if missing else "",
+        return base.Probe.present(
+            self.name, version, self._services(), missing=missing, remedy=REMEDY
         )
 
-    def _services(self) -> dict[tuple[str, str], Service]:
-        here = cpu.detect()
-        # Its x86 kernels have no float16 at all, whatever the processor has.
-        half = here.has_fp16 and not here.is_x86
-        gpu = Service(served=True)
+    def _services(self) -> dict[tuple[str, str], base.Service]:
+        gpu = base.Service(served=True)
         if not accelerators.has_vulkan_driver():
-            gpu = Service(
+            gpu = base.Service(
                 served=False,
                 reason="the system shows no Vulkan driver of a GPU",
                 remedy="Install the GPU's Vulkan driver and the loader (libvulkan1).",
             )
         services = {
-            ("cpu", "fp32"): Service(served=True),
-            ("cpu", "fp16"): Service(
-                served=True,
-                native=half,
-                reason="" if half else "ncnn computes float16 in float32 on this CPU",
-            ),
+            ("cpu", "fp32"): base.Service(served=True),
+            ("cpu", "fp16"): half.on_cpu("ncnn"),
         }
         services |= {("vulkan", precision): gpu for precision in PRECISIONS}
         for precision, reason in NOT_OFFERED.items():
-            services |= {
-                (device, precision): Service(served=False, exists=False, reason=reason)
-                for device in DEVICES
-            }
+            services |= {(device, precision): base.Service.never(reason) for device in DEVICES}
         return services
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.ncnn.param`` and ``model.ncnn.bin``, the same for every batch and device.
 
         FP16 stores weights in 16 bits; what they are computed in is the session's choice.
         """
         if request.precision not in PRECISIONS:
             reason = NOT_OFFERED.get(request.precision, "")
-            raise UnsupportedError(reason or f"ncnn has no {request.precision}")
+            raise base.UnsupportedError(reason or f"ncnn has no {request.precision}")
         self.resolve_options(request.precision, request.options)
         if request.detector.layout != "anchors":
-            raise UnsupportedError(
+            raise base.UnsupportedError(
                 "ncnn has neither top-k nor gather, which a head that gives reduced detections "
                 "ends in",
                 remedy=ncnn_convert.ONE_TO_MANY,
             )
-        artifact = Artifact(request.folder, "model.ncnn.param")
+        artifact = base.Artifact(request.folder, "model.ncnn.param")
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             source = Path(folder, "model.torchscript")
             made = Path(folder, "made.ncnn.bin")
@@ -138,7 +128,7 @@ class NcnnBackend(Backend):
             artifact.path.with_suffix(".bin").write_bytes(made.read_bytes())
         return artifact
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path) -> base.ArtifactFacts:
         """What a pair of files says of itself; its output's shape is told by one inference."""
         file = the_file(path, "*.param")
         layers = read_graph(file)
@@ -152,12 +142,12 @@ class NcnnBackend(Backend):
         else:
             import numpy as np
 
-            plain = LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=shape)
-            session = self.load(Artifact(file.parent, file.name), plain)
+            plain = base.LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=shape)
+            session = self.load(base.Artifact(file.parent, file.name), plain)
             output = session.infer(np.zeros(shape, np.float32)).shape
         files = [file, weights, *(near for near in companions(file) if near.is_file())]
         return facts(
-            Artifact(file.parent, file.name),
+            base.Artifact(file.parent, file.name),
             files,
             # Images go through one by one, so any batch will do.
             (None, *shape[1:]),
@@ -166,15 +156,7 @@ class NcnnBackend(Backend):
             precision=precision,
         )
 
-    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
-        """``wait``, on the CPU: see ``waiting``."""
-        return {"wait": waiting.CHOICES} if options.device == "cpu" else {}
-
-    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
-        """Variables that ``wait`` comes to."""
-        return waiting.ENVIRONMENT[str(settings.get("wait", "default"))]
-
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the pair of files on one device."""
         settings = self.resolve_runtime_options(options)
         layers = read_graph(artifact.path)
@@ -182,28 +164,22 @@ class NcnnBackend(Backend):
         stored_precision(weights, layers)
         size = image_size(artifact.path, layers)
         found = (options.input_shape[0], 3, size.height, size.width)
-        if found != options.input_shape:
-            raise LoadError(
-                f"{artifact.path} takes images of shape {found}, not {options.input_shape}"
-            )
-        try:
-            import ncnn
-        except ImportError as error:
-            raise UnavailableError(f"ncnn cannot be imported: {error}", remedy=REMEDY) from error
+        loading.require_shape(artifact.path, found, options)
+        ncnn = loading.runtime("ncnn", REMEDY)
         net = ncnn_net.open_net(ncnn, artifact.path, weights, options, settings)
         ends = (net.input_names(), net.output_names())
         if [len(names) for names in ends] != [1, 1]:
-            raise LoadError(
+            raise base.LoadError(
                 f"{artifact.path} has {len(ends[0])} inputs and {len(ends[1])} outputs, "
                 "Deploymark reads one of each"
             )
         return NcnnSession(net, artifact.path, options)
 
 
-class NcnnSession(Session):
+class NcnnSession(base.Session):
     """A network of one input and one output, that takes one image after the other."""
 
-    def __init__(self, net: Any, path: Path, options: LoadOptions) -> None:
+    def __init__(self, net: Any, path: Path, options: base.LoadOptions) -> None:
         super().__init__(options.input_shape)
         import ncnn
 
@@ -229,7 +205,7 @@ class NcnnSession(Session):
                 if status == 0:
                     status, output = extractor.extract(self._output)
                 if status != 0:
-                    raise LoadError(f"ncnn cannot run {self._path} (it returned {status})")
+                    raise base.LoadError(f"ncnn cannot run {self._path} (it returned {status})")
                 rows = np.array(output, copy=False)
                 if self._predictions is None:
                     self._predictions = np.empty((len(images), *rows.shape), np.float32)
@@ -237,11 +213,11 @@ class NcnnSession(Session):
         assert self._predictions is not None  # noqa: S101 - a batch has an image
         return self._predictions
 
-    def settings(self) -> Mapping[str, Setting]:
+    def settings(self) -> Mapping[str, base.Setting]:
         """The options of ncnn's network, and the threads it has."""
         return ncnn_net.told(self._net)
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """Layers by the data type of what they put out, read in one inference of their own.
 
         ncnn stores a blob in the type it computes in. Blobs are kept for that run (``lightmode``
@@ -260,10 +236,10 @@ class NcnnSession(Session):
                 # Type 1 hands the blob over as it is, type 0 widens it to float32 first.
                 status, blob = extractor.extract(layer.tops[0], 1)
                 if status != 0:
-                    return ExecutedPrecision(
+                    return base.ExecutedPrecision(
                         reason=f"ncnn does not give the blob of {layer.name} (it returned {status})"
                     )
                 bits = blob.elembits()
                 key = f"{layer.type}:{SHORT_TYPES.get(bits, f'{bits} bits')}"
                 counts[key] = counts.get(key, 0) + 1
-        return ExecutedPrecision(dict(sorted(counts.items())), source="blobs of one inference")
+        return base.ExecutedPrecision(dict(sorted(counts.items())), source="blobs of one inference")

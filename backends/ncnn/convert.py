@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from deploymark.backends import converter, exporting
 from deploymark.backends.base import ExportError, UnavailableError, UnsupportedError
 from deploymark.backends.ncnn.files import Size, read_layers, unconverted, with_size
-from deploymark.backends.onnx.graph import quiet
-
-CONVERSION_LIMIT_S = 900
-"""When to give pnnx up, which needs seconds for a detector."""
 
 ONE_TO_MANY = "Take the model's one-to-many head (head: one-to-many)."
 
@@ -40,19 +36,9 @@ def write_torchscript(model: Any, path: Path, *, imgsz: int) -> None:
     import torch
 
     example = torch.zeros(1, 3, imgsz, imgsz)
-    try:
-        with torch.no_grad(), quiet("torch"):
-            # Heads build their anchors at the first forward: done before, they are constants.
-            output = model(example)
-            if not isinstance(output, torch.Tensor):
-                raise ExportError(
-                    f"the model returns {type(output).__name__}, not one tensor of predictions"
-                )
-            torch.jit.trace(model, (example,), check_trace=False).save(str(path))
-    except ExportError:
-        raise
-    except Exception as error:
-        raise ExportError(f"torch.jit.trace failed: {type(error).__name__}: {error}") from error
+    with exporting.failures("torch.jit.trace"), torch.no_grad(), exporting.quiet("torch"):
+        exporting.forward_once(model, example)
+        torch.jit.trace(model, (example,), check_trace=False).save(str(path))
 
 
 def convert(source: Path, graph: Path, weights: Path, *, imgsz: int, half: bool) -> None:
@@ -71,24 +57,9 @@ def convert(source: Path, graph: Path, weights: Path, *, imgsz: int, half: bool)
         f"ncnnbin={weights}",
         "device=cpu",
     ]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=source.parent,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CONVERSION_LIMIT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(f"pnnx did not finish within {CONVERSION_LIMIT_S} s") from error
-    except OSError as error:
-        raise ExportError(f"pnnx cannot be started: {error}") from error
+    done = converter.run(command, source.parent, called="pnnx")
     if done.returncode != 0 or not made.is_file() or not weights.is_file():
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise ExportError(f"pnnx ended with {done.returncode}: {'; '.join(said[-3:])}")
+        raise converter.failure("pnnx", done, done.stderr or done.stdout)
     left = unconverted(read_layers(made))
     if left:
         raise UnsupportedError(f"ncnn has no operator for {', '.join(left)}", remedy=ONE_TO_MANY)

@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
-import warnings
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from deploymark.backends.base import ExportError
+from deploymark.backends import exporting
+from deploymark.backends.base import ExportError, ExportRequest
+from deploymark.backends.exporting import quiet as quiet  # noqa: PLC0414 - handed on
 
 OPSET = 17
 """The newest opset of the TorchScript-based exporter that every consumer here reads."""
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "output0"
-
-
-@contextlib.contextmanager
-def quiet(*loggers: str) -> Iterator[None]:
-    """Hold back warnings, and log records below ERROR of these loggers.
-
-    An exporter's deprecation notes and tracer warnings are addressed to its developers; a failure
-    still raises.
-    """
-    levels = {name: logging.getLogger(name).level for name in loggers}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for name in loggers:
-                logging.getLogger(name).setLevel(logging.ERROR)
-            yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
 
 
 def write_onnx(model: Any, path: Path, *, batch: int, imgsz: int, opset: int = OPSET) -> None:
@@ -48,27 +30,30 @@ def write_onnx(model: Any, path: Path, *, batch: int, imgsz: int, opset: int = O
     import torch
 
     example = torch.zeros(batch, 3, imgsz, imgsz)
-    try:
-        with torch.no_grad(), quiet("torch.onnx"):
-            # Heads build their anchors at the first forward: done before, they are constants.
-            output = model(example)
-            if not isinstance(output, torch.Tensor):
-                raise ExportError(
-                    f"the model returns {type(output).__name__}, not one tensor of predictions"
-                )
-            torch.onnx.export(
-                model,
-                (example,),
-                str(path),
-                dynamo=False,
-                opset_version=opset,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
-            )
-    except ExportError:
-        raise
-    except Exception as error:
-        raise ExportError(f"torch.onnx.export failed: {type(error).__name__}: {error}") from error
+    with exporting.failures("torch.onnx.export"), torch.no_grad(), quiet("torch.onnx"):
+        exporting.forward_once(model, example)
+        torch.onnx.export(
+            model,
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=opset,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+        )
+
+
+@contextlib.contextmanager
+def onnx_file(request: ExportRequest, model: Any = None) -> Iterator[Path]:
+    """The requested model as an FP32 ONNX file, in a folder of its own that is gone afterwards.
+
+    ``model`` is taken in place of the request's, where an exporter has changed it before.
+    """
+    with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+        source = Path(folder, "fp32.onnx")
+        asked = request.model() if model is None else model
+        write_onnx(asked, source, batch=request.batch, imgsz=request.imgsz)
+        yield source
 
 
 def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:

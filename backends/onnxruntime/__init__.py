@@ -13,39 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages, telemetry
-from deploymark.backends.base import (
-    QAT_PRECISION,
-    Artifact,
-    ArtifactFacts,
-    Backend,
-    BackendError,
-    ExecutedPrecision,
-    ExportError,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Session,
-    Setting,
-    UnavailableError,
-    UnsupportedError,
-)
-from deploymark.backends.foreign import fits, the_file
+from deploymark.backends import base, exporting, loading, packages, telemetry
+from deploymark.backends.foreign import the_file
 from deploymark.backends.onnx import qdq
-from deploymark.backends.onnx.graph import matching, quiet, write_onnx
-from deploymark.backends.onnxruntime import (
-    files as ort_files,
-)
-from deploymark.backends.onnxruntime import (
-    providers as ort_providers,
-)
-from deploymark.backends.onnxruntime import (
-    quantize as ort_quantize,
-)
-from deploymark.backends.onnxruntime import (
-    trace as ort_trace,
-)
+from deploymark.backends.onnx.graph import matching, onnx_file
+from deploymark.backends.onnxruntime import files as ort_files
+from deploymark.backends.onnxruntime import providers as ort_providers
+from deploymark.backends.onnxruntime import quantize as ort_quantize
+from deploymark.backends.onnxruntime import trace as ort_trace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,10 +29,29 @@ if TYPE_CHECKING:
 # Here, as whoever resolves this backend may import the runtime before it calls ``load``.
 telemetry.silence()
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", QAT_PRECISION)
+REMEDY = "pip install 'deploymark[onnxruntime]'"
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", base.QAT_PRECISION)
 
 
-class OnnxRuntimeBackend(Backend):
+LOADER = """\
+import onnxruntime
+
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = $threads
+named = {"cuda": "CUDA", "coreml": "CoreML", "directml": "Dml", "openvino": "OpenVINO"}
+provider = f"{named.get('$device', 'CPU')}ExecutionProvider"
+file = str(Path(__file__).with_name("$entry"))
+session = onnxruntime.InferenceSession(file, options, providers=[provider])
+name = session.get_inputs()[0].name
+
+
+def infer(images):
+    return session.run(None, {name: images})[0]
+"""
+
+
+class OnnxRuntimeBackend(base.Backend):
     """Exports through ``torch.onnx`` and runs an ``InferenceSession``."""
 
     name = "onnxruntime"
@@ -65,24 +59,22 @@ class OnnxRuntimeBackend(Backend):
     runtime_packages = ort_providers.DISTRIBUTIONS
     runtime_modules = ("onnxruntime",)
     extra = "onnxruntime"
-    giving_way: Mapping[str, Setting] = {"spinning": False}
+    loader = LOADER
+    giving_way: Mapping[str, base.Setting] = {"spinning": False}
     artifact_endings = (".onnx",)
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """Told from the installed distribution: its name says which providers it was built with."""
-        remedy = "pip install 'deploymark[onnxruntime]'"
         found = ort_providers.installed()
         if found is None or packages.missing(["onnxruntime"]):
-            return Probe(self.name, installed=False, reason="not installed", remedy=remedy)
+            return base.Probe.absent(self.name, REMEDY)
         missing = packages.missing(["torch", "onnx", "onnxconverter_common"])
-        return Probe(
+        return base.Probe.present(
             self.name,
-            installed=True,
-            version=found[1],
-            can_export=not missing,
-            services=ort_providers.services(found[0]),
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy="pip install 'deploymark[onnxruntime]'" if missing else "",
+            found[1],
+            ort_providers.services(found[0]),
+            missing=missing,
+            remedy=REMEDY,
         )
 
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -93,44 +85,35 @@ class OnnxRuntimeBackend(Backend):
             return ort_quantize.resolve_dynamic(options)
         return super().resolve_options(precision, options)
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.onnx``; the same request gives the same bytes."""
         if request.precision not in PRECISIONS:
-            raise UnsupportedError(f"onnxruntime has no {request.precision}")
+            raise base.UnsupportedError(f"onnxruntime has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
-        artifact = Artifact(request.folder, "model.onnx")
+        artifact = base.Artifact(request.folder, "model.onnx")
         notes: tuple[str, ...] = ()
-        with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
-            source = Path(folder, "fp32.onnx")
-            write_onnx(request.model(), source, batch=request.batch, imgsz=request.imgsz)
-            try:
-                if request.precision == "fp32":
-                    shutil.copyfile(source, artifact.path)
-                elif request.precision == QAT_PRECISION:
-                    qdq.for_onnxruntime(source, artifact.path)
-                elif request.precision == "fp16":
-                    _write_half(source, artifact.path, request.float_nodes)
-                elif request.precision == "int8-dynamic":
-                    ort_quantize.quantize_dynamically(
-                        source, artifact.path, Path(folder), request.float_nodes, options
-                    )
-                else:
-                    notes = ort_quantize.quantize(
-                        source, artifact.path, Path(folder), request, options
-                    )
-            except BackendError:
-                raise
-            except Exception as error:
-                raise ExportError(
-                    f"ONNX Runtime's {request.precision} conversion failed: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
+        what = f"ONNX Runtime's {request.precision} conversion"
+        with onnx_file(request) as source, exporting.failures(what):
+            if request.precision == "fp32":
+                shutil.copyfile(source, artifact.path)
+            elif request.precision == base.QAT_PRECISION:
+                qdq.for_onnxruntime(source, artifact.path)
+            elif request.precision == "fp16":
+                _write_half(source, artifact.path, request.float_nodes)
+            elif request.precision == "int8-dynamic":
+                ort_quantize.quantize_dynamically(
+                    source, artifact.path, source.parent, request.float_nodes, options
+                )
+            else:
+                notes = ort_quantize.quantize(
+                    source, artifact.path, source.parent, request, options
+                )
         return dataclasses.replace(artifact, notes=notes)
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path) -> base.ArtifactFacts:
         """What an ``.onnx`` file says of itself; weights in files beside it belong to it."""
         file = the_file(path, "*.onnx")
-        ort = _import_runtime()
+        ort = loading.runtime("onnxruntime", REMEDY)
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -138,7 +121,7 @@ class OnnxRuntimeBackend(Backend):
         session = _open(ort, file, options, ort_providers.CPU_PROVIDER, {})
         return ort_files.facts(session, file)
 
-    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+    def runtime_choices(self, options: base.LoadOptions) -> Mapping[str, tuple[base.Setting, ...]]:
         """ONNX Runtime's own defaults, and what they may be changed to.
 
         ``spinning``: idle threads of the pool wait busily for the next operator. ``arena`` and
@@ -157,12 +140,11 @@ class OnnxRuntimeBackend(Backend):
             **fallback,
         }
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the file on one provider; no other one is tried if it fails."""
         settings = self.resolve_runtime_options(options)
-        if not artifact.path.is_file():
-            raise LoadError(f"there is no file {artifact.path}")
-        ort = _import_runtime()
+        loading.require_file(artifact.path)
+        ort = loading.runtime("onnxruntime", REMEDY)
         provider = ort_providers.choose(options.device, ort.get_available_providers())
 
         def open_session(*, profile: Path | None = None) -> Any:
@@ -180,15 +162,11 @@ class OnnxRuntimeBackend(Backend):
         session = open_session()
         ort_providers.verify(provider, options.device, session.get_providers())
         image, predictions = ort_files.ends(session, artifact.path)
-        if not fits(image.shape, options.input_shape):
-            raise LoadError(
-                f"{artifact.path} takes images of shape {tuple(image.shape)}, "
-                f"not {options.input_shape}"
-            )
+        loading.require_shape(artifact.path, image.shape, options)
         return OnnxRuntimeSession(session, image, predictions, open_session, options)
 
 
-class OnnxRuntimeSession(Session):
+class OnnxRuntimeSession(base.Session):
     """An ``InferenceSession`` of one input and one output, each float32 or float16."""
 
     def __init__(
@@ -197,7 +175,7 @@ class OnnxRuntimeSession(Session):
         image: Any,
         predictions: Any,
         open_session: Callable[..., Any],
-        options: LoadOptions,
+        options: base.LoadOptions,
     ) -> None:
         super().__init__(options.input_shape)
         self._run = session.run
@@ -217,7 +195,7 @@ class OnnxRuntimeSession(Session):
         )
         return predictions
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """Operators by data type, from the profile of one inference of a session alike this one.
 
         The profiler cannot be stopped and started, so a second session, opened with the same
@@ -234,18 +212,7 @@ class OnnxRuntimeSession(Session):
         source = "profile of the optimised graph"
         if self._device != "cpu":
             source += f" ({ort_trace.placement(events)})"
-        return ExecutedPrecision(ort_trace.layers(events), source=source)
-
-
-def _import_runtime() -> Any:
-    try:
-        import onnxruntime as ort
-    except ImportError as error:
-        raise UnavailableError(
-            f"onnxruntime cannot be imported: {error}",
-            remedy="pip install 'deploymark[onnxruntime]'",
-        ) from error
-    return ort
+        return base.ExecutedPrecision(ort_trace.layers(events), source=source)
 
 
 def _open(
@@ -258,7 +225,7 @@ def _open(
         )
     except Exception as error:
         strict = "disable_cpu_ep_fallback" in str(error)
-        raise LoadError(
+        raise base.LoadError(
             f"ONNX Runtime refuses {path}: {type(error).__name__}: {error}",
             remedy=(
                 f"{provider} does not take every operator of it; set cpu_fallback: true under "
@@ -269,7 +236,7 @@ def _open(
         ) from error
 
 
-def _session_options(ort: Any, threads: int, settings: Mapping[str, Setting]) -> Any:
+def _session_options(ort: Any, threads: int, settings: Mapping[str, base.Setting]) -> Any:
     """``SessionOptions`` with everything that decides speed spelled out."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -298,6 +265,6 @@ def _write_half(source: Path, target: Path, float_nodes: Sequence[str]) -> None:
 
     model = onnx.load(source)
     blocked = matching((node.name for node in model.graph.node), float_nodes)
-    with quiet("onnxconverter_common"):
+    with exporting.quiet("onnxconverter_common"):
         half = float16.convert_float_to_float16(model, keep_io_types=True, node_block_list=blocked)
     onnx.save(half, target)

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends.onnx.graph import INPUT_NAME, quiet
+from deploymark.backends.exporting import quiet
+from deploymark.backends.onnx.graph import INPUT_NAME
 
 if TYPE_CHECKING:
     import numpy as np

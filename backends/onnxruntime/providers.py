@@ -13,7 +13,7 @@ from typing import Any
 
 from deploymark.backends import packages
 from deploymark.backends.base import LoadOptions, Service, UnavailableError, UnsupportedError
-from deploymark.backends.hardware import accelerators, cpu
+from deploymark.backends.hardware import accelerators, half
 
 DISTRIBUTIONS = (
     "onnxruntime-gpu",
@@ -133,8 +133,8 @@ def services(distribution: str) -> dict[tuple[str, str], Service]:
                 continue
             common = f"ONNX Runtime's {DEVICES[name].providers[0]} has no {precision} convolution"
             why = ABSENT.get((name, precision), common)
-            found[name, precision] = Service(served=False, exists=False, reason=why)
-    found["cpu", "fp16"] = _half()
+            found[name, precision] = Service.never(why)
+    found["cpu", "fp16"] = half.on_cpu("ONNX Runtime")
     if "openvino" in devices:
         found["openvino", "fp16"] = Service(
             served=True,
@@ -149,13 +149,6 @@ def services(distribution: str) -> dict[tuple[str, str], Service]:
         )
         found |= {("cuda", precision): lacking for precision in DEVICES["cuda"].precisions}
     return found
-
-
-def _half() -> Service:
-    here = cpu.detect()
-    native = here.has_fp16 and not here.is_x86
-    reason = "" if native else "ONNX Runtime computes float16 in float32 on this CPU"
-    return Service(served=True, native=native, reason=reason)
 
 
 def installed() -> tuple[str, str] | None:

@@ -7,23 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages
-from deploymark.backends.base import (
-    Artifact,
-    ArtifactFacts,
-    Backend,
-    ExecutedPrecision,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    Setting,
-    UnavailableError,
-    UnsupportedError,
-)
-from deploymark.backends.foreign import facts, fits, read_metadata, the_file
+from deploymark.backends import base, loading, packages
+from deploymark.backends.foreign import facts, read_metadata, the_file
 from deploymark.backends.onnx import wire as onnx_wire
 from deploymark.backends.onnx.content import files_of, read_content
 from deploymark.backends.onnx.graph import write_onnx
@@ -42,6 +27,8 @@ DISTRIBUTIONS = (
 
 FIRST_MAJOR = 5
 """The version whose DNN module has two engines to choose from, and tells what it runs."""
+
+REMEDY = "pip install 'deploymark[opencv]'"
 
 ENGINES = {"new": "ENGINE_NEW", "classic": "ENGINE_CLASSIC"}
 """Values of the option ``engine``, the default first. ``cv2.dnn.ENGINE_AUTO`` tries them in this
@@ -71,7 +58,7 @@ LAYER = re.compile(
 ELEMENT = re.compile(r"// <(?:Input|Temp|Output)> CV_(\w+)C\d")
 
 
-RUNTIME_OPTIONS: dict[str, tuple[Setting, ...]] = {
+RUNTIME_OPTIONS: dict[str, tuple[base.Setting, ...]] = {
     "engine": tuple(ENGINES),
     "winograd": (True, False),
 }
@@ -80,7 +67,20 @@ engine of OpenCV 5, or ``classic``, that of OpenCV 4. ``winograd``: transformed 
 faster and a little less exact."""
 
 
-class OpenCvBackend(Backend):
+LOADER = """\
+import cv2
+
+cv2.setNumThreads($threads)
+net = cv2.dnn.readNetFromONNX(str(Path(__file__).with_name("$entry")))
+
+
+def infer(images):
+    net.setInput(images)
+    return net.forward()
+"""
+
+
+class OpenCvBackend(base.Backend):
     """Exports through ``torch.onnx`` and runs a ``cv2.dnn.Net``."""
 
     name = "opencv"
@@ -88,57 +88,49 @@ class OpenCvBackend(Backend):
     runtime_packages = DISTRIBUTIONS
     runtime_modules = ("cv2",)
     extra = "opencv"
+    loader = LOADER
     runtime_options = RUNTIME_OPTIONS
     artifact_endings = (".onnx",)
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """FP32 on the processor, from OpenCV 5 on."""
-        remedy = "pip install 'deploymark[opencv]'"
         version = packages.installed_version(*DISTRIBUTIONS)
         if version is None or packages.missing(["cv2"]):
-            return Probe(self.name, installed=False, reason="not installed", remedy=remedy)
+            return base.Probe.absent(self.name, REMEDY)
         if int(version.partition(".")[0]) < FIRST_MAJOR:
-            return Probe(
+            return base.Probe(
                 self.name,
                 installed=False,
                 version=version,
                 reason=f"OpenCV {version} cannot choose its engine, {FIRST_MAJOR}.0 can",
-                remedy=remedy,
+                remedy=REMEDY,
             )
         missing = packages.missing(["torch", "onnx"])
-        services = {("cpu", "fp32"): Service(served=True)}
+        services = {("cpu", "fp32"): base.Service(served=True)}
         services |= {
-            ("cpu", precision): Service(served=False, exists=False, reason=ONE_PRECISION)
+            ("cpu", precision): base.Service.never(ONE_PRECISION)
             for precision in ("fp16", "bf16", "int8")
         }
-        return Probe(
-            self.name,
-            installed=True,
-            version=version,
-            can_export=not missing,
-            services=services,
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy=remedy if missing else "",
-        )
+        return base.Probe.present(self.name, version, services, missing=missing, remedy=REMEDY)
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.onnx``; the same request gives the same bytes."""
         if request.precision != "fp32":
-            raise UnsupportedError(f"opencv has no {request.precision}: {ONE_PRECISION}")
+            raise base.UnsupportedError(f"opencv has no {request.precision}: {ONE_PRECISION}")
         self.resolve_options(request.precision, request.options)
-        artifact = Artifact(request.folder, "model.onnx")
+        artifact = base.Artifact(request.folder, "model.onnx")
         write_onnx(request.model(), artifact.path, batch=request.batch, imgsz=request.imgsz)
         return artifact
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path) -> base.ArtifactFacts:
         """What an ONNX file says of itself; weights in files beside it belong to it."""
         file = the_file(path, "*.onnx")
         header = onnx_wire.read_header(file)
         if len(header.inputs) != 1:
-            raise LoadError(f"{file} has {len(header.inputs)} inputs, a detector has one")
+            raise base.LoadError(f"{file} has {len(header.inputs)} inputs, a detector has one")
         content = read_content(file)
         return facts(
-            Artifact(file.parent, file.name),
+            base.Artifact(file.parent, file.name),
             files_of(file, content),
             header.inputs[0].shape,
             [output.shape for output in header.outputs],
@@ -146,13 +138,12 @@ class OpenCvBackend(Backend):
             precision=content.precision,
         )
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Read the file with one engine; no other one is tried if it fails."""
         settings = self.resolve_runtime_options(options)
         chosen = str(settings["engine"])
         header = onnx_wire.read_header(artifact.path)
-        if options.device != "cpu":
-            raise UnavailableError(f"opencv has no device {options.device!r} here")
+        loading.require_cpu(self.name, options)
         cv2 = _import_opencv()
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         cv2.ocl.setUseOpenCL(False)
@@ -161,16 +152,15 @@ class OpenCvBackend(Backend):
         try:
             net = cv2.dnn.readNetFromONNX(str(artifact.path), engine=engine)
         except cv2.error as error:
-            raise LoadError(
+            raise base.LoadError(
                 f"OpenCV's {chosen} engine refuses {artifact.path}: {error.err}"
             ) from error
         if len(header.inputs) != 1 or header.inputs[0].element != onnx_wire.FLOAT:
-            raise LoadError(f"{artifact.path} does not take one float32 image, as OpenCV gives it")
-        image = header.inputs[0]
-        if not fits(image.shape, options.input_shape):
-            raise LoadError(
-                f"{artifact.path} takes images of shape {image.shape}, not {options.input_shape}"
+            raise base.LoadError(
+                f"{artifact.path} does not take one float32 image, as OpenCV gives it"
             )
+        image = header.inputs[0]
+        loading.require_shape(artifact.path, image.shape, options)
         if chosen == "classic":  # the new one has no other target, and says so
             net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
             net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
@@ -178,10 +168,10 @@ class OpenCvBackend(Backend):
         return OpenCvSession(net, options, chosen, artifact.path)
 
 
-class OpenCvSession(Session):
+class OpenCvSession(base.Session):
     """A network of one input and one output."""
 
-    def __init__(self, net: Any, options: LoadOptions, engine: str, path: Path) -> None:
+    def __init__(self, net: Any, options: base.LoadOptions, engine: str, path: Path) -> None:
         super().__init__(options.input_shape)
         import cv2
 
@@ -196,18 +186,18 @@ class OpenCvSession(Session):
             self._net.setInput(images)
             predictions: npt.NDArray[np.float32] = self._net.forward()
         except self._error as error:
-            raise LoadError(
+            raise base.LoadError(
                 f"OpenCV's {self._engine} engine cannot run {self._path}: {error.err}"
             ) from error
         return predictions
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """Layers by the type of their first input, from the new engine's text of its graph."""
         if self._engine != "new":
-            return ExecutedPrecision(
+            return base.ExecutedPrecision(
                 reason="OpenCV's classic engine does not tell the data types of its layers"
             )
-        return ExecutedPrecision(layers(self._net.dump()), source="dump of the engine's graph")
+        return base.ExecutedPrecision(layers(self._net.dump()), source="dump of the engine's graph")
 
 
 def layers(dump: str) -> Mapping[str, int]:
@@ -227,14 +217,10 @@ def layers(dump: str) -> Mapping[str, int]:
 
 def _import_opencv() -> Any:
     """OpenCV, if it is one that this module knows. Raises UnavailableError."""
-    remedy = "pip install 'deploymark[opencv]'"
-    try:
-        import cv2
-    except ImportError as error:
-        raise UnavailableError(f"OpenCV cannot be imported: {error}", remedy=remedy) from error
+    cv2 = loading.runtime("cv2", REMEDY, called="OpenCV")
     if not hasattr(cv2.dnn, "ENGINE_NEW"):
-        raise UnavailableError(
+        raise base.UnavailableError(
             f"OpenCV {cv2.__version__} cannot choose its engine, {FIRST_MAJOR}.0 can",
-            remedy=remedy,
+            remedy=REMEDY,
         )
     return cv2

@@ -7,41 +7,16 @@ where this was written.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages, telemetry
-from deploymark.backends.base import (
-    QAT_PRECISION,
-    Artifact,
-    ArtifactFacts,
-    Backend,
-    BackendError,
-    ExecutedPrecision,
-    ExportError,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    Setting,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, exporting, loading, packages, telemetry
 from deploymark.backends.onnx import qdq
-from deploymark.backends.onnx.graph import quiet, write_onnx
-from deploymark.backends.openvino import (
-    files as ov_files,
-)
-from deploymark.backends.openvino import (
-    quantize as ov_quantize,
-)
-from deploymark.backends.openvino import (
-    settings as ov_settings,
-)
+from deploymark.backends.onnx.graph import onnx_file
+from deploymark.backends.openvino import files as ov_files
+from deploymark.backends.openvino import quantize as ov_quantize
+from deploymark.backends.openvino import settings as ov_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,11 +25,31 @@ if TYPE_CHECKING:
 # Here, as whoever resolves this backend may import the runtime before it calls ``load``.
 telemetry.silence()
 
+REMEDY = "pip install 'deploymark[openvino]'"
+
 NOT_EXECUTED = frozenset({"Const", "Input", "Output"})
 """Layer types of a runtime model that stand for data, not for work."""
 
 
-class OpenVinoBackend(Backend):
+LOADER = """\
+import openvino as ov
+
+core, device = ov.Core(), "$device".upper()
+hint = {"bf16": "bf16", "fp16": "f16"}.get("$precision", "f32")
+if hint == "f16" and "FP16" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+    hint = "f32"
+config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+if device == "CPU":
+    config["INFERENCE_NUM_THREADS"] = $threads
+model = core.compile_model(str(Path(__file__).with_name("$entry")), device, config)
+
+
+def infer(images):
+    return model(images)[0]
+"""
+
+
+class OpenVinoBackend(base.Backend):
     """Exports by way of ONNX and runs a compiled model with one infer request."""
 
     name = "openvino"
@@ -62,28 +57,22 @@ class OpenVinoBackend(Backend):
     runtime_packages = ("openvino",)
     runtime_modules = ("openvino",)
     extra = "openvino"
+    loader = LOADER
     runtime_options = ov_settings.RUNTIME_OPTIONS
     artifact_endings = (".xml", "_openvino_model", ".onnx")
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """The CPU is always served; a GPU or NPU is where the system shows its driver."""
         version = packages.installed_version("openvino")
         if version is None or packages.missing(["openvino"]):
-            return Probe(
-                self.name,
-                installed=False,
-                reason="not installed",
-                remedy="pip install 'deploymark[openvino]'",
-            )
+            return base.Probe.absent(self.name, REMEDY)
         missing = packages.missing(["torch", "onnx", "nncf"])
-        return Probe(
+        return base.Probe.present(
             self.name,
-            installed=True,
-            version=version,
-            can_export=not missing,
-            services=ov_settings.services(),
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy="pip install 'deploymark[openvino]'" if missing else "",
+            version,
+            ov_settings.services(),
+            missing=missing,
+            remedy=REMEDY,
         )
 
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -92,59 +81,48 @@ class OpenVinoBackend(Backend):
             return super().resolve_options(precision, options)
         return ov_quantize.resolve(options)
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.xml`` and ``model.bin``.
 
         FP32, BF16 and INT8 files keep float weights in float32 (BF16 is the plugin's doing at load
         time); FP16 files store them in float16.
         """
         if request.precision not in ov_settings.PRECISION_HINTS:
-            raise UnsupportedError(f"openvino has no {request.precision}")
+            raise base.UnsupportedError(f"openvino has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
-        artifact = Artifact(request.folder, "model.xml")
+        artifact = base.Artifact(request.folder, "model.xml")
         notes: tuple[str, ...] = ()
-        with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
-            source = Path(folder, "fp32.onnx")
-            write_onnx(request.model(), source, batch=request.batch, imgsz=request.imgsz)
-            try:
-                import openvino as ov
+        what = f"OpenVINO's {request.precision} conversion"
+        with onnx_file(request) as source, exporting.failures(what):
+            import openvino as ov
 
-                if request.precision == QAT_PRECISION:
-                    qdq.for_openvino(source, source)
-                with quiet("nncf", "openvino"):
-                    model = ov.convert_model(source)
-                    if request.precision == "int8":
-                        model, notes = ov_quantize.quantize(model, request, options)
-                    ov.save_model(
-                        model, artifact.path, compress_to_fp16=request.precision == "fp16"
-                    )
-            except BackendError:
-                raise
-            except Exception as error:
-                raise ExportError(
-                    f"OpenVINO's {request.precision} conversion failed: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
+            if request.precision == base.QAT_PRECISION:
+                qdq.for_openvino(source, source)
+            with exporting.quiet("nncf", "openvino"):
+                model = ov.convert_model(source)
+                if request.precision == "int8":
+                    model, notes = ov_quantize.quantize(model, request, options)
+                ov.save_model(model, artifact.path, compress_to_fp16=request.precision == "fp16")
         return dataclasses.replace(artifact, notes=notes)
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path) -> base.ArtifactFacts:
         """What an ``.xml``, a folder with one, or an ``.onnx`` file says of itself."""
-        return ov_files.facts(_import_runtime().Core(), path)
+        return ov_files.facts(loading.runtime("openvino", REMEDY).Core(), path)
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Compile the model for one device, one stream, ``options.threads`` threads."""
         settings = self.resolve_runtime_options(options)
         ov_files.files_of(artifact.path)
-        core = _import_runtime().Core()
+        core = loading.runtime("openvino", REMEDY).Core()
         model = ov_files.read(core, artifact.path)
         model = ov_files.fix(model, artifact.path, options.input_shape)
         plugin = options.device.upper()
         plugins = list(dict.fromkeys(name.partition(".")[0] for name in core.available_devices))
         if plugin not in {*plugins, "AUTO"}:
-            raise UnavailableError(
+            raise base.UnavailableError(
                 f"OpenVINO finds no device {options.device!r} here (it finds {', '.join(plugins)})",
                 remedy=ov_settings.services()
-                .get((options.device, options.precision), Service(served=False))
+                .get((options.device, options.precision), base.Service(served=False))
                 .remedy,
             )
         capabilities = {
@@ -157,12 +135,12 @@ class OpenVinoBackend(Backend):
             said = ov_files.first_line(error)
             message = f"OpenVINO cannot compile {artifact.path} for {plugin}: {said}"
             if plugin in {"CPU", "AUTO"}:
-                raise LoadError(message) from error
-            raise UnavailableError(message) from error
+                raise base.LoadError(message) from error
+            raise base.UnavailableError(message) from error
         return OpenVinoSession(compiled, options.input_shape, plugin)
 
 
-class OpenVinoSession(Session):
+class OpenVinoSession(base.Session):
     """A compiled model and its one infer request."""
 
     def __init__(self, compiled: Any, input_shape: tuple[int, int, int, int], plugin: str) -> None:
@@ -178,11 +156,11 @@ class OpenVinoSession(Session):
         predictions: npt.NDArray[np.float32] = self._output
         return predictions
 
-    def settings(self) -> Mapping[str, Setting]:
+    def settings(self) -> Mapping[str, base.Setting]:
         """The compiled model's properties."""
         return ov_settings.told(self._compiled)
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """Layers by data type, from the runtime model that the plugin made."""
         counts: dict[str, int] = {}
         for node in self._compiled.get_runtime_model().get_ops():
@@ -197,20 +175,9 @@ class OpenVinoSession(Session):
             key = f"{layer}:{ov_settings.executed_type(precision, kernel)}"
             counts[key] = counts.get(key, 0) + 1
         if not counts:
-            return ExecutedPrecision(reason="this OpenVINO plugin does not report its layers")
+            return base.ExecutedPrecision(reason="this OpenVINO plugin does not report its layers")
         source = "runtime model"
         if self._plugin == "AUTO":
             chosen = ", ".join(self._compiled.get_property("EXECUTION_DEVICES"))
             source += f" of {chosen}, which AUTO chose"
-        return ExecutedPrecision(dict(sorted(counts.items())), source=source)
-
-
-def _import_runtime() -> Any:
-    try:
-        import openvino as ov
-    except ImportError as error:
-        raise UnavailableError(
-            f"openvino cannot be imported: {error}",
-            remedy="pip install 'deploymark[openvino]'",
-        ) from error
-    return ov
+        return base.ExecutedPrecision(dict(sorted(counts.items())), source=source)

@@ -8,6 +8,7 @@ from typing import Any
 
 from deploymark.backends import foreign
 from deploymark.backends.base import Artifact, ArtifactFacts, LoadError
+from deploymark.backends.loading import require_file
 from deploymark.backends.onnx import content as onnx_content
 from deploymark.backends.onnx import wire as onnx_wire
 
@@ -29,8 +30,7 @@ def files_of(path: Path) -> list[Path]:
 
     Raises LoadError where one of them is not there.
     """
-    if not path.is_file():
-        raise LoadError(f"there is no file {path}")
+    require_file(path)
     if path.suffix == ".onnx":
         return onnx_content.files_of(path, onnx_content.read_content(path))
     weights = path.with_suffix(".bin")

@@ -7,25 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages, waiting
-from deploymark.backends.base import (
-    Artifact,
-    ArtifactFacts,
-    Backend,
-    ExecutedPrecision,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    Setting,
-    UnavailableError,
-    UnsupportedError,
-)
-from deploymark.backends.foreign import METADATA_FILE, facts, fits, metadata_beside
+from deploymark.backends import base, loading, packages
+from deploymark.backends.exporting import quiet
+from deploymark.backends.foreign import METADATA_FILE, facts, metadata_beside
 from deploymark.backends.hardware import accelerators
-from deploymark.backends.onnx.graph import quiet
+from deploymark.backends.openmp import OpenMpBackend
 from deploymark.backends.paddle import convert as paddle_convert
 from deploymark.backends.paddle import program as paddle_program
 
@@ -35,6 +21,8 @@ if TYPE_CHECKING:
 
 DISTRIBUTIONS = ("paddlepaddle-gpu", "paddlepaddle")
 """Builds of Paddle; they exclude each other."""
+
+REMEDY = "pip install 'deploymark[paddle]'"
 
 ONE_PRECISION = "Deploymark runs Paddle's programs in FP32 only"
 
@@ -48,7 +36,26 @@ KINDS = {"f32": "float32", "f16": "float16"}
 """Element types of images that programs take, as numpy has them."""
 
 
-class PaddleBackend(Backend):
+LOADER = """\
+from paddle import inference
+
+file = Path(__file__).with_name("$entry")
+config = inference.Config(str(file), str(file.with_suffix(".pdiparams")))
+config.enable_mkldnn()
+config.set_cpu_math_library_num_threads($threads)
+predictor = inference.create_predictor(config)
+image = predictor.get_input_handle(predictor.get_input_names()[0])
+predictions = predictor.get_output_handle(predictor.get_output_names()[0])
+
+
+def infer(images):
+    image.copy_from_cpu(images)
+    predictor.run()
+    return predictions.copy_to_cpu()
+"""
+
+
+class PaddleBackend(OpenMpBackend):
     """Exports with X2Paddle and runs a predictor of Paddle Inference."""
 
     name = "paddle"
@@ -56,74 +63,67 @@ class PaddleBackend(Backend):
     runtime_packages = DISTRIBUTIONS
     runtime_modules = ("paddle.inference",)
     extra = "paddle"
-    giving_way = waiting.GIVING_WAY
+    loader = LOADER
     artifact_endings = ("_paddle_model",)
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """Told from the installed distribution: its name says whether it was built with CUDA."""
-        remedy = "pip install 'deploymark[paddle]'"
         version = packages.installed_version(*DISTRIBUTIONS)
         if version is None or packages.missing(["paddle"]):
-            return Probe(self.name, installed=False, reason="not installed", remedy=remedy)
+            return base.Probe.absent(self.name, REMEDY)
         missing = packages.missing(["torch", "x2paddle", "six", "setuptools"])
-        return Probe(
-            self.name,
-            installed=True,
-            version=version,
-            can_export=not missing,
-            services=self._services(),
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy=remedy if missing else "",
+        return base.Probe.present(
+            self.name, version, self._services(), missing=missing, remedy=REMEDY
         )
 
-    def _services(self) -> dict[tuple[str, str], Service]:
+    def _services(self) -> dict[tuple[str, str], base.Service]:
         if packages.installed_version("paddlepaddle-gpu") is None:
-            gpu = Service(
+            gpu = base.Service(
                 served=False,
                 reason="this build of Paddle has no CUDA",
                 remedy="Install paddlepaddle-gpu in place of paddlepaddle.",
             )
         elif accelerators.has_nvidia_gpu():
-            gpu = Service(served=True)
+            gpu = base.Service(served=True)
         else:
-            gpu = Service(served=False, reason="no NVIDIA driver is loaded")
-        services = {("cpu", "fp32"): Service(served=True), ("cuda", "fp32"): gpu}
-        none = Service(served=False, exists=False, reason=ONE_PRECISION)
+            gpu = base.Service(served=False, reason="no NVIDIA driver is loaded")
+        services = {("cpu", "fp32"): base.Service(served=True), ("cuda", "fp32"): gpu}
+        none = base.Service.never(ONE_PRECISION)
         return services | {
             (device, precision): none
             for device in ("cpu", "cuda")
             for precision in ("fp16", "bf16", "int8")
         }
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.json`` and ``model.pdiparams``; the same request gives the same bytes."""
         if request.precision != "fp32":
-            raise UnsupportedError(f"paddle has no {request.precision}: {ONE_PRECISION}")
+            raise base.UnsupportedError(f"paddle has no {request.precision}: {ONE_PRECISION}")
         self.resolve_options(request.precision, request.options)
         if request.detector.layout != "anchors":
-            raise UnsupportedError(
+            raise base.UnsupportedError(
                 "X2Paddle cannot convert a one-to-one head: it has no choice of the best places",
                 remedy="Take the model's one-to-many head (head: one-to-many).",
             )
         paddle_convert.convert(
             request.model(), request.folder, batch=request.batch, imgsz=request.imgsz
         )
-        return Artifact(request.folder, paddle_convert.FILES[0])
+        return base.Artifact(request.folder, paddle_convert.FILES[0])
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path) -> base.ArtifactFacts:
         """What a folder of Paddle's files says of itself, Ultralytics' notes included."""
         if not path.exists():
-            raise LoadError(f"there is no file {path}")
+            raise base.LoadError(f"there is no file {path}")
         found = sorted(file.with_suffix(".json") for file in path.rglob("*.pdiparams"))
         if len(found) != 1:
-            raise LoadError(f"{path} holds {len(found)} files *.pdiparams, not one")
+            raise base.LoadError(f"{path} holds {len(found)} files *.pdiparams, not one")
         program = paddle_program.read_program(found[0])
         # X2Paddle leaves its code and the weights for training beside them.
         shipped = (found[0], found[0].with_suffix(".pdiparams"), path / METADATA_FILE)
         if len(program.inputs) != 1:
-            raise LoadError(f"{path} has {len(program.inputs)} inputs, a detector has one")
+            raise base.LoadError(f"{path} has {len(program.inputs)} inputs, a detector has one")
         return facts(
-            Artifact(path, found[0].relative_to(path).as_posix()),
+            base.Artifact(path, found[0].relative_to(path).as_posix()),
             [file for file in shipped if file.is_file()],
             program.inputs[0].shape,
             [output.shape for output in program.outputs],
@@ -131,20 +131,15 @@ class PaddleBackend(Backend):
             precision="fp32" if {value.element for value in program.weights} == {"f32"} else None,
         )
 
-    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
+    def runtime_choices(self, options: base.LoadOptions) -> Mapping[str, tuple[base.Setting, ...]]:
         """``onednn``: oneDNN's kernels, in place of Paddle's own; and ``wait``. Of the CPU.
 
         Paddle's documentation has a user of the CPU switch oneDNN on.
         """
-        if options.device != "cpu":
-            return {"onednn": (False,)}
-        return {"onednn": (True, False), "wait": waiting.CHOICES}
+        onednn = (True, False) if options.device == "cpu" else (False,)
+        return {"onednn": onednn, **super().runtime_choices(options)}
 
-    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
-        """Variables that ``wait`` comes to."""
-        return waiting.ENVIRONMENT[str(settings.get("wait", "default"))]
-
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Optimise the program for one device and make its predictor."""
         onednn = bool(self.resolve_runtime_options(options)["onednn"])
         program = paddle_program.read_program(artifact.path)
@@ -152,36 +147,28 @@ class PaddleBackend(Backend):
         paddle_program.require_whole(weights, program)
         image = program.inputs[0] if len(program.inputs) == 1 else None
         if image is None or image.element not in KINDS or len(program.outputs) != 1:
-            raise LoadError(f"{artifact.path} does not make one output of one float image")
-        if not fits(image.shape, options.input_shape):
-            raise LoadError(
-                f"{artifact.path} takes images of shape {image.shape}, not {options.input_shape}"
-            )
-        try:
-            with quiet():
-                from paddle import inference
-        except ImportError as error:
-            raise UnavailableError(
-                f"paddle cannot be imported: {error}", remedy="pip install 'deploymark[paddle]'"
-            ) from error
+            raise base.LoadError(f"{artifact.path} does not make one output of one float image")
+        loading.require_shape(artifact.path, image.shape, options)
+        with quiet():
+            inference = loading.runtime("paddle.inference", REMEDY, called="paddle")
         _require_device(options.device)
         files = (str(artifact.path), str(weights))
         try:
             predictor = inference.create_predictor(_config(inference, files, options, onednn))
         except Exception as error:
-            raise LoadError(f"Paddle refuses {artifact.path}: {_first_line(error)}") from error
+            raise base.LoadError(f"Paddle refuses {artifact.path}: {_first_line(error)}") from error
         form = (files, options, onednn)
         return PaddleSession(inference, predictor, form, KINDS[image.element])
 
 
-class PaddleSession(Session):
+class PaddleSession(base.Session):
     """A predictor and the handles of its one input and one output."""
 
     def __init__(
         self,
         inference: Any,
         predictor: Any,
-        form: tuple[tuple[str, str], LoadOptions, bool],
+        form: tuple[tuple[str, str], base.LoadOptions, bool],
         kind: str,
     ) -> None:
         super().__init__(form[1].input_shape)
@@ -202,7 +189,7 @@ class PaddleSession(Session):
         predictions: npt.NDArray[np.float32] = output.astype(np.float32, copy=False)
         return predictions
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """Operators by the type of their result, from the program that Paddle's passes made.
 
         Paddle writes it while it makes a predictor, so one more is made, and thrown away.
@@ -214,15 +201,15 @@ class PaddleSession(Session):
             self._inference.create_predictor(config)
             written = sorted(Path(folder).glob("*.json"))
             if len(written) != 1:
-                return ExecutedPrecision(reason="Paddle did not write its optimised program")
+                return base.ExecutedPrecision(reason="Paddle did not write its optimised program")
             program = paddle_program.read_program(written[0])
-        return ExecutedPrecision(program.operators, source="optimised program")
+        return base.ExecutedPrecision(program.operators, source="optimised program")
 
 
 def _config(
     inference: Any,
     files: tuple[str, str],
-    options: LoadOptions,
+    options: base.LoadOptions,
     onednn: bool,  # noqa: FBT001
 ) -> Any:
     """``Config`` with everything that decides speed spelled out."""
@@ -250,16 +237,16 @@ def _require_device(device: str) -> None:
     import paddle
 
     if device == "cuda" and not paddle.device.is_compiled_with_cuda():
-        raise UnavailableError(
+        raise base.UnavailableError(
             "this build of Paddle has no CUDA",
             remedy="Install paddlepaddle-gpu in place of paddlepaddle.",
         )
     if device == "cuda" and not paddle.device.cuda.device_count():
-        raise UnavailableError(
+        raise base.UnavailableError(
             "Paddle finds no CUDA device", remedy="Check the driver with nvidia-smi."
         )
     if device not in ("cpu", "cuda"):
-        raise UnavailableError(f"paddle has no device {device!r} here")
+        raise base.UnavailableError(f"paddle has no device {device!r} here")
 
 
 def _first_line(error: Exception) -> str:

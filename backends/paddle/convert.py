@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.backends.base import BackendError, ExportError
-from deploymark.backends.onnx.graph import quiet
+from deploymark.backends.exporting import forward_once, quiet
 
 GENERATED_MODULE = "x2paddle_code"
 """The module that X2Paddle writes, imports and traces again."""
@@ -38,12 +38,7 @@ def convert(model: Any, folder: Path, *, batch: int, imgsz: int) -> None:
             contextlib.redirect_stdout(io.StringIO()) as printed,
             tempfile.TemporaryDirectory(prefix="deploymark-") as temporary,
         ):
-            # Heads build their anchors at the first forward: done before, they are constants.
-            output = model(example)
-            if not isinstance(output, torch.Tensor):
-                raise ExportError(
-                    f"the model returns {type(output).__name__}, not one tensor of predictions"
-                )
+            forward_once(model, example)
             _run(model, example, Path(temporary))
             made = Path(temporary, "inference_model")
             for name in FILES:

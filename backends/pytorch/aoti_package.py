@@ -20,6 +20,7 @@ from typing import Any
 
 from deploymark.backends.base import LoadError, LoadOptions, UnavailableError
 from deploymark.backends.hardware import cpu
+from deploymark.backends.loading import require_shape
 
 INPUT_SHAPE = "deploymark_input_shape"
 """Our note of the input's shape, ``1,3,320,320``: the package has none."""
@@ -76,8 +77,7 @@ def check(path: Path, notes: Mapping[str, str], options: LoadOptions) -> None:
     Instructions that a CPU lacks would end the process.
     """
     shape = tuple(int(size) for size in notes[INPUT_SHAPE].split(","))
-    if shape != options.input_shape:
-        raise LoadError(f"{path} takes images of shape {shape}, not {options.input_shape}")
+    require_shape(path, shape, options)
     device = notes.get(DEVICE, "cpu")
     if device != options.device:
         raise LoadError(f"{path} was compiled for {device}, not for {options.device}")

@@ -16,28 +16,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages, waiting
-from deploymark.backends.base import (
-    Artifact,
-    Backend,
-    BackendError,
-    ExecutedPrecision,
-    ExportError,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    Setting,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, loading, packages
+from deploymark.backends.exporting import failures, quiet
 from deploymark.backends.hardware import cpu
-from deploymark.backends.onnx.graph import quiet
+from deploymark.backends.openmp import OpenMpBackend
 from deploymark.backends.pytorch import aoti_package, runtime
-from deploymark.backends.pytorch import ops as torch_ops
 from deploymark.backends.pytorch import program as torch_program
+from deploymark.backends.pytorch.session import PyTorchSession
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +34,6 @@ PRECISIONS = {
 }
 """Precisions by device."""
 
-FP16_REASON = "PyTorch's CPU kernels are not made for float16 convolutions"
 INT8_REASON = (
     "Inductor has INT8 for models that PyTorch's PT2E quantizer converted, and could not lower a "
     "detector's"
@@ -57,7 +41,24 @@ INT8_REASON = (
 COMPILER_REMEDY = "apt install g++, or name a compiler in the environment variable CXX"
 
 
-class AotInductorBackend(Backend):
+LOADER = """\
+import os
+
+os.environ["OMP_NUM_THREADS"] = "$threads"  # the package brings an OpenMP of its own
+import torch
+import torch._inductor
+
+torch.set_num_threads($threads)
+model = torch._inductor.aoti_load_package(str(Path(__file__).with_name("$entry")))
+
+
+def infer(images):
+    with torch.inference_mode():
+        return model(torch.from_numpy(images).to("$device")).cpu().numpy()
+"""
+
+
+class AotInductorBackend(OpenMpBackend):
     """Compiles a ``torch.export`` program ahead of time and runs the shared library."""
 
     name = "aotinductor"
@@ -65,15 +66,15 @@ class AotInductorBackend(Backend):
     runtime_packages = ("torch",)
     runtime_modules = runtime.MODULES
     extra = "aotinductor"
-    giving_way = waiting.GIVING_WAY
+    loader = LOADER
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """Exporting needs a C++ compiler, running what was exported does not."""
         absent = runtime.not_installed(self.name, self.extra)
         if absent is not None:
             return absent
         compiler = find_compiler()
-        return Probe(
+        return base.Probe(
             self.name,
             installed=True,
             version=packages.installed_version("torch"),
@@ -95,57 +96,45 @@ class AotInductorBackend(Backend):
         resolved = {"freezing": True, "simd": aoti_package.simd_of(cpu.detect())}
         unknown = sorted(set(options) - set(resolved))
         if unknown:
-            raise UnsupportedError(
+            raise base.UnsupportedError(
                 f"aotinductor has no export option {', '.join(unknown)}",
                 remedy=f"Its options are {', '.join(resolved)}.",
             )
         freezing = options.get("freezing", True)
         if not isinstance(freezing, bool):
-            raise UnsupportedError(
+            raise base.UnsupportedError(
                 f"aotinductor's option freezing is true or false, got {freezing!r}"
             )
         simd = options.get("simd", resolved["simd"])
         if simd != resolved["simd"]:
-            raise UnsupportedError(
+            raise base.UnsupportedError(
                 f"aotinductor compiles for the processor at hand ({resolved['simd']}), not for "
                 f"{simd!r}",
                 remedy="Leave the option simd out, and build on the target.",
             )
         return resolved | {"freezing": freezing}
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Compile to ``model.pt2``. Inductor's caches are gone afterwards."""
         if request.precision not in PRECISIONS.get(request.device, ()):
-            raise UnsupportedError(f"aotinductor has no {request.precision} on {request.device}")
+            raise base.UnsupportedError(
+                f"aotinductor has no {request.precision} on {request.device}"
+            )
         options = self.resolve_options(request.precision, request.options)
         compiler = find_compiler()
         if compiler is None:
-            raise UnavailableError(
+            raise base.UnavailableError(
                 f"there is no C++ compiler ({_wanted()})", remedy=COMPILER_REMEDY
             )
-        artifact = Artifact(request.folder, "model.pt2")
-        try:
-            with _own_caches() as folder:
-                _export(request, artifact.path, compiler, options, folder)
-        except BackendError:
-            raise
-        except Exception as error:
-            raise ExportError(f"AOTInductor failed: {type(error).__name__}: {error}") from error
+        artifact = base.Artifact(request.folder, "model.pt2")
+        with failures("AOTInductor"), _own_caches() as folder:
+            _export(request, artifact.path, compiler, options, folder)
         return artifact
 
-    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
-        """``wait``, on the CPU: see ``waiting``."""
-        return runtime.choices(options)
-
-    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
-        """Variables that ``wait`` comes to."""
-        return runtime.environment(settings)
-
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Link the compiled model in. Its loops take as many threads as OpenMP is set to."""
         self.resolve_runtime_options(options)
-        if not artifact.path.is_file():
-            raise LoadError(f"there is no file {artifact.path}")
+        loading.require_file(artifact.path)
         notes = aoti_package.read_notes(artifact.path)
         aoti_package.check(artifact.path, notes, options)
         torch = runtime.start(options, self.extra)
@@ -155,14 +144,12 @@ class AotInductorBackend(Backend):
         return AotInductorSession(torch, loader, options)
 
 
-class AotInductorSession(Session):
-    """A compiled model on one device."""
+class AotInductorSession(PyTorchSession):
+    """A compiled model on one device; its weights lie outside of torch's allocator."""
 
-    def __init__(self, torch: Any, loader: Any, options: LoadOptions) -> None:
-        super().__init__(options.input_shape)
-        self._torch = torch
+    def __init__(self, torch: Any, loader: Any, options: base.LoadOptions) -> None:
+        super().__init__(torch, options)
         self._loader = loader
-        self._device = torch.device(options.device)
 
     def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """One forward; on an accelerator the copies there and back are part of it."""
@@ -170,17 +157,6 @@ class AotInductorSession(Session):
             (output,) = self._loader.boxed_run([self._torch.from_numpy(images).to(self._device)])
             predictions: npt.NDArray[np.float32] = output.float().cpu().numpy()
         return predictions
-
-    def executed_precision(self) -> ExecutedPrecision:
-        """Convolutions and matrix products by data type, from one inference."""
-        import numpy as np
-
-        images = np.zeros(self.input_shape, np.float32)
-        return torch_ops.executed(self._torch, lambda: self.infer_impl(images))
-
-    def device_memory_bytes(self) -> int | None:
-        """Peak of torch's allocator on a CUDA device; the weights lie outside of it."""
-        return runtime.device_memory_bytes(self._torch, self._device.type)
 
 
 def find_compiler() -> str | None:
@@ -193,29 +169,22 @@ def _wanted() -> str:
     return os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
 
 
-def _services() -> dict[tuple[str, str], Service]:
-    here = cpu.detect()
+def _services() -> dict[tuple[str, str], base.Service]:
     services = {
-        ("cpu", "fp32"): Service(served=True),
-        ("cpu", "bf16"): Service(
-            served=True,
-            native=here.has_bf16,
-            reason="" if here.has_bf16 else "this CPU has no bfloat16 instructions",
-        ),
-        ("cpu", "fp16"): Service(
-            served=False, exists=False, reason=FP16_REASON, remedy="Take bf16."
-        ),
-        ("cpu", "int8"): Service(served=False, exists=False, reason=INT8_REASON),
+        ("cpu", "fp32"): base.Service(served=True),
+        ("cpu", "bf16"): runtime.bf16_on_cpu(),
+        ("cpu", "fp16"): base.Service.never(runtime.FP16_REASON, "Take bf16."),
+        ("cpu", "int8"): base.Service.never(INT8_REASON),
     }
     if runtime.serves_cuda():
         missing = packages.missing(["triton"])
-        service = Service(
+        service = base.Service(
             served=not missing,
             reason="Inductor needs Triton for a GPU" if missing else "",
             remedy="pip install triton" if missing else "",
         )
         services |= {("cuda", precision): service for precision in PRECISIONS["cuda"]}
-        services["cuda", "int8"] = Service(served=False, exists=False, reason=INT8_REASON)
+        services["cuda", "int8"] = base.Service.never(INT8_REASON)
     return services
 
 
@@ -242,7 +211,7 @@ def _own_caches() -> Iterator[str]:
 
 
 def _export(
-    request: ExportRequest, path: Path, compiler: str, options: Mapping[str, Any], folder: str
+    request: base.ExportRequest, path: Path, compiler: str, options: Mapping[str, Any], folder: str
 ) -> None:
     """Trace the model and compile it into a package.
 

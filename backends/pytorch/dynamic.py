@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from deploymark.backends.base import UnsupportedError
-from deploymark.backends.onnx.graph import quiet
+from deploymark.backends.exporting import quiet
 
 REMEDY = "Take a backend with static INT8, such as onnxruntime or openvino."
 

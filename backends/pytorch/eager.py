@@ -10,41 +10,17 @@ from __future__ import annotations
 import inspect
 import platform
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import packages, waiting
-from deploymark.backends.base import (
-    Artifact,
-    Backend,
-    BackendError,
-    ExecutedPrecision,
-    ExportError,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    Setting,
-    UnsupportedError,
-)
-from deploymark.backends.hardware import cpu
-from deploymark.backends.onnx.graph import quiet
-from deploymark.backends.pytorch import (
-    dynamic as torch_dynamic,
-)
-from deploymark.backends.pytorch import (
-    half as torch_half,
-)
-from deploymark.backends.pytorch import (
-    ops as torch_ops,
-)
-from deploymark.backends.pytorch import (
-    program as torch_program,
-)
+from deploymark.backends import base, loading, packages
+from deploymark.backends.exporting import failures, quiet
+from deploymark.backends.openmp import OpenMpBackend
+from deploymark.backends.pytorch import dynamic as torch_dynamic
+from deploymark.backends.pytorch import half as torch_half
+from deploymark.backends.pytorch import program as torch_program
 from deploymark.backends.pytorch import runtime
+from deploymark.backends.pytorch.session import PyTorchSession
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +37,21 @@ INT8_REASON = (
 DYNAMIC_INT8 = "int8-dynamic"
 
 
-class TorchBackend(Backend):
+LOADER = """\
+import torch
+import torch.export
+
+torch.set_num_threads($threads)
+model = torch.export.load(Path(__file__).with_name("$entry")).module().to("$device")
+
+
+def infer(images):
+    with torch.inference_mode():
+        return model(torch.from_numpy(images).to("$device")).cpu().numpy()
+"""
+
+
+class TorchBackend(OpenMpBackend):
     """Exports with ``torch.export`` and runs the program's graph module."""
 
     name = "torch"
@@ -70,38 +60,23 @@ class TorchBackend(Backend):
     # The second is what torch.export.load imports first: large, and no part of a model.
     runtime_modules = ("torch", "torch.export.pt2_archive")
     extra = "torch"
-    giving_way = waiting.GIVING_WAY
+    loader = LOADER
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """Devices are told from the wheel's build note and the system, not by asking torch."""
         absent = runtime.not_installed(self.name, self.extra)
         if absent is not None:
             return absent
-        return Probe(
-            self.name,
-            installed=True,
-            version=packages.installed_version("torch"),
-            can_export=True,
-            services=self._services(),
-        )
+        version = packages.installed_version("torch")
+        return base.Probe.present(self.name, version, self._services())
 
-    def _services(self) -> dict[tuple[str, str], Service]:
-        here = cpu.detect()
-        yes = Service(served=True)
-        no_int8 = Service(served=False, exists=False, reason=INT8_REASON)
+    def _services(self) -> dict[tuple[str, str], base.Service]:
+        yes = base.Service(served=True)
+        no_int8 = base.Service.never(INT8_REASON)
         services = {
             ("cpu", "fp32"): yes,
-            ("cpu", "bf16"): Service(
-                served=True,
-                native=here.has_bf16,
-                reason="" if here.has_bf16 else "this CPU has no bfloat16 instructions",
-            ),
-            ("cpu", "fp16"): Service(
-                served=False,
-                exists=False,
-                reason="PyTorch's CPU kernels are not made for float16 convolutions",
-                remedy="Take bf16.",
-            ),
+            ("cpu", "bf16"): runtime.bf16_on_cpu(),
+            ("cpu", "fp16"): base.Service.never(runtime.FP16_REASON, "Take bf16."),
             ("cpu", "int8"): no_int8,
             # Whether a model has a layer that it covers shows in the export.
             ("cpu", DYNAMIC_INT8): yes,
@@ -114,7 +89,7 @@ class TorchBackend(Backend):
             services["mps", "int8"] = no_int8
         return services
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.pt2``.
 
         INT8-dynamic goes as far as PyTorch does: it raises UnsupportedError where the model has no
@@ -122,10 +97,12 @@ class TorchBackend(Backend):
         """
         if request.precision not in (*FLOATS, DYNAMIC_INT8):
             static = request.precision == "int8"
-            raise UnsupportedError(INT8_REASON if static else f"torch has no {request.precision}")
+            raise base.UnsupportedError(
+                INT8_REASON if static else f"torch has no {request.precision}"
+            )
         self.resolve_options(request.precision, request.options)
-        artifact = Artifact(request.folder, "model.pt2")
-        try:
+        artifact = base.Artifact(request.folder, "model.pt2")
+        with failures("torch.export"):
             import torch
 
             with torch.no_grad(), quiet("torch"):
@@ -135,49 +112,30 @@ class TorchBackend(Backend):
                 else:
                     program = torch.export.export(model, (example,))
                 torch.export.save(program, artifact.path)
-        except BackendError:
-            raise
-        except Exception as error:
-            raise ExportError(f"torch.export failed: {type(error).__name__}: {error}") from error
         return artifact
 
-    def runtime_choices(self, options: LoadOptions) -> Mapping[str, tuple[Setting, ...]]:
-        """``wait``, on the CPU: see ``waiting``."""
-        return runtime.choices(options)
-
-    def runtime_environment(self, settings: Mapping[str, Setting]) -> Mapping[str, str]:
-        """Variables that ``wait`` comes to."""
-        return runtime.environment(settings)
-
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Load the program onto one device."""
         self.resolve_runtime_options(options)
-        if not artifact.path.is_file():
-            raise LoadError(f"there is no file {artifact.path}")
+        loading.require_file(artifact.path)
         torch = runtime.start(options, self.extra)
         try:
             with quiet("torch"):
                 module = _load_program(torch, artifact.path, options.device)
         except Exception as error:
-            raise LoadError(
+            raise base.LoadError(
                 f"torch.export.load refuses {artifact.path}: {type(error).__name__}: {error}"
             ) from error
-        expected = _input_shape(module)
-        if expected != options.input_shape:
-            raise LoadError(
-                f"{artifact.path} takes images of shape {expected}, not {options.input_shape}"
-            )
+        loading.require_shape(artifact.path, _input_shape(module), options)
         return TorchSession(torch, module, options)
 
 
-class TorchSession(Session):
+class TorchSession(PyTorchSession):
     """A graph module on one device."""
 
-    def __init__(self, torch: Any, module: Any, options: LoadOptions) -> None:
-        super().__init__(options.input_shape)
-        self._torch = torch
+    def __init__(self, torch: Any, module: Any, options: base.LoadOptions) -> None:
+        super().__init__(torch, options)
         self._module = module
-        self._device = torch.device(options.device)
 
     def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """One forward; on an accelerator the copies there and back are part of it."""
@@ -185,17 +143,6 @@ class TorchSession(Session):
             output = self._module(self._torch.from_numpy(images).to(self._device))
             predictions: npt.NDArray[np.float32] = output.float().cpu().numpy()
         return predictions
-
-    def executed_precision(self) -> ExecutedPrecision:
-        """Convolutions and matrix products by data type, from one inference."""
-        import numpy as np
-
-        images = np.zeros(self.input_shape, np.float32)
-        return torch_ops.executed(self._torch, lambda: self.infer_impl(images))
-
-    def device_memory_bytes(self) -> int | None:
-        """Peak of torch's allocator on a CUDA device since the start of the process."""
-        return runtime.device_memory_bytes(self._torch, self._device.type)
 
 
 def _load_program(torch: Any, path: Path, device: str) -> Any:

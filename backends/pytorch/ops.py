@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from deploymark.backends.base import ExecutedPrecision
+from deploymark.backends.short_types import SHORT_TYPES
 
 HEAVY = frozenset(
     {
@@ -41,15 +42,7 @@ HEAVY = frozenset(
 BIAS_FIRST = frozenset({"addmm", "baddbmm"})
 """Operators whose first argument is what is added."""
 
-SHORT_TYPES = {
-    "float32": "f32",
-    "float16": "f16",
-    "bfloat16": "bf16",
-    "int8": "i8",
-    "uint8": "u8",
-    "qint8": "i8",
-    "quint8": "u8",
-}
+TYPES = {**SHORT_TYPES, "qint8": "i8", "quint8": "u8"}
 """torch's data types as ``ExecutedPrecision`` writes them."""
 
 LOGGED_TYPES = {"s8": "i8"}
@@ -119,7 +112,7 @@ def _dispatched(log: _Log, counts: Counter[str]) -> Iterator[None]:
                 return func(*args, **(kwargs or {}))
             tensor = args[1] if name in BIAS_FIRST else args[0]
             data_type = str(tensor.dtype).removeprefix("torch.")
-            counts[f"{name}:{SHORT_TYPES.get(data_type, data_type)}"] += 1
+            counts[f"{name}:{TYPES.get(data_type, data_type)}"] += 1
             with log.silent():
                 return func(*args, **(kwargs or {}))
 

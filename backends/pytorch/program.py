@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploymark.backends.base import ExportError, ExportRequest
+from deploymark.backends.base import ExportRequest
+from deploymark.backends.exporting import require_tensor
 from deploymark.backends.pytorch import half as torch_half
 
 
@@ -38,8 +39,5 @@ def _in_channels_last(request: ExportRequest, example: Any) -> Any:
     except RuntimeError:  # a view that only row-major order allows
         model = request.model()
         output = model(example)
-    if not isinstance(output, torch.Tensor):
-        raise ExportError(
-            f"the model returns {type(output).__name__}, not one tensor of predictions"
-        )
+    require_tensor(output)
     return model

@@ -5,28 +5,32 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploymark.backends import packages, waiting
-from deploymark.backends.base import LoadOptions, Probe, Setting, UnavailableError
-from deploymark.backends.hardware import accelerators
+from deploymark.backends import loading, packages
+from deploymark.backends.base import LoadOptions, Probe, Service, UnavailableError
+from deploymark.backends.hardware import accelerators, cpu
 
 MODULES = ("torch",)
 """What a worker imports."""
+
+FP16_REASON = "PyTorch's CPU kernels are not made for float16 convolutions"
+"""Why no backend here serves FP16 on the processor."""
 
 
 def not_installed(backend: str, extra: str) -> Probe | None:
     """The probe of a backend where there is no torch, None where there is."""
     if packages.installed_version("torch") is not None and not packages.missing(MODULES):
         return None
-    return Probe(
-        backend,
-        installed=False,
-        reason="not installed",
-        remedy=f"pip install 'deploymark[{extra}]'",
-    )
+    return Probe.absent(backend, f"pip install 'deploymark[{extra}]'")
+
+
+def bf16_on_cpu() -> Service:
+    """BF16 on the processor, which torch computes whatever instructions there are."""
+    native = cpu.detect().has_bf16
+    reason = "" if native else "this CPU has no bfloat16 instructions"
+    return Service(served=True, native=native, reason=reason)
 
 
 def serves_cuda() -> bool:
@@ -51,12 +55,7 @@ def start(options: LoadOptions, extra: str) -> Any:
 
     Raises UnavailableError where torch or the device is not there.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise UnavailableError(
-            f"torch cannot be imported: {error}", remedy=f"pip install 'deploymark[{extra}]'"
-        ) from error
+    torch = loading.runtime("torch", f"pip install 'deploymark[{extra}]'")
     require_device(torch, options.device)
     torch.set_num_threads(options.threads)
     if torch.get_num_interop_threads() != 1:
@@ -65,16 +64,6 @@ def start(options: LoadOptions, extra: str) -> Any:
             torch.set_num_interop_threads(1)
     _compute_float32_in_float32(torch)
     return torch
-
-
-def choices(options: LoadOptions) -> dict[str, tuple[Setting, ...]]:
-    """The runtime options that every backend in PyTorch's process has: ``wait``, on the CPU."""
-    return {"wait": waiting.CHOICES} if options.device == "cpu" else {}
-
-
-def environment(settings: Mapping[str, Setting]) -> Mapping[str, str]:
-    """Variables that those options come to."""
-    return waiting.ENVIRONMENT[str(settings.get("wait", "default"))]
 
 
 def require_device(torch: Any, device: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.backends.base import ExportRequest, LoadError, UnavailableError
-from deploymark.backends.onnx.graph import quiet
+from deploymark.backends.exporting import quiet
 
 NOTE = "config.txt"
 """Ultralytics' name of the note (``ultralytics/utils/export/torchscript.py``)."""

@@ -13,32 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends import foreign, packages, telemetry
-from deploymark.backends.base import (
-    Artifact,
-    ArtifactFacts,
-    Backend,
-    ExecutedPrecision,
-    ExportRequest,
-    LoadError,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-    Setting,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, foreign, loading, packages, telemetry
 from deploymark.backends.hardware import accelerators, cuda_memory
-from deploymark.backends.tensorrt import (
-    engine as tensorrt_engine,
-)
-from deploymark.backends.tensorrt import (
-    graph as tensorrt_graph,
-)
-from deploymark.backends.tensorrt import (
-    trace as tensorrt_trace,
-)
+from deploymark.backends.tensorrt import engine as tensorrt_engine
+from deploymark.backends.tensorrt import graph as tensorrt_graph
+from deploymark.backends.tensorrt import trace as tensorrt_trace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,11 +33,11 @@ DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 DLA_DEVICES = "dev/nvhost-*nvdla*"
 """The device files of a Jetson's deep learning accelerators."""
 
-RUNTIME_OPTIONS: dict[str, tuple[Setting, ...]] = {"dla_core": (0, 1)}
+RUNTIME_OPTIONS: dict[str, tuple[base.Setting, ...]] = {"dla_core": (0, 1)}
 """Runtime options and their values; ``dla_core`` has no effect on an engine for the GPU."""
 
 
-class TensorRtBackend(Backend):
+class TensorRtBackend(base.Backend):
     """Builds engines through TensorRT's ONNX parser, and runs an execution context."""
 
     name = "tensorrt"
@@ -70,7 +49,7 @@ class TensorRtBackend(Backend):
     runtime_options = RUNTIME_OPTIONS
     artifact_endings = (".engine", ".plan", ".trt")
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         """Bindings alone, a wheel of their own, are not TensorRT: its libraries are missing."""
         if packages.missing(["tensorrt"]):
             bindings = not packages.missing(["tensorrt_bindings"])
@@ -79,16 +58,16 @@ class TensorRtBackend(Backend):
                 if bindings
                 else "not installed"
             )
-            return Probe(self.name, installed=False, reason=reason, remedy=tensorrt_engine.REMEDY)
+            return base.Probe(
+                self.name, installed=False, reason=reason, remedy=tensorrt_engine.REMEDY
+            )
         missing = packages.missing(["torch", "onnx", "onnxruntime"])
-        return Probe(
+        return base.Probe.present(
             self.name,
-            installed=True,
-            version=packages.installed_version(*DISTRIBUTIONS),
-            can_export=not missing,
-            services=services(),
-            reason=f"cannot export without {', '.join(missing)}" if missing else "",
-            remedy="pip install 'deploymark[tensorrt]'" if missing else "",
+            packages.installed_version(*DISTRIBUTIONS),
+            services(),
+            missing=missing,
+            remedy="pip install 'deploymark[tensorrt]'",
         )
 
     def resolve_options(self, precision: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -97,20 +76,20 @@ class TensorRtBackend(Backend):
         gpu = given.pop("gpu", None) or tensorrt_engine.gpu_model()
         return {**tensorrt_graph.resolve(precision, given), "gpu": gpu}
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         """Write ``model.engine``, made for the GPU of this machine and this TensorRT."""
         if request.precision not in tensorrt_graph.PRECISIONS:
-            raise UnsupportedError(f"tensorrt has no {request.precision}")
+            raise base.UnsupportedError(f"tensorrt has no {request.precision}")
         if request.device == "dla" and request.precision not in DLA_PRECISIONS:
-            raise UnsupportedError(DLA_REASON)
+            raise base.UnsupportedError(DLA_REASON)
         options = self.resolve_options(request.precision, request.options)
         tensorrt_engine.require()
         if not accelerators.has_nvidia_gpu():
-            raise UnavailableError(
+            raise base.UnavailableError(
                 "an engine is built on the GPU that it is for, and no NVIDIA driver is loaded",
                 remedy="Export on the machine that is to be measured.",
             )
-        artifact = Artifact(request.folder, "model.engine")
+        artifact = base.Artifact(request.folder, "model.engine")
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             source = Path(folder, "typed.onnx")
             tensorrt_graph.write(request, source, Path(folder), options)
@@ -118,19 +97,19 @@ class TensorRtBackend(Backend):
         artifact.path.write_bytes(plan)
         return artifact
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path) -> base.ArtifactFacts:
         """Facts of an engine, such as Ultralytics', which only TensorRT can open."""
         plan, metadata = tensorrt_engine.read_plan(path)
         opened = tensorrt_engine.open_plan(plan, path)
         return foreign.facts(
-            Artifact(path.parent, path.name),
+            base.Artifact(path.parent, path.name),
             [path],
             opened.shape(opened.input_name),
             [opened.shape(opened.output_name)],
             metadata,
         )
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the engine with buffers of one batch. It runs on the GPU it was built for only."""
         dla_core = int(self.resolve_runtime_options(options)["dla_core"])
         plan, _ = tensorrt_engine.read_plan(artifact.path)
@@ -139,14 +118,11 @@ class TensorRtBackend(Backend):
         free_bytes = cuda.free_bytes()
         opened = tensorrt_engine.open_plan(plan, artifact.path, dla_core)
         found = opened.shape(opened.input_name)
-        if not foreign.fits(found, options.input_shape):
-            raise LoadError(
-                f"{artifact.path} takes images of shape {found}, not {options.input_shape}"
-            )
+        loading.require_shape(artifact.path, found, options)
         return TensorRtSession(cuda, free_bytes, opened, artifact.path, options)
 
 
-class TensorRtSession(Session):
+class TensorRtSession(base.Session):
     """An execution context, its two buffers and one stream.
 
     ``free_bytes`` was free on the GPU before the engine was opened.
@@ -158,15 +134,15 @@ class TensorRtSession(Session):
         free_bytes: int,
         opened: tensorrt_engine.OpenedEngine,
         path: Path,
-        options: LoadOptions,
+        options: base.LoadOptions,
     ) -> None:
         super().__init__(options.input_shape)
         self._cuda, self._opened = cuda, opened
         self._context: trt.IExecutionContext = opened.engine.create_execution_context()
         if self._context is None:
-            raise LoadError(f"TensorRT gives {path} no context: {opened.log.said()}")
+            raise base.LoadError(f"TensorRT gives {path} no context: {opened.log.said()}")
         if not self._context.set_input_shape(opened.input_name, options.input_shape):
-            raise LoadError(f"{path} takes images of other shapes than {options.input_shape}")
+            raise base.LoadError(f"{path} takes images of other shapes than {options.input_shape}")
         self._stream = cuda.stream()
         self._hosts: list[npt.NDArray[Any]] = []
         self._devices: list[int] = []
@@ -187,12 +163,12 @@ class TensorRtSession(Session):
         np.copyto(given, images, casting="same_kind")
         self._cuda.upload(given, self._devices[0], self._stream)
         if not self._context.execute_async_v3(self._stream):
-            raise LoadError(f"TensorRT could not run the engine: {self._opened.log.said()}")
+            raise base.LoadError(f"TensorRT could not run the engine: {self._opened.log.said()}")
         self._cuda.download(self._devices[1], predicted, self._stream)
         self._cuda.wait(self._stream)
         return predicted.astype(np.float32, copy=False)
 
-    def executed_precision(self) -> ExecutedPrecision:
+    def executed_precision(self) -> base.ExecutedPrecision:
         """Layers by data type, from the engine's inspector."""
         import tensorrt as trt
 
@@ -201,10 +177,10 @@ class TensorRtSession(Session):
         text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
         layers = tensorrt_trace.layers(text)
         if not layers:
-            return ExecutedPrecision(
+            return base.ExecutedPrecision(
                 reason="this engine was built without the details that its inspector would tell"
             )
-        return ExecutedPrecision(layers, source="engine inspector")
+        return base.ExecutedPrecision(layers, source="engine inspector")
 
     def device_memory_bytes(self) -> int | None:
         """What loading took of the GPU's free memory; another process may have taken part of it."""
@@ -215,20 +191,20 @@ DLA_PRECISIONS = ("fp16", "int8", "int8-qat")
 DLA_REASON = "a DLA computes in float16 and INT8 only"
 
 
-def services(root: Path = Path("/")) -> dict[tuple[str, str], Service]:
+def services(root: Path = Path("/")) -> dict[tuple[str, str], base.Service]:
     """What is served on the GPU, and on a DLA where the system shows one.
 
     ``root`` is the file system's root.
     """
     here = (
-        Service(served=True)
+        base.Service(served=True)
         if accelerators.has_nvidia_gpu(root)
-        else Service(served=False, reason="no NVIDIA driver is loaded")
+        else base.Service(served=False, reason="no NVIDIA driver is loaded")
     )
     found = {("cuda", precision): here for precision in tensorrt_graph.PRECISIONS}
     if any(root.glob(DLA_DEVICES)):
         found |= {("dla", precision): here for precision in DLA_PRECISIONS}
-        none = Service(served=False, exists=False, reason=DLA_REASON)
+        none = base.Service.never(DLA_REASON)
         found |= {
             ("dla", precision): none
             for precision in tensorrt_graph.PRECISIONS

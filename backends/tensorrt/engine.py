@@ -7,16 +7,19 @@ it with; no engine was built or run where Deploymark is tested.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploymark.backends import foreign
 from deploymark.backends.base import ExportError, LoadError, UnavailableError
+from deploymark.backends.loading import require_file
 
 if TYPE_CHECKING:
     import numpy as np
     import tensorrt as trt
+
+Started = TypeVar("Started")
 
 REMEDY = (
     "pip install tensorrt, or name the interpreter of the system's own package "
@@ -60,8 +63,7 @@ def read_plan(path: Path) -> tuple[bytes, foreign.Metadata]:
 
     Raises LoadError where there is no file, or nothing in it.
     """
-    if not path.is_file():
-        raise LoadError(f"there is no file {path}")
+    require_file(path)
     data = path.read_bytes()
     start = HEADER_LENGTH_BYTES
     end = start + int.from_bytes(data[:start], "little")
@@ -120,12 +122,7 @@ def open_plan(plan: bytes, path: Path, dla_core: int = 0) -> OpenedEngine:
     import tensorrt as trt
 
     log = logger()
-    try:
-        runtime = trt.Runtime(log)
-    except TypeError as error:  # the factory gave no runtime
-        raise UnavailableError(
-            f"TensorRT starts no runtime: {log.said()}", remedy="Check the driver with nvidia-smi."
-        ) from error
+    runtime = _started("runtime", trt.Runtime, log)
     if dla_core:
         runtime.DLA_core = dla_core
     engine = runtime.deserialize_cuda_engine(plan)
@@ -168,6 +165,16 @@ def logger() -> Any:
     return Log()
 
 
+def _started(what: str, factory: Callable[[Any], Started], log: Any) -> Started:
+    """TensorRT's runtime or builder. Raises UnavailableError where its factory gives none."""
+    try:
+        return factory(log)
+    except TypeError as error:
+        raise UnavailableError(
+            f"TensorRT starts no {what}: {log.said()}", remedy="Check the driver with nvidia-smi."
+        ) from error
+
+
 def build(source: Path, device: str, options: Mapping[str, Any]) -> bytes:
     """A serialized engine for this machine's GPU, from an ONNX file of fixed shapes.
 
@@ -178,13 +185,7 @@ def build(source: Path, device: str, options: Mapping[str, Any]) -> bytes:
     import tensorrt as trt
 
     log = logger()
-    try:
-        builder = trt.Builder(log)
-    except TypeError as error:  # the factory gave no builder
-        raise UnavailableError(
-            f"TensorRT starts no builder: {log.said()}",
-            remedy="Check the driver with nvidia-smi.",
-        ) from error
+    builder = _started("builder", trt.Builder, log)
     # From 11 on every network is strongly typed, and the flag is ignored.
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends.base import QAT_PRECISION, BackendError, ExportError, ExportRequest
+from deploymark.backends import exporting
+from deploymark.backends.base import QAT_PRECISION, ExportError, ExportRequest
 from deploymark.backends.onnx import qdq
-from deploymark.backends.onnx.graph import OPSET, matching, quiet, write_onnx
+from deploymark.backends.onnx.graph import OPSET, matching, write_onnx
 from deploymark.backends.onnxruntime.calibrate import CalibrationReader, calibration_settings
 from deploymark.backends.onnxruntime.quantize import batches
 from deploymark.backends.options import resolve_choices
@@ -89,29 +90,20 @@ def write(request: ExportRequest, target: Path, scratch: Path, options: Mapping[
     arrays = batches(images, request.batch)
     source = scratch / "float.onnx"
     write_onnx(model, source, batch=request.batch, imgsz=request.imgsz)
-    try:
+    with exporting.failures("ONNX Runtime's quantizer"):
         _quantize(source, target, arrays, request.float_nodes, options)
-    except BackendError:
-        raise
-    except Exception as error:
-        raise ExportError(
-            f"ONNX Runtime's quantizer failed: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _check_output(model: Any, request: ExportRequest) -> None:
     """Fail on a model of several outputs before hooks are put around it."""
     import torch
 
-    with torch.no_grad(), quiet("torch.onnx"):
+    with torch.no_grad(), exporting.quiet("torch.onnx"):
         try:
             output = model(torch.zeros(request.batch, 3, request.imgsz, request.imgsz))
         except Exception as error:
             raise ExportError(f"the model fails: {type(error).__name__}: {error}") from error
-    if not isinstance(output, torch.Tensor):
-        raise ExportError(
-            f"the model returns {type(output).__name__}, not one tensor of predictions"
-        )
+    exporting.require_tensor(output)
 
 
 def _quantize(
@@ -143,7 +135,7 @@ def _quantize(
         "AddQDQPairToWeight": True,
         "OpTypesToExcludeOutputQuantization": list(QUANTIZED),
     }
-    with quiet("root"), io.StringIO() as sink, contextlib.redirect_stdout(sink):
+    with exporting.quiet("root"), io.StringIO() as sink, contextlib.redirect_stdout(sink):
         quantize_static(
             source,
             target,

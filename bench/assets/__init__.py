@@ -1,7 +1,8 @@
 """The embedded default detector: a handwritten-digit YOLO11n and the images it is scored on.
 
 Importing this package costs nothing: it names the folder and reads none of it. How the
-files were made is in ``make_digits`` and ``train_digits``, which are never imported here.
+files were made is in ``make_digits``, ``compose_digits`` and ``train_digits``, which are never
+imported here.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploymark.bench.assets.make_digits import IMAGE_SIZE, make_dataset, write_data_yaml
+from deploymark.bench.assets.compose_digits import IMAGE_SIZE
+from deploymark.bench.assets.make_digits import make_dataset, write_data_yaml
 
 ARCHITECTURE = "yolo11n.yaml"
 TRAIN_IMAGES = 2500

@@ -12,12 +12,8 @@ from typing import Any
 import psutil
 
 from deploymark.backends import registry
-from deploymark.bench.children.spawn import (
-    children_stop_with,
-    run_child,
-    source_hash,
-    thread_environment,
-)
+from deploymark.bench.build.making import make
+from deploymark.bench.children.spawn import children_stop_with, source_hash
 from deploymark.bench.machine.fingerprint import usable_cpus
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.store import FILES, ArtifactKey, Store, StoredArtifact, digest
@@ -111,13 +107,7 @@ def _export(task: BuildTask, store: Store, log: Path) -> Built:
             "folder": str(files),
             "memory_mb": task.memory_mb,
         }
-        end = run_child(
-            "deploymark.bench.build.child",
-            job,
-            timeout_s=task.timeout_s,
-            log=log,
-            env=thread_environment(1),
-        )
+        end = make(job, timeout_s=task.timeout_s, log=log)
         if end.result is None:
             return Built(end.outcome)
         artifact = store.add(

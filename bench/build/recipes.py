@@ -16,24 +16,24 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from deploymark.bench.children.spawn import (
-    children_stop_with,
-    run_child,
-    source_hash,
-    thread_environment,
-)
+from deploymark.bench.build.making import make
+from deploymark.bench.children.spawn import children_stop_with, source_hash
 from deploymark.bench.data.training_data import TrainingData
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.probing import package_versions
+from deploymark.bench.matrix.plugin_steps import PluginStep
 from deploymark.bench.matrix.steps import Step, files_of, uses_data, with_files
-from deploymark.bench.records.run import Outcome, dump_json
+from deploymark.bench.records.files import dump_json
+from deploymark.bench.records.run import Outcome
 from deploymark.bench.store import FILES, ArtifactKey, Store, StoredArtifact, digest, file_sha256
 
 PACKAGES = ("torch", "ultralytics", "torch-pruning")
 """Distributions whose versions shape what a recipe makes."""
 
 _SOURCE = ("bench/data/training_data.py", "bench/matrix/steps.py", "bench/variants/*.py")
-"""Our own source that does: an edit of an exporter trains nothing anew."""
+"""Our own source that does: an edit of an exporter trains nothing anew.
+
+That of a step from another package is part of its recipe."""
 
 RECORD = "record.json"
 STEP_LOG = "step.log"
@@ -105,7 +105,8 @@ def plan_steps(
     plain: list[dict[str, Any]] = []
     for index, step in enumerate(steps):
         hashes = {name: f"sha256:{file_sha256(Path(name))}" for name in files_of(step)}
-        plain.append(with_files(step, hashes).model_dump(mode="json"))
+        said = with_files(step, hashes).model_dump(mode="json")
+        plain.append({**said, "source": step.source} if isinstance(step, PluginStep) else said)
         trained = any(uses_data(item) for item in steps[: index + 1])
         recipe = {
             "model": model_sha256,
@@ -287,12 +288,10 @@ def _carry_out(
             "scratch": str(scratch),
             "memory_mb": recipe.memory_mb,
         }
-        end = run_child(
-            "deploymark.bench.build.child",
+        end = make(
             job,
             timeout_s=recipe.timeout_s,
             log=log,
-            env=thread_environment(1),
             on_message=lambda message: say(str(message.get("phase", ""))),
         )
         if end.result is None:

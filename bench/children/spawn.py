@@ -28,6 +28,9 @@ from deploymark.bench.records.run import STATUSES, Outcome
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds ``bench`` and ``backends``: the repository, or the installed package."""
 
+WORKER = "deploymark.bench.worker.main"
+"""The module that a worker is."""
+
 _WORKER_SOURCE = (
     "bench/__init__.py",
     "bench/children/__init__.py",

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from deploymark.bench.cli.options import JsonOption, SelectOption
 from deploymark.bench.cli.shared import console, mends_errors, words, write_file
 
 
@@ -18,12 +19,7 @@ def compare(
         list[Path],
         typer.Argument(metavar="RUN RUN…", help="Run directories; the others relate to the first."),
     ],
-    select: Annotated[
-        str,
-        typer.Option(
-            "-k", metavar="EXPR", help='Cells by words of their ids: "openvino and not int8".'
-        ),
-    ] = "",
+    select: SelectOption = "",
     figures: Annotated[
         str,
         typer.Option(
@@ -39,15 +35,13 @@ def compare(
         Path | None,
         typer.Option("--markdown", metavar="FILE", help="Write Markdown for a pull request."),
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as data.")
-    ] = None,
+    json: JsonOption = None,
 ) -> None:
     """Show two or more runs side by side, of one machine or of several. It describes only."""
     import dataclasses
 
     from deploymark.bench.compare.compare import compare as compare_runs
-    from deploymark.bench.records.run import dump_json
+    from deploymark.bench.records.files import dump_json
     from deploymark.reports.compare.compare import render_compare_markdown
     from deploymark.reports.compare.page import render_compare_page
 

@@ -15,6 +15,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from deploymark.bench.cli.options import (
+    BackendsOption,
+    ImgszOption,
+    PrecisionsOption,
+    RequiresOption,
+)
 from deploymark.bench.cli.shared import EXIT_INTERRUPTED, console, image_sizes, mends_errors, words
 
 if TYPE_CHECKING:
@@ -56,15 +62,9 @@ def gate(
         str | None,
         typer.Option(metavar="DATA", help="Of a model file: the images to measure and score on."),
     ] = None,
-    imgsz: Annotated[
-        str, typer.Option(metavar="N[,N]", help="Input size in pixels, instead of the matrix's.")
-    ] = "",
-    backends: Annotated[
-        str, typer.Option(metavar="A,B", help="Backends, instead of the matrix's.")
-    ] = "",
-    precisions: Annotated[
-        str, typer.Option(metavar="A,B", help="Precisions, instead of the matrix's.")
-    ] = "",
+    imgsz: ImgszOption = "",
+    backends: BackendsOption = "",
+    precisions: PrecisionsOption = "",
     select: Annotated[
         str, typer.Option("-k", metavar="EXPR", help='Cells: "openvino and not int8".')
     ] = "",
@@ -74,9 +74,7 @@ def gate(
     results: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder that gets the gate's folder.")
     ] = Path("results"),
-    requires: Annotated[
-        bool, typer.Option("--requires", help="Print the extras that the cells need, and no more.")
-    ] = False,
+    requires: RequiresOption = False,
 ) -> None:
     """Compare a candidate with a baseline, in pairs of live workers; fail where it is worse."""
     from deploymark.bench.gate.sides import SideRequest, resolve_cells, resolve_side

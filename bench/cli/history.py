@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from deploymark.bench.cli.options import JsonOption, SelectOption
 from deploymark.bench.cli.shared import console, mends_errors, words, write_file
 
 _CELL_WIDTH, _TREND_WIDTH = 30, 20
@@ -20,12 +21,7 @@ def history(
     results: Annotated[
         Path, typer.Argument(metavar="[RESULTS]", help="Folder of run directories.")
     ] = Path("results"),
-    select: Annotated[
-        str,
-        typer.Option(
-            "-k", metavar="EXPR", help='Cells by words of their ids: "openvino and not int8".'
-        ),
-    ] = "",
+    select: SelectOption = "",
     figure: Annotated[
         str,
         typer.Option(
@@ -53,16 +49,16 @@ def history(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with charts.")
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as data.")
-    ] = None,
+    json: JsonOption = None,
 ) -> None:
     """Show how each cell's figures went over the runs of a machine, and where they changed."""
-    from deploymark.bench.history.history import Choice, known_figures
+    from deploymark.bench.history.history import Choice, followed_figures
     from deploymark.bench.history.history import history as history_of
     from deploymark.bench.records.trends import history_text
 
-    choice = Choice(known_figures(words(figure)), significance=significance, min_change=min_change)
+    choice = Choice(
+        followed_figures(words(figure)), significance=significance, min_change=min_change
+    )
     found = history_of(
         results, choice, select=select, machine=machine, by_host=by_host, most_runs=last
     )

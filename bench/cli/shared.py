@@ -39,7 +39,7 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
 def write_file(option: str, path: Path, text: str) -> None:
     """Write the file that an option names, and print where it is. Raises BadInputError."""
     from deploymark.bench.errors import BadInputError
-    from deploymark.bench.records.run import write_text_atomically
+    from deploymark.bench.records.files import write_text_atomically
 
     try:
         write_text_atomically(path, text)

@@ -21,14 +21,8 @@ from deploymark.bench.records.comparison import (
     Comparison,
     Value,
 )
-from deploymark.bench.records.run import (
-    LAUNCHES_FILE,
-    CellResult,
-    Run,
-    counted,
-    load_run,
-    read_launches,
-)
+from deploymark.bench.records.launches import LAUNCHES_FILE, counted, read_launches
+from deploymark.bench.records.run import CellResult, Run, load_run
 from deploymark.bench.statistics.launch_ratio import OF_A_LAUNCH, values_of_launches, welch_interval
 from deploymark.bench.yaml_source import did_you_mean
 
@@ -213,13 +207,17 @@ def _notes(runs: Sequence[ComparedRun], cells: Sequence[ComparedCell]) -> list[s
     return notes
 
 
-def _known_figures(figures: Sequence[str]) -> tuple[str, ...]:
+def known_figures(figures: Sequence[str], option: str, example: str) -> tuple[str, ...]:
+    """The figures that an option names, once each; ``example`` is what to write for it.
+
+    Raises BadInputError for what is no column with numbers.
+    """
     for figure in figures:
         if figure not in FIGURES:
             raise BadInputError(
-                f"--figures {figure}: no column of cells.json with numbers"
+                f"{option} {figure}: no column of cells.json with numbers"
                 f"{did_you_mean(figure, FIGURES)}",
-                remedy=f"Write for example: --figures {','.join(KEY_FIGURES[:3])}",
+                remedy=f"Write for example: {option} {example}",
             )
     return tuple(dict.fromkeys(figures))
 
@@ -243,7 +241,7 @@ def compare(
         other = named.setdefault(folder.resolve(), folder)
         if other is not folder:
             raise BadInputError(f"{folder} and {other} are the same run")
-    wanted = _known_figures(figures) or KEY_FIGURES
+    wanted = known_figures(figures, "--figures", ",".join(KEY_FIGURES[:3])) or KEY_FIGURES
     columns = [_column(folder) for folder in folders]
     names = dict.fromkeys(cell for column in columns for cell in column.cells)
     chosen = [cell for cell in names if matches(select, cell)]

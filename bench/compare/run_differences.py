@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from deploymark.bench.records.comparison import Difference
-from deploymark.bench.records.run import Run, dump_json
+from deploymark.bench.records.files import dump_json
+from deploymark.bench.records.run import Run
 
 _MACHINE_KEYS = ("host", "cpu", "gpus")
 """What tells machines apart: the rest may change on one and the same."""

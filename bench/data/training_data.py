@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from deploymark.bench.data.labels import ImageLabels
-from deploymark.bench.records.run import dump_json, write_text_atomically
+from deploymark.bench.records.files import dump_json, write_text_atomically
 
 
 @dataclasses.dataclass(frozen=True)

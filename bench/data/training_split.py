@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deploymark.backends.base import UnavailableError
-from deploymark.bench.assets import digits_dir
+from deploymark.bench.children.spawn import source_hash
 from deploymark.bench.data.coco_json import read_coco_json
 from deploymark.bench.data.data_yaml import list_images, read_data_yaml, train_split
 from deploymark.bench.data.datasets import Dataset, DataSource, file_digest, match_names
@@ -23,7 +23,6 @@ from deploymark.bench.data.images import image_size
 from deploymark.bench.data.labels import ImageLabels, yolo_labels
 from deploymark.bench.data.training_data import TrainingData
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.store import file_sha256
 
 SELECTION_IMAGES = 128
 """Images held out of the train split, at most: as many as tell a loss of mAP50-95 of about 0.01."""
@@ -33,6 +32,9 @@ SELECTION_SHARE = 5
 
 DIGITS_IMAGES = 1500
 """Images drawn for the embedded detector: those that it was trained on begin with them."""
+
+_DRAWN_BY = ("bench/assets/make_digits.py", "bench/assets/compose_digits.py")
+"""Our own source that draws them: an edit of it draws them anew."""
 
 _TOLD_IMAGES = 1000
 
@@ -119,8 +121,7 @@ def digits_training(folder: Path) -> Path:
 
     Raises UnavailableError where scikit-learn, whose digits it is drawn from, is not installed.
     """
-    source = digits_dir().with_name("make_digits.py")
-    target = folder / f"digits-{DIGITS_IMAGES}-{file_sha256(source)[:16]}"
+    target = folder / f"digits-{DIGITS_IMAGES}-{source_hash(_DRAWN_BY)}"
     if target.is_dir():
         return target / "images" / "train"
     if find_spec("sklearn") is None:

@@ -23,7 +23,8 @@ from deploymark.bench.gate.sides import ResolvedSide
 from deploymark.bench.machine.fingerprint import fingerprint
 from deploymark.bench.matrix.gate_settings import GateSettings
 from deploymark.bench.progress import Progress, duration_text
-from deploymark.bench.records.run import LOGS_FOLDER, PREDICTIONS_FOLDER, Outcome, append_launch
+from deploymark.bench.records.launches import append_launch
+from deploymark.bench.records.run import LOGS_FOLDER, PREDICTIONS_FOLDER, Outcome
 from deploymark.bench.records.verdicts import PAIRS_FILE, CellVerdict, Gate, overall, write_gate
 from deploymark.bench.run.launch import now
 

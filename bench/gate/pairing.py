@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 
 from deploymark.bench.children.spawn import (
+    WORKER,
     Child,
     outcome_of_failure,
     started,
@@ -145,7 +146,7 @@ def _begin(
     """Start the worker of a side."""
     job = session_job("pair", side.cell, side.threads, side.artifact, side.images)
     return started(
-        "deploymark.bench.worker.main",
+        WORKER,
         {**job, "cpus": cpus},
         log=log.with_name(f"{log.stem}-{SIDES[index]}.log"),
         python=side.cell.python,

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deploymark.bench.records.verdicts import Verdict
+from deploymark.bench.statistics.spending import spent
 
 FIRST_LOOK = 6
 """Pairs before the first look: with fewer Student's quantile is so large that none decides."""
@@ -99,11 +100,6 @@ def looks(max_pairs: int) -> tuple[int, ...]:
         found.append(round(at))
         at = max(at * LOOK_GROWTH, at + 1)
     return (*found, max_pairs)
-
-
-def spent(fraction: float, error: float) -> float:
-    """Error spent when ``fraction`` of the pairs are there (Lan and DeMets 1983, Pocock's type)."""
-    return error * math.log(1 + (math.e - 1) * min(1.0, fraction))
 
 
 @functools.cache

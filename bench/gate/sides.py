@@ -7,22 +7,22 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deploymark.bench.data.datasets import Dataset, load_dataset, match_names
+from deploymark.bench.data.datasets import Dataset, match_names
 from deploymark.bench.data.images import prepare_images
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.gate.pairing import Measurable
 from deploymark.bench.machine.fingerprint import git_commit
 from deploymark.bench.machine.probing import probe_backends
 from deploymark.bench.matrix.cells import Cell, select
+from deploymark.bench.matrix.entries import model_name
 from deploymark.bench.matrix.gate_settings import GateSettings
 from deploymark.bench.matrix.request import (
     ResolvedMatrix,
     RunRequest,
-    data_source,
     expand_resolved,
     resolve_matrix,
 )
-from deploymark.bench.matrix.schema import Matrix, ModelEntry, model_name, packaged_matrices
+from deploymark.bench.matrix.schema import Matrix, packaged_matrices
 from deploymark.bench.matrix.validity import Validity
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.run import (
@@ -37,6 +37,7 @@ from deploymark.bench.records.run import (
 from deploymark.bench.records.verdicts import Side
 from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.plan import prepare
+from deploymark.bench.run.planned_model import dataset_of
 from deploymark.bench.store import Store, StoredArtifact
 from deploymark.bench.worker.letterbox import Geometry
 from deploymark.bench.yaml_source import YamlSource
@@ -250,13 +251,7 @@ class _RunData:
         """The data set of a model. Raises BadInputError where it is gone."""
         if model not in self._datasets:
             self._progress.say(f"{model}: reading the data set")
-            entry: ModelEntry = self._entries[model]
-            self._datasets[model] = load_dataset(
-                data_source(entry),
-                calibration_images=self._matrix.calibration.images,
-                max_images=self._matrix.scoring.max_images,
-                seed=self._matrix.seed,
-            )
+            self._datasets[model] = dataset_of(self._entries[model], self._matrix)
         return self._datasets[model]
 
     def side_cell(

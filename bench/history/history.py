@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from deploymark.bench.compare.compare import FIGURES
+from deploymark.bench.compare.compare import known_figures
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.history.causes import Between, Measured, found_at, origin_of
 from deploymark.bench.history.past_runs import (
@@ -46,7 +46,6 @@ from deploymark.bench.statistics.change_points import (
     change_points,
 )
 from deploymark.bench.statistics.change_points import ChangePoint as FoundPoint
-from deploymark.bench.yaml_source import did_you_mean
 
 MIN_CHANGE = 0.01
 """Smallest change told: the practical threshold of the gate; one point of mAP."""
@@ -145,18 +144,12 @@ def _followed(
         )
 
 
-def known_figures(figures: Sequence[str]) -> tuple[str, ...]:
-    """The figures, once each. Raises BadInputError for what is no column with numbers."""
-    for figure in figures:
-        if figure not in FIGURES:
-            raise BadInputError(
-                f"--figure {figure}: no column of cells.json with numbers"
-                f"{did_you_mean(figure, FIGURES)}",
-                remedy=f"Write for example: --figure {LATENCY}",
-            )
-    if not figures:
+def followed_figures(figures: Sequence[str]) -> tuple[str, ...]:
+    """The figures, once each. Raises BadInputError for none, or what is no column with numbers."""
+    followed = known_figures(figures, "--figure", LATENCY)
+    if not followed:
         raise BadInputError("--figure names no figure", remedy=f"Write: --figure {LATENCY}")
-    return tuple(dict.fromkeys(figures))
+    return followed
 
 
 @dataclasses.dataclass(frozen=True)

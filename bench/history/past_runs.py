@@ -15,14 +15,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.run import (
-    RUN_FILE,
-    CellResult,
-    RunInfo,
-    dump_json,
-    load_run,
-    read_run_info,
-)
+from deploymark.bench.records.files import dump_json
+from deploymark.bench.records.run import RUN_FILE, CellResult, RunInfo, load_run, read_run_info
 from deploymark.bench.records.trends import Skipped
 
 MOST_RUNS = 200

@@ -10,7 +10,7 @@ from typing import Any
 
 from deploymark.backends import registry
 from deploymark.backends.base import Probe, Service
-from deploymark.bench.children.spawn import run_child
+from deploymark.bench.children.spawn import WORKER, run_child
 
 _TIMEOUT_S = 60.0
 
@@ -95,9 +95,7 @@ def probe_backends(
         for item in options
     ]
     job = {"kind": "probe", "backends": wanted, "options": questions}
-    end = run_child(
-        "deploymark.bench.worker.main", job, timeout_s=_TIMEOUT_S, log=log, python=python
-    )
+    end = run_child(WORKER, job, timeout_s=_TIMEOUT_S, log=log, python=python)
     if end.result is None:
         reason = f"asking what is installed failed: {end.outcome.reason}"
         found = {name: Found(Probe(name, installed=False, reason=reason)) for name in wanted}

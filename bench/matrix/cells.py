@@ -11,20 +11,12 @@ from typing import Any
 import pydantic
 
 from deploymark.bench.errors import NothingToRunError
+from deploymark.bench.matrix.axes import OptionValue
+from deploymark.bench.matrix.entries import BackendEntry, ModelEntry, model_name
 from deploymark.bench.matrix.given import GivenArtifact
 from deploymark.bench.matrix.scenario_settings import Scenario, scenarios_of
-from deploymark.bench.matrix.schema import (
-    BackendEntry,
-    CellPattern,
-    Include,
-    Limits,
-    Matrix,
-    Measure,
-    ModelEntry,
-    OptionValue,
-    Settings,
-    model_name,
-)
+from deploymark.bench.matrix.schema import Matrix
+from deploymark.bench.matrix.sections import CellPattern, Include, Limits, Measure, Settings
 from deploymark.bench.matrix.selection import matches
 from deploymark.bench.matrix.steps import Step, is_quantization_aware, without_rounding
 from deploymark.bench.yaml_source import YamlSource, did_you_mean

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deploymark.backends.base import Detector, OutputLayout
-from deploymark.bench.children.spawn import run_child
+from deploymark.bench.children.spawn import WORKER, run_child
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.probing import Found
-from deploymark.bench.matrix.schema import Matrix, ModelEntry, model_name
+from deploymark.bench.matrix.entries import ModelEntry, model_name
+from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.store import StoredArtifact, foreign_artifact
 from deploymark.bench.yaml_source import YamlSource
@@ -132,9 +133,7 @@ def _described(
     job = {"kind": "describe", "spec": found.spec, "path": str(path)}
     with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
         log = Path(folder) / "describe.log"
-        end = run_child(
-            "deploymark.bench.worker.main", job, timeout_s=_TIMEOUT_S, log=log, python=python
-        )
+        end = run_child(WORKER, job, timeout_s=_TIMEOUT_S, log=log, python=python)
     if end.result is None:
         if end.outcome.status in ("unavailable", "unsupported"):
             return GivenArtifact(name, path, end.outcome)

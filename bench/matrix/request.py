@@ -14,19 +14,10 @@ from deploymark.bench.data.coco_names import COCO_NAMES
 from deploymark.bench.data.datasets import DataSource
 from deploymark.bench.machine.probing import Answers, OptionsQuestion, probe_backends
 from deploymark.bench.matrix.cells import Cell, Expansion, expand, select
+from deploymark.bench.matrix.command_line import CHECKPOINT_ENDING, with_overrides
+from deploymark.bench.matrix.entries import BUILTIN, DataEntry, ModelEntry, VariantEntry, model_name
 from deploymark.bench.matrix.given import describe_given
-from deploymark.bench.matrix.schema import (
-    BUILTIN,
-    CHECKPOINT_ENDING,
-    DataEntry,
-    Matrix,
-    ModelEntry,
-    VariantEntry,
-    find_matrix,
-    model_name,
-    read_matrix,
-    with_overrides,
-)
+from deploymark.bench.matrix.schema import Matrix, find_matrix, read_matrix
 from deploymark.bench.matrix.steps import files_of, with_files
 from deploymark.bench.yaml_source import YamlSource
 

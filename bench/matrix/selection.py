@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from deploymark.bench.errors import BadInputError
 
@@ -26,20 +27,18 @@ class _Parser:
         return word
 
     def expression(self) -> bool:
-        value = self.term()
-        while self.peek().lower() == "or":
-            self.take()
-            other = self.term()
-            value = value or other
-        return value
+        return any(self.joined_by("or", self.term))
 
     def term(self) -> bool:
-        value = self.factor()
-        while self.peek().lower() == "and":
+        return all(self.joined_by("and", self.factor))
+
+    def joined_by(self, word: str, part: Callable[[], bool]) -> list[bool]:
+        """All parts, each of them read: a mistake in the last one counts, whatever comes before."""
+        values = [part()]
+        while self.peek().lower() == word:
             self.take()
-            other = self.factor()
-            value = value and other
-        return value
+            values.append(part())
+        return values
 
     def factor(self) -> bool:
         word = self.take()

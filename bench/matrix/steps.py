@@ -1,6 +1,6 @@
 """The steps of a recipe as data: what a matrix may say, and what each of them needs.
 
-A step says what is wanted; the modules beside this one do it (``bench.variants.apply``). Importing
+A step says what is wanted; the modules of ``bench.variants`` do it (see its ``apply``). Importing
 this module imports no framework: matrices are read where torch is not installed.
 """
 
@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    Field,
+    GetPydanticSchema,
+    SerializeAsAny,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from deploymark.bench.matrix.plugin_steps import PluginStep, plugin_step
+from deploymark.bench.matrix.strict import Strict
 
 ORIGINAL = "original"
 """The teacher of a distillation that names none: the checkpoint that the recipe started from."""
@@ -17,11 +27,7 @@ ORIGINAL = "original"
 _AMOUNT = "Share of the convolution weights set to zero"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Training(_Strict):
+class Training(Strict):
     """How a step trains, on the train split of the model's data set, with Ultralytics' trainer."""
 
     # For short recoveries: on a pruned YOLO11n and 300 images, one epoch in batches of 8 won back
@@ -45,7 +51,7 @@ class Training(_Strict):
     )
 
 
-class PruneStep(_Strict):
+class PruneStep(Strict):
     """Set the weights of smallest magnitude to zero.
 
     ``amount`` is the share of the convolution weights that becomes zero, those of the first layer
@@ -72,7 +78,7 @@ class PruneStep(_Strict):
         return self
 
 
-class TwoFourStep(_Strict):
+class TwoFourStep(Strict):
     """Set two of every four weights in a row to zero, those of smallest magnitude.
 
     The pattern that sparse tensor cores skip (Mishra et al., Accelerating Sparse Deep Neural
@@ -82,7 +88,7 @@ class TwoFourStep(_Strict):
     kind: Literal["2:4"] = Field(description="Semi-structured pruning, two of four weights.")
 
 
-class StructuredStep(_Strict):
+class StructuredStep(Strict):
     """Remove whole channels, so that every runtime has less to compute."""
 
     kind: Literal["structured"] = Field(description="Structured pruning of channels.")
@@ -163,24 +169,51 @@ class QatStep(Training):
     )
 
 
-Step = Annotated[
-    PruneStep | TwoFourStep | StructuredStep | FinetuneStep | IterativeStep | DistillStep | QatStep,
-    Field(discriminator="kind", description="One step of a recipe."),
-]
-"""Any step; each is told by its ``kind``."""
+_Ours = (
+    PruneStep | TwoFourStep | StructuredStep | FinetuneStep | IterativeStep | DistillStep | QatStep
+)
+
+OurStep = Annotated[_Ours, Field(discriminator="kind", description="One step of a recipe.")]
+"""Any step of ours; each is told by its ``kind``."""
 
 KINDS: tuple[str, ...] = ("l1", "2:4", "structured", "finetune", "iterative", "distill", "qat")
 
 _TWO_FOUR_SPARSITY = 0.5
 
 
+def _read(value: object, ours: ValidatorFunctionWrapHandler) -> _Ours | PluginStep:
+    """A kind of ours as the schema has it; another one by the model that a package brings."""
+    if isinstance(value, PluginStep):
+        return value
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    model = None if kind in KINDS else plugin_step(kind)
+    if model is not None:
+        return model.model_validate(value)
+    step: _Ours = ours(value)
+    return step
+
+
+Step = Annotated[
+    _Ours | PluginStep,
+    # The schema is that of ours: what others bring is known here only.
+    GetPydanticSchema(lambda _source, handler: handler.generate_schema(OurStep)),
+    WrapValidator(_read),
+    SerializeAsAny(),
+]
+"""Any step, ours or another package's."""
+
+
 def needs_data(step: Step) -> bool:
     """Whether the step cannot be carried out without images of the train split."""
+    if isinstance(step, PluginStep):
+        return step.needs_data
     return isinstance(step, Training) or (isinstance(step, PruneStep) and step.amount == "auto")
 
 
 def uses_data(step: Step) -> bool:
     """Whether the step reads images of the train split where there are any."""
+    if isinstance(step, PluginStep):
+        return step.needs_data or step.uses_data
     return needs_data(step) or isinstance(step, StructuredStep)
 
 
@@ -208,6 +241,8 @@ def asked_sparsity(steps: tuple[Step, ...]) -> float | None:
     """The share of weights that a recipe asks to be zero; None where it is left to the recipe."""
     asked = 0.0
     for step in steps:
+        if isinstance(step, PluginStep):
+            return None
         if isinstance(step, TwoFourStep):
             asked = max(asked, _TWO_FOUR_SPARSITY)
         elif isinstance(step, PruneStep):

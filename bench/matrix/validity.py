@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from deploymark.bench.worker.measure import bursts
+
 GpuReason = Literal[
     "sw_power_cap",
     "hw_slowdown",
@@ -111,6 +113,16 @@ class Validity(BaseModel):
         0, ge=0, description="Other processes that may compute on the GPU."
     )
 
+    def burst_limits(self) -> dict[str, float | None]:
+        """The limits that bursts are judged by, too (``bench.worker.measure.bursts``)."""
+        names = (
+            "max_foreign_load_cores",
+            "max_steal_share",
+            "max_run_queue_wait_share",
+            "max_quota_share",
+        )
+        return {name: getattr(self, name) if self.enabled else None for name in names}
+
 
 @dataclasses.dataclass(frozen=True)
 class Disturbance:
@@ -181,39 +193,34 @@ def _find(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]
 
 def _others(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]:
     """Processor time that others had. Rounding to ticks is given its due."""
-    load, limit = trace.get("foreign_load_cores"), validity.max_foreign_load_cores
-    if load is not None and limit is not None:
-        rounding = trace["tick_error_s"] / trace["wall_s"]
-        if load - rounding > limit:
-            yield Disturbance(
-                f"foreign processes used {{}} cores while timing (limit {limit:g})",
-                _PROCESSORS,
-                (load,),
-            )
-    stolen, limit = trace.get("steal_s"), validity.max_steal_share
-    if stolen is not None and limit is not None:
-        wanted_s = trace["busy_s"] + stolen
-        if stolen - trace["tick_error_s"] > limit * wanted_s:
-            yield Disturbance(
-                "the hypervisor withheld {} % of the processor time while timing "
-                f"(limit {_percent(limit)})",
-                "Measure on a machine with dedicated processors, or when its host is quieter.",
-                (100 * stolen / wanted_s,),
-            )
+    limits = validity.burst_limits()
+    if bursts.foreign_load(trace, limits):
+        yield Disturbance(
+            "foreign processes used {} cores while timing "
+            f"(limit {validity.max_foreign_load_cores:g})",
+            _PROCESSORS,
+            (trace["foreign_load_cores"],),
+        )
+    if bursts.stolen(trace, limits):
+        yield Disturbance(
+            "the hypervisor withheld {} % of the processor time while timing "
+            f"(limit {_limit(validity.max_steal_share)})",
+            "Measure on a machine with dedicated processors, or when its host is quieter.",
+            (100 * trace["steal_s"] / (trace["busy_s"] + trace["steal_s"]),),
+        )
 
 
 def _waiting(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]:
     """Time in which the worker stood still."""
-    waited, limit = trace.get("run_queue_wait_s"), validity.max_run_queue_wait_share
-    if waited is not None and limit is not None and _threads_fit(trace):
-        ready_s = waited + trace["own_cpu_s"]
-        if waited > limit * ready_s:
-            yield Disturbance(
-                "threads waited for a processor for {} % of the time that they were ready "
-                f"(limit {_percent(limit)})",
-                _PROCESSORS,
-                (100 * waited / ready_s,),
-            )
+    limits = validity.burst_limits()
+    if bursts.waited(trace, limits):
+        waited = trace["run_queue_wait_s"]
+        yield Disturbance(
+            "threads waited for a processor for {} % of the time that they were ready "
+            f"(limit {_limit(validity.max_run_queue_wait_share)})",
+            _PROCESSORS,
+            (100 * waited / (waited + trace["own_cpu_s"]),),
+        )
     faults, limit = trace.get("major_faults"), validity.max_major_faults
     if faults is not None and limit is not None and faults > limit:
         yield Disturbance(
@@ -221,27 +228,21 @@ def _waiting(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturban
             "Free memory and turn swap off: sudo swapoff -a",
             (faults,),
         )
-    switches, limit = trace.get("involuntary_switches"), validity.max_involuntary_switches_per_s
-    if switches is not None and limit is not None and switches > limit * trace["wall_s"]:
+    switches, most = trace.get("involuntary_switches"), validity.max_involuntary_switches_per_s
+    if switches is not None and most is not None and switches > most * trace["wall_s"]:
         yield Disturbance(
-            f"{{}} involuntary context switches a second while timing (limit {limit:g})",
+            f"{{}} involuntary context switches a second while timing (limit {most:g})",
             "End what else runs, or measure with fewer threads.",
             (switches / trace["wall_s"],),
         )
-    stopped, limit = trace.get("throttled_s"), validity.max_quota_share
-    if stopped is not None and limit is not None and stopped > limit * trace["wall_s"]:
+    if bursts.stopped(trace, limits):
         yield Disturbance(
             "a processor quota of the control group stopped it for {} % of the time "
-            f"(limit {_percent(limit)})",
+            f"(limit {_limit(validity.max_quota_share)})",
             "Raise the container's quota (docker run --cpus), or measure with fewer threads than "
             "it has processors.",
-            (100 * stopped / trace["wall_s"],),
+            (100 * trace["throttled_s"] / trace["wall_s"],),
         )
-
-
-def _threads_fit(trace: Mapping[str, Any]) -> bool:
-    busy = trace.get("busy_threads")
-    return busy is not None and busy <= trace["usable_cpus"]
 
 
 def _clock(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]:
@@ -292,6 +293,11 @@ def _gpu(gpu: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]:
 
 def _percent(share: float) -> str:
     return f"{_figure(share * 100)} %"
+
+
+def _limit(share: float | None) -> str:
+    """A limit in words; there is one where it was passed."""
+    return "" if share is None else _percent(share)
 
 
 def _literal(names: str) -> str:

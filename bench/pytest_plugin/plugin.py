@@ -119,9 +119,21 @@ def _cell_of(item: pytest.Function) -> str:
     return cell
 
 
+def _answered(folder: Path) -> list[str]:
+    """The lines of the answer. A run whose figures are there does not fail for want of one."""
+    from deploymark.bench.choose.of_run import answer_run
+    from deploymark.bench.errors import DeploymarkError
+    from deploymark.reports.run.answer import answer_lines
+
+    try:
+        return answer_lines(answer_run(folder))
+    except DeploymarkError as error:
+        return [f"no answer: {error}"]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Write the report and say where it is."""
+    """Write the answer and the report, tell the answer, and say where the report is."""
     session = _session(config)
     if session is None or session.measured is None:
         return
@@ -129,6 +141,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from deploymark.reports.run.render import write_report
     from deploymark.reports.run.summary import write_summary
 
+    answer = _answered(session.folder)
     write_history(session.folder)
     write_summary(session.folder)
     report = write_report(session.folder)
@@ -139,6 +152,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     )
     if info.disturbed:
         terminalreporter.line(f"{info.disturbed}; what would mend it: deploymark doctor")
+    for line in answer:
+        terminalreporter.line(line)
     terminalreporter.line(f"report: {report}")
 
 

@@ -11,8 +11,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.run import dump_json, write_text_atomically
+from deploymark.bench.records.files import (
+    check_version,
+    dump_json,
+    unreadable,
+    write_text_atomically,
+)
 
 HISTORY_SCHEMA_VERSION = 1
 HISTORY_FILE = "history.json"
@@ -137,12 +141,6 @@ def read_history(folder: Path) -> History | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise BadInputError(
-            f"{path} cannot be read: {error}", remedy="Delete it: it is made anew."
-        ) from error
-    if history.schema_version != HISTORY_SCHEMA_VERSION:
-        raise BadInputError(
-            f"{path} has schema version {history.schema_version}, this Deploymark reads "
-            f"{HISTORY_SCHEMA_VERSION}"
-        )
+        raise unreadable(path, error, remedy="Delete it: it is made anew.") from error
+    check_version(path, history.schema_version, HISTORY_SCHEMA_VERSION)
     return history

@@ -7,13 +7,19 @@ limit. The verdict of a cell is what its checks come to, and that of the gate wh
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.run import Status, dump_json, write_text_atomically
+from deploymark.bench.records.files import (
+    check_version,
+    dump_json,
+    read_json,
+    unreadable,
+    write_text_atomically,
+)
+from deploymark.bench.records.run import Status
 
 GATE_SCHEMA_VERSION = 1
 GATE_FILE = "gate.json"
@@ -145,12 +151,8 @@ def load_gate(folder: Path) -> Gate:
     """Read the ``gate.json`` of a folder. Raises BadInputError where that cannot be."""
     path = folder / GATE_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values.get("schema_version") != GATE_SCHEMA_VERSION:
-            raise BadInputError(
-                f"{path} has schema version {values.get('schema_version')!r}, this Deploymark "
-                f"reads {GATE_SCHEMA_VERSION}"
-            )
+        values = read_json(path)
+        check_version(path, values.get("schema_version"), GATE_SCHEMA_VERSION)
         cells = [
             CellVerdict(**{**cell, "checks": [Check(**check) for check in cell["checks"]]})
             for cell in values["cells"]
@@ -161,5 +163,5 @@ def load_gate(folder: Path) -> Gate:
         raise BadInputError(
             f"{folder} has no {GATE_FILE}", remedy="Name the folder that a gate wrote."
         ) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInputError(f"{path} cannot be read: {error}") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise unreadable(path, error) from error

@@ -8,7 +8,8 @@ from typing import Any
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.validity import Validity, remedy, told_together
-from deploymark.bench.records.run import CellResult, Record, counted
+from deploymark.bench.records.launches import Record, counted
+from deploymark.bench.records.run import CellResult
 from deploymark.bench.run.schedule import StoppingRule, counting, made, reached, spent_s
 
 _FAR = 3

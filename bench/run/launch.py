@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.backends import registry
-from deploymark.bench.children.spawn import ChildEnd, run_child, thread_environment
+from deploymark.bench.children.spawn import WORKER, ChildEnd, run_child, thread_environment
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.run.schedule import LaunchSlot
@@ -28,7 +28,8 @@ class LaunchTask:
     """What a worker needs to know. ``images`` is the ``.npy`` of the scored images, letterboxed.
 
     ``score`` asks for predictions on all of them; ``inspect`` for the precision that really ran.
-    Both are the same in every launch of a cell, so one launch does them.
+    Both are the same in every launch of a cell, so one launch does them. ``burst_limits`` are those
+    of ``bench.worker.measure.bursts``; without any, every burst is quiet.
     """
 
     slot: LaunchSlot
@@ -39,6 +40,7 @@ class LaunchTask:
     e2e_images: Sequence[Path]
     predictions: Path | None
     inspect: bool
+    burst_limits: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
 
 def now() -> str:
@@ -80,6 +82,7 @@ def launch(
         "inspect": task.inspect,
         "score_apart_s": SCORE_APART_S,
         "contended_cores": CONTENDED_CORES,
+        "burst_limits": dict(task.burst_limits),
     }
     started = now()
     end = _worker(task, job, log, on_message)
@@ -106,7 +109,7 @@ def _worker(
 ) -> ChildEnd:
     """A fresh worker that does one job."""
     return run_child(
-        "deploymark.bench.worker.main",
+        WORKER,
         job,
         timeout_s=task.cell.limits.launch_timeout_s,
         log=log,

@@ -8,57 +8,26 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploymark.backends.base import CALIBRATED_PRECISIONS, Detector, Service, UnavailableError
+from deploymark.backends.base import CALIBRATED_PRECISIONS, Service
 from deploymark.bench.build.artifacts import artifact_key, exporter_source_hash
 from deploymark.bench.build.recipes import Recipe, plan_steps, recipe_versions
-from deploymark.bench.children.spawn import run_child
-from deploymark.bench.data.datasets import Dataset, DataSource, load_dataset, match_names
-from deploymark.bench.data.images import PreparedImages, prepare_images
-from deploymark.bench.data.training_data import TrainingData
-from deploymark.bench.data.training_split import DIGITS_IMAGES, digits_training, load_training
-from deploymark.bench.errors import BadInputError, NothingToRunError
+from deploymark.bench.errors import NothingToRunError
 from deploymark.bench.machine.fingerprint import default_threads
 from deploymark.bench.machine.probing import Found, package_versions
 from deploymark.bench.matrix.cells import Cell, LeftOut
+from deploymark.bench.matrix.entries import model_name
 from deploymark.bench.matrix.given import GivenArtifact
-from deploymark.bench.matrix.request import ResolvedMatrix, data_source, model_path, probe_matrix
-from deploymark.bench.matrix.schema import BUILTIN, Matrix, ModelEntry, model_name
+from deploymark.bench.matrix.request import ResolvedMatrix, probe_matrix
+from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.steps import NOT_QAT, needs_data, uses_data, without_rounding
+from deploymark.bench.progress import Say
 from deploymark.bench.records.run import Outcome, Status
-from deploymark.bench.store import ArtifactKey, Store, StoredArtifact, digest, file_sha256
-
-_INSPECT_TIMEOUT_S = 300.0
-
-_TOLD_IMAGES = 500
-
-Say = Callable[[str], None]
-"""Told what is being done, for progress."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PlannedModel:
-    """A model, its data and what was found out about them.
-
-    ``detectors``, ``scored`` and, where a cell needs any, ``calibration`` images are by imgsz.
-    ``training``, in the model's classes, and its hash are there where a recipe uses data;
-    ``training_outcome`` tells why there is none.
-    """
-
-    name: str
-    path: Path
-    sha256: str
-    dataset: Dataset
-    detectors: Mapping[int, Detector]
-    scored: Mapping[int, PreparedImages]
-    calibration: Mapping[int, PreparedImages]
-    class_map: Mapping[int, int]
-    training: TrainingData | None = None
-    training_hash: str | None = None
-    training_outcome: Outcome | None = None
+from deploymark.bench.run.planned_model import PlannedModel, plan_model
+from deploymark.bench.store import ArtifactKey, Store, StoredArtifact
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +58,11 @@ class PlannedCell:
         """The cell's id."""
         return self.cell.id
 
+    def axes(self) -> dict[str, Any]:
+        """Where the cell stands on each axis, by the names of the columns of ``cells.json``."""
+        names = ("variant", "precision", "backend", "device", "imgsz", "batch")
+        return {**{name: getattr(self.cell, name) for name in names}, "threads": self.threads}
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -117,7 +91,7 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
         # An artifact that nothing here can read tells neither its size nor its classes.
         used = {cell.model for cell in cells if cell.given is None or cell.given.outcome is None}
         models = {
-            model_name(entry): _planned_model(entry, matrix, cells, store, say, log)
+            model_name(entry): plan_model(entry, matrix, cells, store, say, log)
             for entry in matrix.models
             if model_name(entry) in used
         }
@@ -299,112 +273,3 @@ def _planned_cell(
         export_remedy=exporter.probe.remedy,
         recipe_of_model=recipe_of_model,
     )
-
-
-def _planned_model(
-    entry: ModelEntry, matrix: Matrix, cells: Sequence[Cell], store: Store, say: Say, log: Path
-) -> PlannedModel:
-    name, path = model_name(entry), model_path(entry)
-    mine = [cell for cell in cells if cell.model == name]
-    sizes = list(dict.fromkeys(cell.imgsz for cell in mine))
-    exported = [cell for cell in mine if cell.given is None]
-    calibrated = {cell.imgsz for cell in exported if cell.precision in CALIBRATED_PRECISIONS}
-    say(f"{name}: reading the data set")
-    source = data_source(entry)
-    dataset = load_dataset(
-        source,
-        calibration_images=matrix.calibration.images,
-        max_images=matrix.scoring.max_images,
-        seed=matrix.seed,
-    )
-    if entry.path is None:
-        given = next(cell.given for cell in mine if cell.given and cell.given.outcome is None)
-        detector = given.detector(dataset.names)
-        _check_multiple(path, sizes, detector.stride)
-        sha256 = given.stored(detector).sha256
-        detectors = dict.fromkeys(sizes, detector)
-    else:
-        sha256 = file_sha256(path)
-        detectors = {
-            imgsz: _inspected(path, sha256, imgsz, entry.head, store, say, log) for imgsz in sizes
-        }
-    class_map = match_names(dataset.names, next(iter(detectors.values())).names)
-    scored_paths = [image.path for image in dataset.scored]
-    scored, calibration = {}, {}
-    for imgsz in sizes:
-        say(f"{name}: letterboxing {len(scored_paths)} images to {imgsz} px")
-        destination = store.images_path(dataset.scored_hash, imgsz)
-        progress = _sometimes(say, f"{name}: letterboxing to {imgsz} px")
-        scored[imgsz] = prepare_images(scored_paths, imgsz, destination, progress)
-        if imgsz in calibrated and dataset.calibration:
-            destination = store.images_path(dataset.calibration_hash, imgsz)
-            calibration[imgsz] = prepare_images(dataset.calibration, imgsz, destination, progress)
-    planned = PlannedModel(name, path, sha256, dataset, detectors, scored, calibration, class_map)
-    if any(uses_data(step) for cell in mine for step in cell.steps):
-        return _with_training(planned, entry, source, matrix.seed, store, say)
-    return planned
-
-
-def _with_training(
-    model: PlannedModel, entry: ModelEntry, source: DataSource, seed: int, store: Store, say: Say
-) -> PlannedModel:
-    """The model with the images that its recipes need, or with the reason why there are none."""
-    try:
-        if entry.data == f"{BUILTIN}digits":
-            say(f"{model.name}: drawing {DIGITS_IMAGES} images to train on, where not done before")
-            training = digits_training(store.root / "datasets")
-            source = dataclasses.replace(source, training=training)
-        say(f"{model.name}: reading the train split")
-        progress = _sometimes(say, f"{model.name}: reading the train split")
-        data = load_training(source, model.dataset, seed=seed, progress=progress)
-    except UnavailableError as error:
-        outcome = Outcome("unavailable", error.message, error.remedy)
-        return dataclasses.replace(model, training_outcome=outcome)
-    data = data.in_classes_of_model(model.class_map)
-    return dataclasses.replace(model, training=data, training_hash=data.digest())
-
-
-def _sometimes(say: Say, what: str) -> Callable[[int, int], None]:
-    """A callback of (done, total) that speaks of every so many images."""
-
-    def progress(done: int, total: int) -> None:
-        if done % _TOLD_IMAGES == 0:
-            say(f"{what}: {done} of {total}")
-
-    return progress
-
-
-def _check_multiple(path: Path, sizes: Sequence[int], stride: int) -> None:
-    """Raise BadInputError for a size that an artifact of open size cannot take."""
-    for imgsz in sizes:
-        if imgsz % stride:
-            raise BadInputError(
-                f"imgsz {imgsz} is no multiple of {stride}, the stride of {path}",
-                remedy=f"Use {imgsz // stride * stride or stride}.",
-            )
-
-
-def _inspected(
-    path: Path, sha256: str, imgsz: int, head: str, store: Store, say: Say, log: Path
-) -> Detector:
-    """What a checkpoint holds, found out in a build child once and kept in the store."""
-    key = digest({"model": sha256, "imgsz": imgsz, "head": head, "source": exporter_source_hash()})
-    values = store.read_inspection(key)
-    if values is None:
-        if importlib.util.find_spec("ultralytics") is None:
-            raise BadInputError(
-                f"{path}: opening a checkpoint needs Ultralytics, which is not installed",
-                remedy="pip install 'deploymark[torch]', or copy a cache that knows the checkpoint",
-            )
-        say(f"{path.name}: opening the checkpoint at {imgsz} px")
-        job = {"kind": "inspect", "model": str(path), "imgsz": imgsz, "head": head}
-        end = run_child("deploymark.bench.build.child", job, timeout_s=_INSPECT_TIMEOUT_S, log=log)
-        if end.result is None:
-            raise BadInputError(
-                f"{path}: the checkpoint cannot be opened: {end.outcome.reason}",
-                remedy=end.outcome.remedy,
-            )
-        found: dict[str, Any] = end.result["detector"]
-        store.write_inspection(key, found)
-        values = found
-    return Detector(**{**values, "names": tuple(values["names"])})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,15 @@ from deploymark.bench.build.artifacts import Built
 from deploymark.bench.doctor.activity import restless
 from deploymark.bench.matrix.validity import OnDisturbed, Validity, disturbances
 from deploymark.bench.progress import Progress, duration_text
-from deploymark.bench.records.run import (
+from deploymark.bench.records.launches import (
     LAUNCHES_FILE,
-    LOGS_FOLDER,
-    PREDICTIONS_FOLDER,
     append_launch,
     drop_torn_line,
     read_launches,
 )
+from deploymark.bench.records.run import LOGS_FOLDER, PREDICTIONS_FOLDER
 from deploymark.bench.run.confidence import percent, stopping_rule
+from deploymark.bench.run.decision import Decision, Interim, most_rounds
 from deploymark.bench.run.launch import LaunchTask, launch
 from deploymark.bench.run.plan import Plan, PlannedCell
 from deploymark.bench.run.schedule import (
@@ -50,10 +50,13 @@ def launch_all(
     built: Mapping[str, Built],
     folder: Path,
     progress: Progress,
-) -> Launches:
+    interim: Interim | None = None,
+) -> tuple[Launches, dict[str, str]]:
     """Launch the cells that have an artifact until each has enough; the records of each, in order.
 
-    Launches found in the folder are kept and not made again.
+    With ``interim`` (results of launches so far) those get no further ones that cannot be the
+    answer to the matrix's question; why, by cell, is the second value. Launches found in the folder
+    are kept and not made again.
     """
     by_id = {
         cell.id: cell
@@ -63,15 +66,23 @@ def launch_all(
     rules = {name: stopping_rule(cell.cell, plan.matrix) for name, cell in by_id.items()}
     launches = {name: records for name, records in _read_done(folder).items() if name in by_id}
     done = {name: [made(record) for record in records] for name, records in launches.items()}
+    decision = None if interim is None else Decision(plan.matrix, interim, most_rounds(rules))
+    looked, closed = 0, {} if decision is None else decision.closed
     progress.phase("measure", sure_launches(rules, done))
     with (folder / LAUNCHES_FILE).open("a", encoding="utf-8") as stream:
         if next_round(rules, done, plan.matrix.seed):
             _say_if_restless(plan.matrix.validity, progress)
         given_up = ""
         # Asked anew after each launch: whether a repeat is worth making may have changed.
-        while slots := next_round(rules, done, plan.matrix.seed):
-            progress.to_come(sure_launches(rules, done))
+        while slots := next_round(rules, done, plan.matrix.seed, closed):
             slot = slots[0]
+            if decision is not None and looked < slot.launch:
+                looked += 1
+                known = set(closed)
+                decision.look(looked, launches)
+                _say_closed(closed, known, progress)
+                continue
+            progress.to_come(sure_launches(rules, done, closed))
             rule, before = rules[slot.cell], done.setdefault(slot.cell, [])
             where = f"{slot.cell} {_which(slot, rule, before)}"
             record = _launch_one(
@@ -85,7 +96,17 @@ def launch_all(
                 progress.note(given_up)
     for records in launches.values():
         records.sort(key=lambda record: (record["launch"], record.get("attempt", 0)))
-    return launches
+    return launches, dict(closed)
+
+
+def _say_closed(closed: Mapping[str, str], before: Collection[str], progress: Progress) -> None:
+    """One line on the cells that a look has closed."""
+    new = [cell for cell in closed if cell not in before]
+    given_up = [cell for cell in new if closed[cell]]
+    if len(given_up) < len(new):
+        progress.note("the question is decided: no further launches are needed")
+    elif given_up:
+        progress.note(f"{len(given_up)} cells cannot win: no further launches of them")
 
 
 def _say_if_restless(validity: Validity, progress: Progress) -> None:
@@ -137,6 +158,7 @@ def _launch_one(
         e2e_images=[image.path for image in model.dataset.scored[:_E2E_IMAGES]],
         predictions=(folder / PREDICTIONS_FOLDER).resolve() / f"{cell.id}.npz" if first else None,
         inspect=first,
+        burst_limits=plan.matrix.validity.burst_limits(),
     )
     progress.now(where)
     record = launch(
@@ -155,6 +177,8 @@ def _said(record: Mapping[str, Any], rule: StoppingRule) -> str:
         return f"{record['status']}: {record['reason']}"
     times = sorted(record["latency_ns"])
     said = f"p50 {times[len(times) // 2] / 1e6:.2f} ms ({duration_text(record['duration_s'])})"
+    if record.get("set_aside_ns"):
+        said += f", from {record['quiet_bursts']} quiet of {record['bursts']} bursts"
     if not record["disturbed"]:
         return said
     by = "" if rule.marks else f": {'; '.join(record['disturbed'])}"

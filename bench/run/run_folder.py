@@ -20,8 +20,8 @@ from deploymark.backends import waiting
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.fingerprint import fingerprint, git_commit
 from deploymark.bench.matrix.schema import Matrix
+from deploymark.bench.records.launches import LAUNCHES_FILE
 from deploymark.bench.records.run import (
-    LAUNCHES_FILE,
     LOGS_FOLDER,
     PREDICTIONS_FOLDER,
     SAMPLES_FILE,
@@ -30,7 +30,8 @@ from deploymark.bench.records.run import (
     write_run_info,
 )
 from deploymark.bench.run.launch import now
-from deploymark.bench.run.plan import Plan, PlannedModel
+from deploymark.bench.run.plan import Plan
+from deploymark.bench.run.planned_model import PlannedModel
 
 LATEST = "latest"
 LATEST_GATE = "latest-gate"

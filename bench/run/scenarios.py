@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from deploymark.bench.build.artifacts import Built
-from deploymark.bench.children.spawn import run_child, thread_environment
+from deploymark.bench.children.spawn import WORKER, run_child, thread_environment
 from deploymark.bench.matrix.scenario_settings import Scenario, named
 from deploymark.bench.matrix.validity import Validity, disturbances
 from deploymark.bench.progress import Progress, duration_text
-from deploymark.bench.records.run import (
-    LOGS_FOLDER,
+from deploymark.bench.records.launches import append_launch, drop_torn_line, read_launches
+from deploymark.bench.records.run import LOGS_FOLDER, Outcome
+from deploymark.bench.records.scenarios import (
     SCENARIO_LINES_FILE,
-    Outcome,
     ScenarioResult,
-    append_launch,
-    drop_torn_line,
-    read_launches,
     scenario_of,
     write_scenarios,
 )
@@ -138,7 +135,7 @@ def run_scenario(
     (folder / logs).mkdir(parents=True)
     limit_s = cell.limits.launch_timeout_s + _TIMEOUT_DURATIONS * scenario.duration_s
     end = run_child(
-        "deploymark.bench.worker.main",
+        WORKER,
         {
             **session_job("scenario", cell, planned.threads, artifact, images),
             "scenario": _settings(scenario),
@@ -186,13 +183,7 @@ def _head(task: ScenarioTask, seed: int) -> ScenarioResult:
         name=task.name,
         streams=task.streams,
         status="ok",
-        variant=cell.variant,
-        precision=cell.precision,
-        backend=cell.backend,
-        device=cell.device,
-        imgsz=cell.imgsz,
-        batch=cell.batch,
-        threads=task.planned.threads,
+        **task.planned.axes(),
         target_qps=getattr(scenario, "target_qps", None),
         target_latency_ms=getattr(scenario, "target_latency_ms", None),
         target_percentile=scenario.percentile,

@@ -23,7 +23,7 @@ import dataclasses
 import itertools
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from deploymark.bench.statistics.intervals import half_width
@@ -217,22 +217,38 @@ def _next_slots(
     return {cell: slot for cell, slot in slots.items() if slot is not None}
 
 
-def sure_launches(rules: Mapping[str, StoppingRule], launches: Mapping[str, Sequence[Made]]) -> int:
-    """How many launches are to come at least, as long as none fails or is disturbed."""
+def _open_slots(
+    rules: Mapping[str, StoppingRule],
+    launches: Mapping[str, Sequence[Made]],
+    closed: Collection[str],
+) -> dict[str, LaunchSlot]:
     slots = _next_slots(rules, launches)
+    return {cell: slot for cell, slot in slots.items() if cell not in closed}
+
+
+def sure_launches(
+    rules: Mapping[str, StoppingRule],
+    launches: Mapping[str, Sequence[Made]],
+    closed: Collection[str] = (),
+) -> int:
+    """How many launches are to come at least, as long as none fails, is disturbed or decided."""
+    slots = _open_slots(rules, launches, closed)
     return sum(max(1, rules[cell].least - slot.launch) for cell, slot in slots.items())
 
 
 def next_round(
-    rules: Mapping[str, StoppingRule], launches: Mapping[str, Sequence[Made]], seed: int
+    rules: Mapping[str, StoppingRule],
+    launches: Mapping[str, Sequence[Made]],
+    seed: int,
+    closed: Collection[str] = (),
 ) -> list[LaunchSlot]:
-    """The next launches to be made, at most one a cell; empty at the end.
+    """The next launches to be made, at most one a cell; empty at the end. None of ``closed`` cells.
 
     All of them are the same launch and attempt, the earliest that any cell waits for: repeats come
     at the end of their round, when what disturbed may have passed. The order depends on the seed,
     the round and the ids of all cells, and not on which of them still want a launch.
     """
-    slots = _next_slots(rules, launches)
+    slots = _open_slots(rules, launches, closed)
     if not slots:
         return []
     first = min(slot.round for slot in slots.values())

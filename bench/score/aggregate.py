@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploymark.bench.matrix.cells import option_text
-from deploymark.bench.records.run import CellResult, Record, counted
+from deploymark.bench.records.launches import Record, counted
+from deploymark.bench.records.run import CellResult
 from deploymark.bench.score.executed import contradiction
 from deploymark.bench.statistics.intervals import (
     half_width,
@@ -61,6 +62,9 @@ def add_launches(result: CellResult, records: Sequence[Record], *, disturbed: bo
     if not used:
         return
     _add_latency(result, used)
+    for name in ("bursts", "quiet_bursts"):
+        counts = [record[name] for record in used if record.get(name) is not None]
+        setattr(result, name, sum(counts) if counts else None)
     if disturbed:
         _cover_what_was_seen(result, records)
     result.cold_ms = _median([record["cold_ms"] for record in used])

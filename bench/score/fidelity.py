@@ -22,13 +22,8 @@ from deploymark.backends.agreement import (
 )
 from deploymark.backends.registry import BUILTIN
 from deploymark.bench.matrix.cells import AS_IS, DENSE
-from deploymark.bench.records.run import (
-    FIDELITY_FILE,
-    FIDELITY_FOLDER,
-    CellResult,
-    dump_json,
-    write_text_atomically,
-)
+from deploymark.bench.records.files import dump_json, write_text_atomically
+from deploymark.bench.records.run import FIDELITY_FILE, FIDELITY_FOLDER, CellResult
 from deploymark.bench.score.fidelity_pictures import draw
 from deploymark.bench.worker.detections import Detections, load_detections
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -104,6 +104,27 @@ def map_change(
     )
 
 
+def resampled(
+    images: Sequence[ImageLabels],
+    predictions: Predictions,
+    *,
+    figure: MapFigure = "map50_95",
+    seed: int = 0,
+) -> tuple[float, npt.NDArray[np.float64]]:
+    """The average precision of a detector, and that on each resample of the images.
+
+    The same ``seed`` draws the same resamples of as many images, whatever the detector: entries of
+    two detectors compare one by one. An entry is NaN where its resample has no box.
+
+    Raises BadInputError if there is no box of any class, ValueError if the lists differ in length.
+    """
+    side = _prepared(images, predictions, figure)
+    count = len(images)
+    random = np.random.default_rng(seed)
+    found = [side.average_precision(drawn) for drawn in _drawn(count, RESAMPLES_MIN, random)]
+    return float(side.average_precision(np.ones((count, 1)))[0]), np.concatenate(found)
+
+
 def resamples_for(confidence: float) -> int:
     """Resamples that an interval of this confidence wants."""
     wanted = math.ceil(round(2 * RESAMPLES_BEYOND / (1 - confidence), 6))
@@ -115,17 +136,24 @@ def _changes(
 ) -> npt.NDArray[np.float64]:
     """The change on each resample; those that drew no box are left out."""
     found = []
-    for start in range(0, resamples, _CHUNK):
-        count = min(_CHUNK, resamples - start)
-        drawn = random.integers(images, size=(count, images))
-        flat = drawn + np.arange(count)[:, None] * images
-        times = np.bincount(flat.ravel(), minlength=count * images).reshape(count, images)
-        weights = np.ascontiguousarray(times.T, dtype=np.float64)
+    for weights in _drawn(images, resamples, random):
         before, after = [side.average_precision(weights) for side in sides]
         found.append(after - before)
     changes = np.concatenate(found)
     drawn_any: npt.NDArray[np.float64] = changes[~np.isnan(changes)]
     return drawn_any
+
+
+def _drawn(
+    images: int, resamples: int, random: np.random.Generator
+) -> Iterator[npt.NDArray[np.float64]]:
+    """How often each image is drawn: (images, resamples), some resamples at a time."""
+    for start in range(0, resamples, _CHUNK):
+        count = min(_CHUNK, resamples - start)
+        drawn = random.integers(images, size=(count, images))
+        flat = drawn + np.arange(count)[:, None] * images
+        times = np.bincount(flat.ravel(), minlength=count * images).reshape(count, images)
+        yield np.ascontiguousarray(times.T, dtype=np.float64)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

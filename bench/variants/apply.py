@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.bench.data.training_data import TrainingData
+from deploymark.bench.matrix.plugin_steps import PluginStep
 from deploymark.bench.matrix.steps import Step
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _RUNNERS = {
     "distill": "deploymark.bench.variants.distill",
     "qat": "deploymark.bench.variants.qat",
 }
-"""The module that carries out each kind, by its function ``run``."""
+"""The module that carries out each kind of ours, by its function ``run``."""
 
 Record = dict[str, Any]
 """What a step found and did, as JSON, for ``variants.json`` of the run directory."""
@@ -55,7 +56,8 @@ def run_step(module: nn.Module, step: Step, context: StepContext) -> tuple[nn.Mo
     allow the step, UnavailableError where there is too little data or a package is missing, and
     ExportError where it fails, as a training that diverges.
     """
-    runner = importlib.import_module(_RUNNERS[step.kind])
+    plugin = isinstance(step, PluginStep)
+    runner = importlib.import_module(type(step).__module__ if plugin else _RUNNERS[step.kind])
     result: tuple[nn.Module, Record] = runner.run(module, step, context)
     return result
 

@@ -7,13 +7,17 @@ nowhere else. Everything heavy is imported inside functions, after ``quiet_ultra
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
 import functools
+import importlib
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends.base import Detector, OutputLayout
@@ -34,6 +38,11 @@ _TASKS = {
 
 _DEFAULT_IMGSZ = 640
 """Of a checkpoint that does not tell what it was trained at (Ultralytics' default)."""
+
+_FORMER_PACKAGE = "bench.variants"
+_OWN_CLASSES = ("qat_modules", "split_blocks")
+"""Modules with classes that recipes put into checkpoints, and the name that pickles of before
+``deploymark`` was the one import name have for their package."""
 
 _GIVE_DETECTOR = "Give the .pt of an Ultralytics YOLO detector (YOLOv8, YOLO11, YOLO26, …)."
 
@@ -200,7 +209,8 @@ def _load(path: Path) -> Any:
         alias = Path(folder) / "checkpoint.pt"
         alias.symlink_to(path.resolve())
         try:
-            module, _ = load_checkpoint(alias)
+            with _former_names():
+                module, _ = load_checkpoint(alias)
         except Exception as error:
             raise BadInputError(
                 f"{path} is not a checkpoint with a model: {_first_line(error, alias, path)}",
@@ -208,6 +218,25 @@ def _load(path: Path) -> Any:
             ) from error
     _check_detector(path, module)
     return module
+
+
+@contextlib.contextmanager
+def _former_names() -> Iterator[None]:
+    """Have pickles find our classes by the names that they had in former versions, too."""
+    here = __name__.rpartition(".")[0]
+    former = {
+        f"{_FORMER_PACKAGE}.{name}": importlib.import_module(f"{here}.{name}")
+        for name in _OWN_CLASSES
+    }
+    # The parents are asked for on the way; whatever a user has by these names is left alone.
+    former |= {name: ModuleType(name) for name in ("bench", _FORMER_PACKAGE)}
+    lent = {name: module for name, module in former.items() if name not in sys.modules}
+    sys.modules.update(lent)
+    try:
+        yield
+    finally:
+        for name in lent:
+            del sys.modules[name]
 
 
 def _check_file(path: Path) -> None:

@@ -14,29 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deploymark.backends.layout import BOX_CHANNELS as BOX_CHANNELS  # noqa: PLC0414 - handed on
+from deploymark.backends.layout import DETECTION_COLUMNS as DETECTION_COLUMNS  # noqa: PLC0414
+from deploymark.backends.layout import IOU_THRESHOLD, OutputLayout
+from deploymark.backends.layout import MAX_DETECTIONS as MAX_DETECTIONS  # noqa: PLC0414
+
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from deploymark.backends.base import OutputLayout
-
-BOX_CHANNELS = 4
-"""Leading channels of the layout ``anchors``: the box; one more for each class."""
-
-DETECTION_COLUMNS = 6
-"""Columns of the layout ``detections``: the box, its score, its class."""
-
-MAX_DETECTIONS = 300
-"""Boxes kept of one image (Ultralytics' ``max_det``)."""
 
 MAX_CANDIDATES = 30_000
 """Boxes of one image that enter suppression, best scores first (Ultralytics' ``max_nms``)."""
 
 CLASS_OFFSET_PX = 7680.0
 """Shift of each class's boxes, so that boxes of different classes never overlap (``max_wh``)."""
-
-IOU_THRESHOLD = 0.7
-"""Overlap above which the lower score is dropped (Ultralytics' ``iou`` in default.yaml)."""
-
 
 SCORING_CONFIDENCE = 0.001
 """Lowest score for mAP, which integrates over all of them (``DetectionValidator``)."""

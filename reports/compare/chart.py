@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from deploymark.bench.records.comparison import LATENCY, Comparison
 from deploymark.reports.compare.compare import relation
-from deploymark.reports.page import figure_words, figures
-from deploymark.reports.page.chart_style import (
-    BACKEND_COLOURS,
-    PLAIN_NUMBER,
-    Row,
-    finished,
-    log_ticks,
-)
+from deploymark.reports.page import chart_parts, figure_words, figures
+from deploymark.reports.page.chart_style import BACKEND_COLOURS, Row, finished
 
 LOGARITHMIC_FROM = 4.0
 """Largest over smallest latency from which a linear axis would crowd the small ones."""
 
 _RUN_PX = 12
-_WIDEST_LABEL_PX = 420
-_MARGIN = 1.06
 
 
 def latency_rows(comparison: Comparison) -> list[Row]:
@@ -52,46 +44,38 @@ def compare_chart(comparison: Comparison) -> Row | None:
         return None
     import altair as alt
 
-    low = min(row["low"] or row["p50"] for row in rows) / _MARGIN
-    high = max(row["high"] or row["p50"] for row in rows) * _MARGIN
-    x = alt.X("p50:Q")
+    low, high = chart_parts.latency_ends(rows)
     if high / low > LOGARITHMIC_FROM:
-        x = x.scale(type="log", domain=[low, high], nice=False).axis(
-            title="latency p50, ms (log scale)",
-            values=log_ticks(low, high),
-            labelExpr=PLAIN_NUMBER,
-        )
+        x = chart_parts.log_latency(low, high)
     else:
-        x = x.scale(domain=[low, high], nice=True, zero=False).title("latency p50, ms")
+        x = alt.X("p50:Q").scale(domain=[low, high], nice=True, zero=False)
+        x = x.title("latency p50, ms")
     labels = [run.label for run in comparison.runs]
-    y = alt.Y("cell:N").sort(list(dict.fromkeys(row["cell"] for row in rows)))
-    y = y.scale(paddingInner=0.25).axis(
-        title=None, domain=False, ticks=False, labelLimit=_WIDEST_LABEL_PX, labelPadding=8
+    y = (
+        alt.Y("cell:N")
+        .sort(chart_parts.in_order(rows, "cell"))
+        .scale(paddingInner=0.25)
+        .axis(**chart_parts.ROW_LABELS)
     )
     offset = alt.YOffset("run:N").sort(labels)
     palette = [BACKEND_COLOURS[index % len(BACKEND_COLOURS)] for index in range(len(labels))]
     kind = "machine" if comparison.several_machines else "run"
     colour = alt.Color("run:N").scale(domain=labels, range=palette)
-    colour = colour.legend(title=kind, orient="top", offset=8, labelLimit=_WIDEST_LABEL_PX)
+    colour = colour.legend(
+        title=kind, orient="top", offset=8, labelLimit=chart_parts.ROW_LABELS["labelLimit"]
+    )
 
     base = alt.Chart(alt.NamedData(name="latencies"))
-    whiskers = (
-        base.mark_rule(strokeWidth=2)
-        .encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, yOffset=offset, color=colour)
-        .transform_filter("isValid(datum.low) && isValid(datum.high)")
-    )
+    place = {"y": y, "yOffset": offset, "color": colour}
+    hints = {
+        "cell:N": "cell",
+        "run:N": kind,
+        "text:N": "p50 [95 % CI]",
+        "relation:N": f"to {labels[0]}",
+    }
     points = base.mark_point(filled=True, size=70, opacity=1.0).encode(
-        x=x,
-        y=y,
-        yOffset=offset,
-        color=colour,
-        tooltip=[
-            alt.Tooltip("cell:N", title="cell"),
-            alt.Tooltip("run:N", title=kind),
-            alt.Tooltip("text:N", title="p50 [95 % CI]"),
-            alt.Tooltip("relation:N", title=f"to {labels[0]}"),
-        ],
+        x=x, **place, tooltip=chart_parts.told(hints)
     )
-    chart = alt.layer(whiskers, points)
+    chart = alt.layer(chart_parts.whiskers(base, 2, "x", **place), points)
     chart = chart.properties(width="container", height=alt.Step(_RUN_PX))
     return finished(chart, {"latencies": rows})

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 
-from markupsafe import Markup
-
 from deploymark.bench.records.comparison import LATENCY, ComparedCell, ComparedRun, Comparison
 from deploymark.reports.compare import compare
 from deploymark.reports.compare.chart import compare_chart, latency_rows
 from deploymark.reports.page import figure_words, figures
 from deploymark.reports.page.facts import Fact, machine_line, nested_facts
 from deploymark.reports.page.page import page_environment
+from deploymark.reports.page.tables import Field
 from deploymark.reports.page.vega import VegaBundle
 
 
 @dataclasses.dataclass(frozen=True)
-class FigureField:
+class FigureField(Field):
     """One figure of one run in the table. ``first`` begins the block of a figure."""
 
-    text: str
-    extra: str
-    title: str
-    absent: bool
-    best: bool
-    first: bool
+    best: bool = False
+    first: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +51,14 @@ def _field(cell: ComparedCell, figure: str, index: int) -> FigureField:
     mark = compare.mark(figure, cell, index)
     told = (value.reason, f"95 % CI {own}" if own else "", "disturbed" if mark else "")
     title = "; ".join(part for part in told if part)
-    best = figure == LATENCY and cell.fastest == index
-    return FigureField(f"{text}{mark}", related or own, title, absent, best, first=index == 0)
+    return FigureField(
+        f"{text}{mark}",
+        title=title,
+        extra=related or own,
+        absent=absent,
+        best=figure == LATENCY and cell.fastest == index,
+        first=index == 0,
+    )
 
 
 def cell_rows(comparison: Comparison) -> list[CellRow]:
@@ -106,5 +107,5 @@ def render_compare_page(comparison: Comparison) -> str:
         return page.render(context, charts={"latency": None}, library="")
     with VegaBundle() as bundle:
         charts = {"latency": compare_chart(comparison)}
-        library = Markup(bundle.script())  # noqa: S704 - made safe for a script element there
+        library = bundle.script()
     return page.render(context, charts=charts, library=library)

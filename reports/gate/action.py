@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deploymark.bench.records.run import dump_json, write_text_atomically
+from deploymark.bench.records.files import dump_json, write_text_atomically
 from deploymark.bench.records.verdicts import ACTION_FILE, CellVerdict, Check, Gate, load_gate
 from deploymark.reports.gate import words as gate_words
 from deploymark.reports.page import facts, figure_words, figures

@@ -9,6 +9,7 @@ from typing import get_args
 from deploymark.bench.records.verdicts import CellVerdict, Verdict
 from deploymark.reports.gate import words as gate_words
 from deploymark.reports.page import figures
+from deploymark.reports.page.chart_parts import ROW_LABELS, told, whiskers
 from deploymark.reports.page.chart_style import GREY, Row, finished
 
 VERDICT_COLOURS: dict[Verdict, str] = {
@@ -28,7 +29,6 @@ _TICK = "datum.value == 0 ? '0' : datum.label"
 _MARGIN = 1.06
 _ROW_PX = 26
 _PAIRS_BELOW_PX = 7
-_WIDEST_LABEL_PX = 420
 
 
 def _percent(log_ratio: float) -> float:
@@ -97,14 +97,7 @@ def forest_chart(cells: Sequence[CellVerdict]) -> Row | None:
     else:
         x = x.scale(domain=[low, high], nice=False).axis(tickCount=9, format="+~r", labelExpr=_TICK)
     y = alt.Y("cell:N").sort([row["cell"] for row in rows]).scale(paddingInner=0.0)
-    y = y.axis(
-        title=None,
-        domain=False,
-        ticks=False,
-        labelLimit=_WIDEST_LABEL_PX,
-        labelPadding=8,
-        grid=True,
-    )
+    y = y.axis(**ROW_LABELS, grid=True)
     present = {row["verdict"] for row in rows}
     shown = [verdict for verdict in get_args(Verdict) if verdict in present]
     colour = alt.Color("verdict:N").scale(
@@ -128,23 +121,17 @@ def forest_chart(cells: Sequence[CellVerdict]) -> Row | None:
         .mark_point(filled=True, size=18, opacity=0.5, yOffset=_PAIRS_BELOW_PX)
         .encode(x=alt.X("pair:Q"), y=y, color=colour)
     )
-    whiskers = (
-        base.mark_rule(strokeWidth=2.5)
-        .encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, color=colour)
-        .transform_filter("isValid(datum.low) && isValid(datum.high)")
-    )
+    intervals = whiskers(base, 2.5, "x", y=y, color=colour)
+    hints = {
+        "cell:N": "cell",
+        "values:N": "p50",
+        "text:N": "change",
+        "verdict:N": "latency",
+        "pairs:Q": "pairs",
+    }
     points = base.mark_point(filled=True, size=80, opacity=1.0, shape="diamond").encode(
-        x=x,
-        y=y,
-        color=colour,
-        tooltip=[
-            alt.Tooltip("cell:N", title="cell"),
-            alt.Tooltip("values:N", title="p50"),
-            alt.Tooltip("text:N", title="change"),
-            alt.Tooltip("verdict:N", title="latency"),
-            alt.Tooltip("pairs:Q", title="pairs"),
-        ],
+        x=x, y=y, color=colour, tooltip=told(hints)
     )
-    chart = alt.layer(band, zero, dots, whiskers, points)
+    chart = alt.layer(band, zero, dots, intervals, points)
     chart = chart.properties(width="container", height=alt.Step(_ROW_PX))
     return finished(chart, {"cells": rows, "pairs": pairs})

@@ -9,15 +9,14 @@ the gate, 3, says what to make of it. The elements and attributes are those that
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from deploymark.bench.records.run import write_text_atomically
+from deploymark.bench.records.files import write_text_atomically
 from deploymark.bench.records.verdicts import JUNIT_FILE, CellVerdict, Check, Gate, load_gate
 from deploymark.reports.gate import words as gate_words
-from deploymark.reports.page import facts, figure_words
+from deploymark.reports.page import facts, figure_words, figures
 
 _SUITE = "deploymark gate"
 
@@ -108,17 +107,6 @@ def _properties(gate: Gate) -> list[tuple[str, str]]:
     return found + [(f"setting {fact.name}", fact.text) for fact in settings]
 
 
-def _timestamp(iso: str) -> str | None:
-    """The moment as Ant writes it: UTC, to the second, without a zone. None if unreadable."""
-    try:
-        moment = dt.datetime.fromisoformat(iso)
-    except ValueError:
-        return None
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(dt.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}"
-
-
 def render_junit(gate: Gate) -> str:
     """The whole file: one suite, its properties, one case a check."""
     suite = ET.Element("testsuite", {"name": _SUITE})
@@ -139,9 +127,10 @@ def render_junit(gate: Gate) -> str:
     suite.attrib.update({**totals, "skipped": skipped, "time": time})
     host = gate.machine.get("host")
     suite.set("hostname", _clean(str(host)) if host else "unknown")
-    started = _timestamp(gate.started)
+    started = figures.in_utc(gate.started)
     if started is not None:
-        suite.set("timestamp", started)
+        # As Ant writes it: to the second, without a zone.
+        suite.set("timestamp", f"{started:%Y-%m-%dT%H:%M:%S}")
     root.append(suite)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"

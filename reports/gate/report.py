@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from deploymark.bench.records.run import REPORT_FILE, write_text_atomically
+from deploymark.bench.records.files import write_text_atomically
+from deploymark.bench.records.run import REPORT_FILE
 from deploymark.bench.records.verdicts import CellVerdict, Check, Gate, load_gate
 from deploymark.reports.gate import words as gate_words
 from deploymark.reports.gate.chart import SQUEEZED_FROM_PERCENT, extent, forest_chart, forest_rows
 from deploymark.reports.page import facts, figure_words, figures
 from deploymark.reports.page.page import page_environment
-from deploymark.reports.page.tables import Field
+from deploymark.reports.page.tables import Field, no_figure
 from deploymark.reports.page.vega import VegaBundle
 
 
@@ -53,7 +52,7 @@ class Attention:
     cell: str
 
 
-_NOT_JUDGED = Field(figures.ABSENT, title="not judged", absent=True)
+_NOT_JUDGED = no_figure("not judged")
 
 
 def _field(check: Check | None) -> Field:
@@ -155,7 +154,7 @@ def _context(gate: Gate) -> dict[str, Any]:
     ]
     return {
         "gate": gate,
-        "headline": gate_words.headline(gate),
+        "sentence": gate_words.headline(gate),
         "machine_line": facts.machine_line(gate.machine),
         "facts": [fact for fact in headline if fact.text],
         "counts": gate_words.counts(cells),
@@ -172,7 +171,10 @@ def _context(gate: Gate) -> dict[str, Any]:
             ("Baseline", gate_words.side_words(gate.baseline)),
             ("Candidate", gate_words.side_words(gate.candidate)),
         ],
-        "packages": gate_words.package_differences(gate),
+        "packages": [
+            (name, f"{before} {gate_words.ARROW} {after}")
+            for name, before, after in gate_words.package_differences(gate)
+        ],
         "machine": facts.nested_facts(gate.machine),
     }
 
@@ -189,7 +191,7 @@ def render_gate_report(gate: Gate) -> str:
     with VegaBundle() as bundle:
         charts = {"forest": forest_chart(cells)}
         context = _context(gate)
-        library = Markup(bundle.script())  # noqa: S704 - made safe for a script element there
+        library = bundle.script()
     return page.render(context, charts=charts, library=library)
 
 

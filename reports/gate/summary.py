@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploymark.bench.records.run import SUMMARY_FILE, write_text_atomically
+from deploymark.bench.records.files import write_text_atomically
+from deploymark.bench.records.run import SUMMARY_FILE
 from deploymark.bench.records.verdicts import CellVerdict, Gate, Side, load_gate
 from deploymark.reports.gate import words as gate_words
 from deploymark.reports.page import facts, figure_words, figures

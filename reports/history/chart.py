@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from deploymark.bench.records.trends import MachineHistory, Series
 from deploymark.reports.history import words as trend_words
 from deploymark.reports.page import figure_words, figures
-from deploymark.reports.page.chart_style import Row, finished
+from deploymark.reports.page.chart_parts import facet, told
+from deploymark.reports.page.chart_style import LINE, MARK, Row, finished
 from deploymark.reports.page.tables import BY_KEY, DISTURBED
 
 _CHART_PX = (300, 96)
 _COLUMNS = 4
-_LINE, _MARK = "#0072b2", "#d55e00"
-"""Blue and vermilion of Okabe and Ito's palette."""
 
 _LEAST_SPAN = 0.04
 """Share of its median that a chart's axis spans at least, so that noise looks as small as it is."""
@@ -81,48 +80,42 @@ def trend_chart(machine: MachineHistory, series: Sequence[Series]) -> Row | None
     x = x.axis(format="d", tickMinStep=1, tickCount=6, title=None)
     scale = alt.Scale(zero=False, nice=False)
     y = alt.Y("value:Q", scale=scale).axis(tickCount=3, format="~g", title=None)
-    where = [
-        alt.Tooltip("cell:N", title="cell"),
-        alt.Tooltip("name:N", title="run"),
-        alt.Tooltip("started:N", title="started"),
-        alt.Tooltip("commit:N", title="commit"),
-        alt.Tooltip("host:N", title="host"),
-    ]
+    where = {
+        "cell:N": "cell",
+        "name:N": "run",
+        "started:N": "started",
+        "commit:N": "commit",
+        "host:N": "host",
+    }
     span = (
         base.mark_rule(opacity=0)
         .encode(y=alt.Y("least:Q", scale=scale), y2=alt.Y2("most:Q"))
         .transform_filter("isValid(datum.least)")
     )
     band = (
-        base.mark_area(opacity=0.22, color=_LINE)
+        base.mark_area(opacity=0.22, color=LINE)
         .encode(x=x, y=alt.Y("low:Q", scale=scale), y2=alt.Y2("high:Q"))
         .transform_filter("isValid(datum.low)")
     )
-    line = base.mark_line(strokeWidth=1.3, color=_LINE, point={"size": 16, "color": _LINE}).encode(
-        x=x,
-        y=y,
-        tooltip=[*where, alt.Tooltip("text:N", title=figure_words.title(series[0].figure))],
+    line = base.mark_line(strokeWidth=1.3, color=LINE, point={"size": 16, "color": LINE}).encode(
+        x=x, y=y, tooltip=told(where | {"text:N": figure_words.title(series[0].figure)})
     )
+    what = {
+        "change:N": "change",
+        "ends:N": "from, to",
+        "chance:N": "chance",
+        "found:N": "changed there",
+    }
     changed = (
-        base.mark_rule(strokeWidth=2, color=_MARK)
-        .encode(
-            x=x,
-            tooltip=[
-                *where,
-                alt.Tooltip("change:N", title="change"),
-                alt.Tooltip("ends:N", title="from, to"),
-                alt.Tooltip("chance:N", title="chance"),
-                alt.Tooltip("found:N", title="changed there"),
-            ],
-        )
+        base.mark_rule(strokeWidth=2, color=MARK)
+        .encode(x=x, tooltip=told(where | what))
         .transform_filter("isValid(datum.change)")
     )
-    order = list(dict.fromkeys(item.cell for item in series))
-    facet = alt.Facet("cell:N").sort(order).title(None).header(labelLimit=_CHART_PX[0] + 30)
+    by_cell = facet(rows, "cell").header(labelLimit=_CHART_PX[0] + 30)
     chart = (
         alt.layer(span, band, changed, line, data=alt.NamedData(name="trends"))
         .properties(width=_CHART_PX[0], height=_CHART_PX[1])
-        .facet(facet=facet, columns=_COLUMNS, spacing={"row": 34, "column": 46}, bounds="flush")
+        .facet(facet=by_cell, columns=_COLUMNS, spacing={"row": 34, "column": 46}, bounds="flush")
         .resolve_scale(y="independent")
         .resolve_axis(x="independent")
         # of the whole: inside a facet Vega-Lite does not find the second data set

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from markupsafe import Markup
-
 from deploymark.bench.records.trends import History, MachineHistory, Series
 from deploymark.reports.history import words as trend_words
 from deploymark.reports.history.chart import trend_chart
 from deploymark.reports.page import figure_words, figures
 from deploymark.reports.page.facts import Fact, nested_facts
-from deploymark.reports.page.page import page_environment
+from deploymark.reports.page.page import PageChart, page_environment
 from deploymark.reports.page.vega import VegaBundle
 
 CELLS_OF_A_CHART = 24
@@ -52,14 +50,11 @@ class TrendRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrendPlot:
-    """Small charts of one figure of some cells. ``spec`` is Vega-Lite, ``key`` its name."""
+class TrendPlot(PageChart):
+    """Small charts of one figure of some cells: how many, and whether one of them changed."""
 
-    key: str
-    title: str
     cells: str
     changed: bool
-    spec: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +142,7 @@ def _plots(machine: MachineHistory, series: Sequence[Series], key: str) -> Itera
             title = f"{figure_words.title(figure)}{f', {unit}' if unit else ''}: {backend}"
             changed = any(item.changes for item in some)
             cells = figures.plural(len(some), "cell")
-            yield TrendPlot(f"{key}-{number}", title, cells, changed, spec)
+            yield TrendPlot(f"{key}-{number}", title, spec, cells, changed)
             number += 1
 
 
@@ -205,6 +200,6 @@ def render_history_page(history: History) -> str:
     with VegaBundle() as bundle:
         views = machine_views(history)
         charts = charts_of(views)
-        library = Markup(bundle.script() if charts else "")  # noqa: S704 - made safe there
+        library = bundle.script() if charts else ""
     found = {"machines": views, "skipped": history.skipped}
     return page.render(history_values(history), **found, charts=charts, library=library)

@@ -1,4 +1,7 @@
-"""What the charts have in common: type, lines, colours, shapes, ticks of logarithmic axes."""
+"""What the charts have in common: type, lines, colours, shapes, ticks of logarithmic axes.
+
+Altair takes a second to import, so it is imported where a chart is made.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,9 @@ PRECISION_SHAPES = dict(
 GREY = "#7d8a94"
 """Of lines beside the data, readable on a light and on a dark page."""
 
+LINE, MARK = "#0072b2", "#d55e00"
+"""Of a line that is alone, and of what stands out: Okabe and Ito's blue and vermilion."""
+
 PLAIN_NUMBER = "format(datum.value, '.6~r')"
 """A Vega expression for tick labels: 0.05, 2, 1500, never 2k or 5e-2."""
 
@@ -77,10 +83,11 @@ def backend_order(cells: Sequence[CellResult]) -> list[str]:
     return list(dict.fromkeys(cell.backend for cell in cells))
 
 
-def backend_colour(rows: Sequence[Row], order: Sequence[str]) -> Any:
-    """The colour of ``rows`` by backend; ``order`` is ``backend_order`` of the run."""
+def backend_colour(rows: Sequence[Row], cells: Sequence[CellResult]) -> Any:
+    """The colour of ``rows`` by backend; ``cells`` are all of the run."""
     import altair as alt
 
+    order = backend_order(cells)
     present = {row["backend"] for row in rows}
     shown = [backend for backend in order if backend in present]
     palette = [BACKEND_COLOURS[order.index(name) % len(BACKEND_COLOURS)] for name in shown]

@@ -99,12 +99,16 @@ def duration(started: str, finished: str | None) -> str | None:
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def moment(iso: str) -> str:
-    """``2026-11-23 21:12:52 UTC``; the text itself where it is no ISO 8601."""
+def in_utc(iso: str) -> dt.datetime | None:
+    """A moment in ISO 8601 in UTC, which it is taken to be without a zone; None if unreadable."""
     try:
         parsed = dt.datetime.fromisoformat(iso)
     except ValueError:
-        return iso
-    if parsed.tzinfo is not None:
-        parsed = parsed.astimezone(dt.UTC)
-    return f"{parsed:%Y-%m-%d %H:%M:%S} UTC"
+        return None
+    return parsed if parsed.tzinfo is None else parsed.astimezone(dt.UTC)
+
+
+def moment(iso: str) -> str:
+    """``2026-11-23 21:12:52 UTC``; the text itself where it is no ISO 8601."""
+    known = in_utc(iso)
+    return iso if known is None else f"{known:%Y-%m-%d %H:%M:%S} UTC"

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from deploymark.reports.page import figures
+from deploymark.reports.page.chart_style import Row
 
 TEMPLATES = tuple(sorted(Path(__file__).resolve().parents[1].glob("*/templates")))
 """Folders of templates, one beside the modules that fill them; no name stands in two of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PageChart:
+    """A chart of a page: ``spec`` is Vega-Lite, and stands in the page under the name ``key``."""
+
+    key: str
+    title: str
+    spec: Row
 
 
 def page_environment() -> Environment:

@@ -60,6 +60,11 @@ class Field:
     absent: bool = False
 
 
+def no_figure(why: str) -> Field:
+    """The dash, which says on pointing why there is no figure."""
+    return Field(figures.ABSENT, title=why, absent=True)
+
+
 def _latency(key: str, title: str, meaning: str) -> Column:
     return Column(key, title, "figure", meaning, unit="ms")
 
@@ -139,6 +144,13 @@ COLUMNS: tuple[Column, ...] = (
         "disturbed_launches", "disturbed", "count", "Launches that were disturbed, all attempts."
     ),
     Column("iterations", "iterations", "count", "Timed inferences over all launches."),
+    Column("bursts", "bursts", "count", "Bursts of some 75 ms that inferences were timed in."),
+    Column(
+        "quiet_bursts",
+        "quiet bursts",
+        "count",
+        "Bursts in which nothing else happened; where they suffice, figures come from them.",
+    ),
     Column(
         "params", "parameters", "figure", "Weights of the detector.", unit="million", scale=1e-6
     ),
@@ -230,7 +242,7 @@ def field(cell: CellResult, column: Column) -> Field:
     """One figure of a cell as it is shown."""
     value = _value(cell, column)
     if not _present(value, column):
-        return Field(figures.ABSENT, title=_absence(cell, column.key), absent=True)
+        return no_figure(_absence(cell, column.key))
     extra, title = _notes(cell, column)
     if column.numeric:
         number = float(value) * column.scale

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import Self
 
+from markupsafe import Markup
+
 from deploymark.bench.errors import DeploymarkError
 
 # By way of Vega-Embed, as the bundles of vl-convert 1.9 set vega and vegaLite to null; and with a
@@ -41,7 +43,7 @@ class VegaBundle:
             self._child.kill()
             self._child.communicate()
 
-    def script(self) -> str:
+    def script(self) -> Markup:
         """Wait for the script: it sets ``window.vegaEmbed``, holds no ``</script``. Call once.
 
         Raises DeploymarkError with the child's last words where it failed.
@@ -54,4 +56,5 @@ class VegaBundle:
                 remedy="Install vl-convert-python anew beside Deploymark.",
             )
         # The same in a string, a template and a regular expression, where alone it can occur.
-        return output.decode("utf-8").replace("</script", "<\\/script")
+        text = output.decode("utf-8").replace("</script", "<\\/script")
+        return Markup(text)  # noqa: S704 - made safe for a script element

@@ -6,14 +6,8 @@ from collections.abc import Sequence
 
 from deploymark.bench.records.run import CellResult
 from deploymark.reports.page import figures
-from deploymark.reports.page.chart_style import (
-    GREY,
-    Row,
-    backend_colour,
-    backend_order,
-    finished,
-    precision_shape,
-)
+from deploymark.reports.page.chart_parts import facet, told, whiskers
+from deploymark.reports.page.chart_style import GREY, Row, backend_colour, finished, precision_shape
 from deploymark.reports.run.effectiveness import VariantEffects
 
 _COLUMNS = 3
@@ -71,7 +65,7 @@ def effect_chart(
     x = x.axis(grid=True, tickCount=6)
     y = alt.Y("speed:Q").title("speed-up").scale(zero=False, nice=True)
     y = y.axis(grid=True, tickCount=5, labelExpr="datum.label + '×'")
-    colour = backend_colour(rows, backend_order(cells))
+    colour = backend_colour(rows, cells)
 
     base = alt.Chart()
     # One row each, so that a line is drawn once and not once for each cell.
@@ -79,27 +73,19 @@ def effect_chart(
     line: Row = {"strokeWidth": 1.2, "strokeDash": [4, 3], "color": GREY}
     as_fast = single.mark_rule(**line).encode(y=alt.datum(1.0))
     as_good = single.mark_rule(**line).encode(x=alt.datum(unchanged))
-    whiskers = (
-        base.mark_rule(strokeWidth=1.5)
-        .encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"), color=colour)
-        .transform_filter("isValid(datum.low) && isValid(datum.high)")
-    )
+    intervals = whiskers(base, 1.5, "y", x=x, color=colour)
+    hints = {
+        "cell:N": "cell",
+        "speed_text:N": "speed-up",
+        "lost_text:N": title,
+        "words:N": "in words",
+    }
     points = base.mark_point(filled=True, size=85, opacity=0.95).encode(
-        x=x,
-        y=y,
-        color=colour,
-        shape=precision_shape(rows),
-        tooltip=[
-            alt.Tooltip("cell:N", title="cell"),
-            alt.Tooltip("speed_text:N", title="speed-up"),
-            alt.Tooltip("lost_text:N", title=title),
-            alt.Tooltip("words:N", title="in words"),
-        ],
+        x=x, y=y, color=colour, shape=precision_shape(rows), tooltip=told(hints)
     )
-    names = list(dict.fromkeys(row["facet"] for row in rows))
     chart = (
-        alt.layer(as_fast, as_good, whiskers, points, data=alt.NamedData(name="effects"))
+        alt.layer(as_fast, as_good, intervals, points, data=alt.NamedData(name="effects"))
         .properties(width=_WIDTH_PX, height=_HEIGHT_PX)
-        .facet(facet=alt.Facet("facet:N").sort(names).title(None), columns=_COLUMNS)
+        .facet(facet=facet(rows, "facet"), columns=_COLUMNS)
     )
     return finished(chart, {"effects": rows})

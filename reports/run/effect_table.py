@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from deploymark.reports.page import figures
-from deploymark.reports.page.tables import BY_KEY, Field, field
+from deploymark.reports.page.tables import BY_KEY, Field, field, no_figure
 from deploymark.reports.run.effectiveness import Effect, VariantEffects
 
 
@@ -71,8 +71,7 @@ def _latency(effect: Effect) -> Field:
 def _speed_up(effect: Effect) -> Field:
     speed = effect.speed_up
     if speed is None:
-        why = effect.missing or "no latency to compare"
-        return Field(figures.ABSENT, title=why, absent=True)
+        return no_figure(effect.missing or "no latency to compare")
     ends = figures.interval(speed.low, speed.high)
     title = {
         "faster": "the confidence intervals of the two cells lie apart",
@@ -86,7 +85,7 @@ def _speed_up(effect: Effect) -> Field:
 def _memory(effect: Effect) -> Field:
     memory = effect.memory
     if memory is None:
-        return Field(figures.ABSENT, title="not measured", absent=True)
+        return no_figure("not measured")
     size = figures.significant(memory.size_bytes / figures.MIB)
     if memory.change is None:
         why = effect.missing or f"dense has no {memory.name}"

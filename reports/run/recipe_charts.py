@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deploymark.reports.page import figures
-from deploymark.reports.page.chart_style import GREY, Row, finished
+from deploymark.reports.page.chart_parts import facet
+from deploymark.reports.page.chart_style import GREY, LINE, MARK, Row, finished
 
 _NO_LOSS = frozenset({"epoch", "cycle", "seconds"})
 """Columns of a training's history that are no curve."""
@@ -16,9 +17,6 @@ _CURVE_PX = (200, 130)
 _MOST_EPOCH_TICKS = 7
 _BLOCK_PX = (118, 80)
 _CYCLES_PX = (420, 220)
-
-_LINE, _MARK = "#0072b2", "#d55e00"
-"""Blue and vermilion of Okabe and Ito's palette."""
 
 Record = Mapping[str, Any]
 
@@ -58,14 +56,13 @@ def curves_chart(record: Record) -> Row | None:
         return None
     import altair as alt
 
-    names = list(dict.fromkeys(row["curve"] for row in rows))
     last = max(row["epoch"] for row in rows)
     ticks = list(range(1, last + 1, math.ceil(last / _MOST_EPOCH_TICKS)))
     x = alt.X("epoch:Q").scale(zero=False, nice=False).axis(values=ticks, format="d", title="epoch")
     y = alt.Y("value:Q").scale(zero=False).axis(tickCount=4, format="~g", title=None)
     chart = (
         alt.Chart(alt.NamedData(name="curves"))
-        .mark_line(point={"size": 22, "color": _LINE}, strokeWidth=1.6, color=_LINE)
+        .mark_line(point={"size": 22, "color": LINE}, strokeWidth=1.6, color=LINE)
         .encode(
             x=x,
             y=y,
@@ -78,7 +75,7 @@ def curves_chart(record: Record) -> Row | None:
         )
         .properties(width=_CURVE_PX[0], height=_CURVE_PX[1])
         .facet(
-            facet=alt.Facet("curve:N").sort(names).title(None),
+            facet=facet(rows, "curve"),
             columns=4,
             # The axes between the charts are as wide as their labels: room for all of them.
             bounds="flush",
@@ -135,11 +132,11 @@ def sensitivity_chart(record: Record) -> Row | None:
     y = alt.Y("map:Q").axis(tickCount=3).title("mAP50-95")
     dense = single.mark_rule(strokeDash=[3, 3], color=GREY).encode(y=alt.Y("dense:Q"))
     chosen = (
-        single.mark_rule(strokeWidth=2, color=_MARK)
+        single.mark_rule(strokeWidth=2, color=MARK)
         .encode(x=alt.X("chosen:Q"), tooltip=alt.Tooltip("chosen:Q", title="chosen", format=".0%"))
         .transform_filter("isValid(datum.chosen)")
     )
-    line = base.mark_line(point={"size": 20, "color": _LINE}, strokeWidth=1.6, color=_LINE).encode(
+    line = base.mark_line(point={"size": 20, "color": LINE}, strokeWidth=1.6, color=LINE).encode(
         x=x,
         y=y,
         tooltip=[
@@ -149,11 +146,11 @@ def sensitivity_chart(record: Record) -> Row | None:
             alt.Tooltip("chosen:Q", title="chosen", format=".0%"),
         ],
     )
-    facet = alt.Facet("block:N").sort(list(dict.fromkeys(order))).title(None)
+    by_block = alt.Facet("block:N").sort(list(dict.fromkeys(order))).title(None)
     chart = (
         alt.layer(dense, chosen, line, data=alt.NamedData(name="blocks"))
         .properties(width=_BLOCK_PX[0], height=_BLOCK_PX[1])
-        .facet(facet=facet, columns=7, spacing=14)
+        .facet(facet=by_block, columns=7, spacing=14)
     )
     return finished(chart, {"blocks": rows})
 
@@ -196,7 +193,7 @@ def cycles_chart(record: Record) -> Row | None:
     base = alt.Chart(alt.NamedData(name="cycles"))
     x = alt.X("amount:Q").scale(zero=False).axis(format=".0%").title("amount pruned")
     y = alt.Y("map:Q").scale(zero=False).title("mAP50-95")
-    colour = alt.Color("stage:N").scale(domain=stages, range=[_MARK, _LINE]).title("after")
+    colour = alt.Color("stage:N").scale(domain=stages, range=[MARK, LINE]).title("after")
     lines = base.mark_line(point={"size": 40}, strokeWidth=1.8).encode(
         x=x,
         y=y,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploymark.reports.page import figures
-from deploymark.reports.page.chart_style import Row
-from deploymark.reports.page.tables import Field
+from deploymark.reports.page.page import PageChart
+from deploymark.reports.page.tables import Field, no_figure
 from deploymark.reports.run.recipe_charts import CHARTS
 
 _NOT_SHOWN = frozenset({"kind", "hyperparameters"})
@@ -37,15 +37,6 @@ class StepView:
 
 
 @dataclasses.dataclass(frozen=True)
-class ChartView:
-    """A chart of a step: ``key`` names its specification in the page."""
-
-    title: str
-    key: str
-    spec: Row
-
-
-@dataclasses.dataclass(frozen=True)
 class RecipeView:
     """The recipe of one variant of one model."""
 
@@ -55,7 +46,7 @@ class RecipeView:
     remedy: str
     took: str
     steps: tuple[StepView, ...]
-    charts: tuple[ChartView, ...]
+    charts: tuple[PageChart, ...]
 
 
 def _text(value: Any) -> str:
@@ -84,14 +75,14 @@ def seconds_text(value: object) -> str:
 def _figure(value: object, *, scale: float = 1.0) -> Field:
     known = figures.number(value)
     if known is None:
-        return Field(figures.ABSENT, title="not measured", absent=True)
+        return no_figure("not measured")
     return Field(figures.significant(known * scale))
 
 
 def _score(value: object, *, title: str = "") -> Field:
     known = figures.number(value)
     if known is None:
-        return Field(figures.ABSENT, title="not measured", absent=True)
+        return no_figure("not measured")
     return Field(f"{known:.3f}", title=title)
 
 
@@ -192,7 +183,7 @@ def _step(number: int, entry: Mapping[str, Any]) -> StepView:
     )
 
 
-def _charts(index: int, steps: Sequence[Mapping[str, Any]]) -> list[ChartView]:
+def _charts(index: int, steps: Sequence[Mapping[str, Any]]) -> list[PageChart]:
     charts = []
     for number, entry in enumerate(steps, 1):
         kind = _text(_mapping(entry.get("step")).get("kind")) or "step"
@@ -200,7 +191,7 @@ def _charts(index: int, steps: Sequence[Mapping[str, Any]]) -> list[ChartView]:
             spec = make(_mapping(entry.get("record")))
             if spec is not None:
                 key = f"recipe-{index}-{number}-{place}"
-                charts.append(ChartView(f"{title} of step {number}, {kind}", key, spec))
+                charts.append(PageChart(key, f"{title} of step {number}, {kind}", spec))
     return charts
 
 

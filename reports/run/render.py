@@ -9,30 +9,33 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from deploymark.bench.records.answer import read_answer
+from deploymark.bench.records.files import write_text_atomically
+from deploymark.bench.records.launches import read_launches
 from deploymark.bench.records.run import (
     REPORT_FILE,
     CellResult,
     Run,
     load_run,
     read_fidelity,
-    read_launches,
-    read_scenarios,
     read_variants,
-    write_text_atomically,
 )
+from deploymark.bench.records.scenarios import read_scenarios
 from deploymark.bench.records.trends import read_history
 from deploymark.reports.history.history import charts_of, history_values, machine_views
 from deploymark.reports.page import facts, tables
 from deploymark.reports.page.page import page_environment
 from deploymark.reports.page.vega import VegaBundle
 from deploymark.reports.run import outcomes
-from deploymark.reports.run.charts import latency_accuracy_chart, matrix_chart, without_labels
+from deploymark.reports.run.answer import answer_view
 from deploymark.reports.run.effect_chart import effect_chart
 from deploymark.reports.run.effect_table import effect_table
 from deploymark.reports.run.effect_words import sentence
 from deploymark.reports.run.effectiveness import effects_of
 from deploymark.reports.run.fidelity import fidelity_views
+from deploymark.reports.run.matrix_chart import matrix_chart
 from deploymark.reports.run.recipes import recipe_views
+from deploymark.reports.run.scatter_chart import latency_accuracy_chart, without_labels
 from deploymark.reports.run.scenario_chart import stream_chart
 from deploymark.reports.run.scenarios import NOT_A_SUBMISSION, scenario_views
 from deploymark.reports.run.warm_up import folded, warm_up_chart, warm_up_rows
@@ -71,9 +74,11 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
         html = environment.get_template(f"{name}.html").render(by_agreement=by_agreement, **values)
         return Markup(html)  # noqa: S704 - of a template of ours
 
-    names = ("effects", "recipes", "fidelity", "scenarios", "warm_up", "history")
+    names = ("answer", "effects", "recipes", "fidelity", "scenarios", "warm_up", "history")
     sections = dict.fromkeys(names, Markup())
     charts: dict[str, Any] = {}
+    if answer := read_answer(run.folder):
+        sections["answer"] = section("answer", answer=answer_view(answer))
     if groups := effects_of(cells):
         several = len({group.model for group in groups}) > 1
         charts["effects"] = effect_chart(groups, cells, by_agreement=by_agreement)
@@ -115,7 +120,7 @@ def _context(run: Run, environment: Environment) -> dict[str, Any]:
         "run_id": run.folder.resolve().name,
         "state": facts.state(run),
         "marked": facts.disturbed(run),
-        "headline": facts.headline(run),
+        "facts": facts.headline(run),
         "machine_line": facts.machine_line(info.machine),
         "statuses": outcomes.count_statuses(cells),
         "table": Markup(_cell_table(cells, environment)),  # noqa: S704 - of a template of ours
@@ -151,7 +156,7 @@ def render_report(run: Run) -> str:
         sections, more_charts = _sections(run, environment)
         charts = {"scatter": latency_accuracy_chart(run.cells), "matrix": matrix_chart(run.cells)}
         context = _context(run, environment)
-        library = Markup(bundle.script())  # noqa: S704 - made safe for a script element there
+        library = bundle.script()
     return page.render(context, **sections, charts=charts | more_charts, library=library)
 
 

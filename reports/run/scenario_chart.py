@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from deploymark.bench.records.run import CellResult, ScenarioResult
+from deploymark.bench.records.run import CellResult
+from deploymark.bench.records.scenarios import ScenarioResult
 from deploymark.reports.page import figures
-from deploymark.reports.page.chart_style import (
-    Row,
-    backend_colour,
-    backend_order,
-    finished,
-    precision_shape,
-)
+from deploymark.reports.page.chart_parts import facet, told
+from deploymark.reports.page.chart_style import Row, backend_colour, finished, precision_shape
 
 _WIDTH_PX, _HEIGHT_PX = 330, 210
 _COLUMNS = 3
@@ -73,29 +69,25 @@ def stream_chart(results: Sequence[ScenarioResult], cells: Sequence[CellResult])
         if len(threads) > 1
         else dash.legend(None)
     )
-    colour = backend_colour(rows, backend_order(cells))
+    colour = backend_colour(rows, cells)
     base = alt.Chart()
     lines = base.mark_line(strokeWidth=1.8).encode(
         x=x, y=y, color=colour, strokeDash=dash, detail="cell:N"
     )
+    hints = {
+        "cell:N": "cell",
+        "streams:Q": "streams",
+        "threads:N": "threads a stream",
+        "ips_text:N": "images/s",
+        "verdict:N": "LoadGen",
+    }
     points = base.mark_point(filled=True, size=70, opacity=0.95).encode(
-        x=x,
-        y=y,
-        color=colour,
-        shape=precision_shape(rows),
-        tooltip=[
-            alt.Tooltip("cell:N", title="cell"),
-            alt.Tooltip("streams:Q", title="streams"),
-            alt.Tooltip("threads:N", title="threads a stream"),
-            alt.Tooltip("ips_text:N", title="images/s"),
-            alt.Tooltip("verdict:N", title="LoadGen"),
-        ],
+        x=x, y=y, color=colour, shape=precision_shape(rows), tooltip=told(hints)
     )
-    names = list(dict.fromkeys(row["facet"] for row in rows))
     chart = (
         alt.layer(lines, points, data=alt.NamedData(name="streams"))
         .properties(width=_WIDTH_PX, height=_HEIGHT_PX)
-        .facet(facet=alt.Facet("facet:N").sort(names).title(None), columns=_COLUMNS)
+        .facet(facet=facet(rows, "facet"), columns=_COLUMNS)
         .resolve_scale(y="independent")
     )
     return finished(chart, {"streams": rows})

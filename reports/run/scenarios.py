@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from deploymark.bench.records.run import Run, ScenarioResult, read_scenarios
+from deploymark.bench.records.run import Run
+from deploymark.bench.records.scenarios import ScenarioResult, read_scenarios
 from deploymark.reports.page import figures
 from deploymark.reports.page.markdown import code, escape, table
-from deploymark.reports.page.tables import Field
+from deploymark.reports.page.tables import Field, no_figure
 
 NOT_A_SUBMISSION = (
     "Measured with MLPerf's LoadGen, and no MLPerf result: shorter than its rules ask for unless "
@@ -67,7 +68,7 @@ def traffic(result: ScenarioResult) -> str:
 
 def _figure(value: float | None, absence: str) -> Field:
     if figures.measured(value) is None or value is None:
-        return Field(figures.ABSENT, title=absence, absent=True)
+        return no_figure(absence)
     return Field(figures.significant(value), value=value)
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploymark.bench.records.run import (
-    SUMMARY_FILE,
-    CellResult,
-    Run,
-    load_run,
-    write_text_atomically,
-)
+from deploymark.bench.records.answer import read_answer
+from deploymark.bench.records.files import write_text_atomically
+from deploymark.bench.records.run import SUMMARY_FILE, CellResult, Run, load_run
 from deploymark.reports.page import facts, figures, tables
 from deploymark.reports.page.markdown import code, escape, table
 from deploymark.reports.run import outcomes
+from deploymark.reports.run.answer import answer_view
 from deploymark.reports.run.scenarios import scenario_lines
 from deploymark.reports.run.summary_variants import variant_lines
 
@@ -71,6 +68,18 @@ def _causes(title: str, causes: Sequence[outcomes.Cause]) -> list[str]:
     return lines
 
 
+def _answer(run: Run) -> list[str]:
+    """What to ship, and on what evidence; nothing where the run has no answer."""
+    answer = read_answer(run.folder)
+    if answer is None:
+        return []
+    view = answer_view(answer)
+    told = [*view.evidence, view.asked, *view.notes]
+    if view.needed:
+        told.insert(0, f"{view.needed} {view.command}".rstrip())
+    return [f"**{escape(view.headline)}**", "", *(f"- {escape(text)}" for text in told), ""]
+
+
 def render_summary(run: Run) -> str:
     """Machine, table of cells with key figures and units, what failed and why, and notes."""
     cells, info = run.cells, run.info
@@ -82,6 +91,7 @@ def render_summary(run: Run) -> str:
     lines = [
         f"# Deploymark: {ok} of {figures.plural(len(cells), 'cell')} ok",
         "",
+        *_answer(run),
         f"{what}, seed {info.seed}, started {escape(when)}.  ",
         f"Machine: {escape(facts.machine_line(info.machine))}",
     ]

@@ -1,14 +1,12 @@
-"""From cold to steady: the chart of the first inferences of each cell.
-
-Altair takes a second to import, so it is imported where the chart is made.
-"""
+"""From cold to steady: the chart of the first inferences of each cell."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
 
-from deploymark.bench.records.run import PRECISION_ORDER, CellResult, Record, counted
+from deploymark.bench.records.launches import Record, counted
+from deploymark.bench.records.run import PRECISION_ORDER, CellResult
 from deploymark.reports.page.chart_style import (
     BACKEND_COLOURS,
     PLAIN_NUMBER,

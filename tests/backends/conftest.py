@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from deploymark.backends import packages
 from deploymark.backends.base import Detector, ExportRequest
 
 if TYPE_CHECKING:
@@ -106,3 +107,10 @@ def fresh_python() -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def all_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every package is there, at one version, whatever this interpreter has."""
+    monkeypatch.setattr(packages, "installed_version", lambda *names: "2.14")
+    monkeypatch.setattr(packages, "missing", lambda names: ())

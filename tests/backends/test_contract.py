@@ -1,9 +1,14 @@
-"""What every backend must do, tried on each one that is installed, at each precision it serves."""
+"""What every backend must do, tried on each one that is installed, at each precision it serves.
+
+On those shipped, on the example of docs/adding-a-backend.md, and on those of third parties that
+this interpreter finds.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -15,21 +20,36 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from deploymark.backends import registry
-from deploymark.backends.base import (
-    Artifact,
-    Backend,
-    ExportError,
-    LoadError,
-    LoadOptions,
-    UnsupportedError,
-)
+from deploymark.backends import base, registry
 from deploymark.bench.score.executed import convolutions
-from tests.backends.traits import TRAITS, Traits
+from tests.backends.traits import Traits, traits_of
 
 pytestmark = pytest.mark.heavy
 
-BACKENDS = {name: registry.resolve(spec) for name, spec in registry.BUILTIN.items()}
+PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+"""Where the example lies, beside a backend that fails on purpose."""
+
+FINDS_PLUGINS = {
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGINS), os.environ.get("PYTHONPATH")]))
+}
+"""The environment of a fresh interpreter that has them on its path."""
+
+
+def found_backends() -> tuple[dict[str, str], dict[str, base.Backend]]:
+    """Class strings and instances by name.
+
+    The path is put back: other tests of this process are to find the shipped ones alone.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PLUGINS))
+        registry.specs.cache_clear()
+        specs = {name: spec for name, spec in registry.specs().items() if name != "misbehaving"}
+        backends = {name: registry.resolve(spec) for name, spec in specs.items()}
+    registry.specs.cache_clear()
+    return specs, backends
+
+
+SPECS, BACKENDS = found_backends()
 PROBES = {name: backend.probe() for name, backend in BACKENDS.items()}
 CONVERTERS = [name for name, probe in PROBES.items() if probe.installed and probe.can_export]
 """Backends that can export here, those included that run elsewhere only."""
@@ -41,9 +61,7 @@ SERVED = [
     if device == "cpu" and service.served and not precision.endswith("-qat")
 ]
 CELLS = [
-    (name, precision)
-    for name, precision in SERVED
-    if precision not in TRAITS.get(name, Traits()).refused
+    (name, precision) for name, precision in SERVED if precision not in traits_of(name).refused
 ]
 REFUSED = [cell for cell in SERVED if cell not in CELLS]
 """Precisions that the runtime has, but not for the small detector."""
@@ -84,10 +102,10 @@ import json, os, sys
 import numpy as np
 from pathlib import Path
 from deploymark.backends.base import Artifact, InputError, LoadOptions
-from deploymark.backends.registry import BUILTIN, resolve
+from deploymark.backends.registry import resolve
 
 job = json.loads(sys.argv[1])
-backend = resolve(BUILTIN[job["backend"]])
+backend = resolve(job["backend"])
 images = np.load(job["images"])
 options = LoadOptions("cpu", job["precision"], job["threads"], images.shape)
 session = backend.load(Artifact(Path(job["folder"]), job["entry"]), options)
@@ -125,11 +143,13 @@ class Launch:
 
 
 @pytest.fixture(scope="session")
-def exported(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
+def exported(
+    detector: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., base.Artifact]:
     """Artifacts of the small detector, each exported once."""
-    done: dict[tuple[str, str, int], Artifact] = {}
+    done: dict[tuple[str, str, int], base.Artifact] = {}
 
-    def export(name: str, precision: str = "fp32", batch: int = 1) -> Artifact:
+    def export(name: str, precision: str = "fp32", batch: int = 1) -> base.Artifact:
         key = (name, precision, batch)
         if key not in done:
             folder = tmp_path_factory.mktemp("-".join(map(str, key)))
@@ -142,7 +162,7 @@ def exported(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 @pytest.fixture(scope="session")
 def launched(
     detector: Any,
-    exported: Callable[..., Artifact],
+    exported: Callable[..., base.Artifact],
     fresh_python: Callable[..., str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Launch]:
@@ -159,7 +179,7 @@ def launched(
         np.save(scratch / "images.npy", detector.images[:batch])
         artifact = exported(name, precision, batch)
         job = {
-            "backend": name,
+            "backend": SPECS[name],
             "precision": precision,
             "threads": threads,
             "folder": str(artifact.folder),
@@ -167,7 +187,9 @@ def launched(
             "images": str(scratch / "images.npy"),
             "output": str(scratch / "output.npz"),
         }
-        printed = fresh_python(LAUNCH, json.dumps(job), environment={"TMPDIR": str(temporary)})
+        printed = fresh_python(
+            LAUNCH, json.dumps(job), environment={**FINDS_PLUGINS, "TMPDIR": str(temporary)}
+        )
         arrays = np.load(scratch / "output.npz")
         facts = json.loads(printed.splitlines()[-1])
         facts["left_in_tmp"] = [path.name for path in temporary.iterdir()]
@@ -182,8 +204,8 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def options(**changes: Any) -> LoadOptions:
-    plain = LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=(1, 3, 64, 64))
+def options(**changes: Any) -> base.LoadOptions:
+    plain = base.LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=(1, 3, 64, 64))
     return dataclasses.replace(plain, **changes)
 
 
@@ -210,18 +232,20 @@ def test_the_detector_tells_anchors_apart(detector: Any) -> None:
     assert np.abs(detector.expected[0] - detector.expected[1]).mean() > 0.1
 
 
-def test_every_shipped_backend_resolves() -> None:
-    assert all(isinstance(backend, Backend) for backend in BACKENDS.values())
+def test_every_backend_resolves() -> None:
+    assert {*registry.BUILTIN, "pocket"} <= set(BACKENDS)
+    assert all(isinstance(backend, base.Backend) for backend in BACKENDS.values())
     assert all(backend.name == name for name, backend in BACKENDS.items())
 
 
 def test_a_probe_imports_no_runtime(fresh_python: Callable[..., str]) -> None:
     printed = fresh_python(
         "import json, sys\n"
-        "from deploymark.backends.registry import BUILTIN, resolve\n"
-        "probes = [resolve(spec).probe() for spec in BUILTIN.values()]\n"
-        "assert len(probes) == len(BUILTIN)\n"
-        "print(json.dumps([name for name, module in sys.modules.items() if module is not None]))"
+        "from deploymark.backends.registry import resolve\n"
+        "assert [resolve(spec).probe() for spec in sys.argv[1:]]\n"
+        "print(json.dumps([name for name, module in sys.modules.items() if module is not None]))",
+        *SPECS.values(),
+        environment=FINDS_PLUGINS,
     )
     runtimes = {name for backend in BACKENDS.values() for name in backend.runtime_modules}
     heavy = {"torch", "onnx", "nncf", "ultralytics", "numpy", *runtimes}
@@ -244,7 +268,7 @@ def test_a_probe_tells_version_devices_and_reasons(name: str) -> None:
         (name, precision, batch)
         for name, precision in CELLS
         for batch in (1, 2)
-        if batch == 1 or precision == PRECISIONS[name][0] or not TRAITS[name].slow_export
+        if batch == 1 or precision == PRECISIONS[name][0] or not traits_of(name).slow_export
     ],
 )
 def test_predictions_are_those_of_the_model(
@@ -252,8 +276,8 @@ def test_predictions_are_those_of_the_model(
 ) -> None:
     launch = launched(name, precision, batch)
     assert launch.facts["dtype"] == "float32"
-    assert_close(launch.first, detector.expected[:batch], precision, TRAITS[name])
-    assert_close(launch.again, detector.expected[:batch][::-1], precision, TRAITS[name])
+    assert_close(launch.first, detector.expected[:batch], precision, traits_of(name))
+    assert_close(launch.again, detector.expected[:batch][::-1], precision, traits_of(name))
     np.testing.assert_array_equal(launch.first, launch.after)
 
 
@@ -276,14 +300,14 @@ def test_a_worker_imports_its_runtime_and_no_framework(
     name: str, precision: str, launched: Callable[..., Launch]
 ) -> None:
     modules = set(launched(name, precision).facts["modules"])
-    assert modules.isdisjoint(TRAITS[name].not_imported)
+    assert modules.isdisjoint(traits_of(name).not_imported)
     assert modules.issuperset(BACKENDS[name].runtime_modules)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_threads_are_as_many_as_asked(name: str, launched: Callable[..., Launch]) -> None:
-    wanted = TRAITS[name].tasks_a_thread
+    wanted = traits_of(name).tasks_a_thread
     if wanted is None:
         pytest.skip("its pool does not show in the number of threads")
     one = launched(name, PRECISIONS[name][0], threads=1).facts["tasks"]
@@ -309,9 +333,9 @@ def test_the_runtime_tells_what_it_ran(
     name: str, precision: str, launched: Callable[..., Launch]
 ) -> None:
     facts = launched(name, precision).facts
-    wanted = TRAITS[name].convolutions
+    wanted = traits_of(name).convolutions
     if wanted is None:
-        assert facts["reason"]
+        assert facts["reason"] or facts["layers"]
         return
     found = convolutions(facts["layers"])
     assert facts["source"]
@@ -326,24 +350,24 @@ def test_the_runtime_tells_what_it_ran(
 
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_the_same_request_gives_the_same_bytes(
-    name: str, detector: Any, exported: Callable[..., Artifact], tmp_path: Path
+    name: str, detector: Any, exported: Callable[..., base.Artifact], tmp_path: Path
 ) -> None:
     first = exported(name, PRECISIONS[name][0])
     names = [path.relative_to(first.folder) for path in files(first.folder)]
-    if {file.name for file in names} <= set(TRAITS[name].varying):
+    if {file.name for file in names} <= set(traits_of(name).varying):
         pytest.skip("each of its files holds something that varies")
     second = BACKENDS[name].export(detector.request(tmp_path, PRECISIONS[name][0]))
     assert names == [path.relative_to(second.folder) for path in files(second.folder)]
-    for file in (file for file in names if file.name not in TRAITS[name].varying):
+    for file in (file for file in names if file.name not in traits_of(name).varying):
         assert (first.folder / file).read_bytes() == (second.folder / file).read_bytes(), file
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_fewer_bits_are_fewer_bytes(name: str, exported: Callable[..., Artifact]) -> None:
+def test_fewer_bits_are_fewer_bytes(name: str, exported: Callable[..., base.Artifact]) -> None:
     def size(precision: str) -> int:
         return sum(path.stat().st_size for path in files(exported(name, precision).folder))
 
-    largest = {**SIZES, **TRAITS[name].sizes}
+    largest = {**SIZES, **traits_of(name).sizes}
     for precision in PRECISIONS[name]:
         assert size(precision) <= largest.get(precision, 1) * size("fp32"), precision
 
@@ -351,23 +375,23 @@ def test_fewer_bits_are_fewer_bytes(name: str, exported: Callable[..., Artifact]
 @pytest.mark.parametrize("name", EXPORTERS)
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
 def test_a_damaged_artifact_is_a_load_error(
-    name: str, damage: str, exported: Callable[..., Artifact], tmp_path: Path
+    name: str, damage: str, exported: Callable[..., base.Artifact], tmp_path: Path
 ) -> None:
     folder = tmp_path / "artifact"
     whole = exported(name)
     shutil.copytree(whole.folder, folder)
-    damaged = Artifact(folder, whole.entry)
+    damaged = base.Artifact(folder, whole.entry)
     target = damaged.path if damaged.path.is_file() else files(damaged.path)[0]
     data = target.read_bytes()
     left = {"truncated": data[: len(data) // 2], "garbage": b"no model " * 999, "empty": b""}
     target.write_bytes(left[damage])
-    with pytest.raises(LoadError, match=whole.entry):
+    with pytest.raises(base.LoadError, match=whole.entry):
         BACKENDS[name].load(damaged, options())
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_cut_off_weights_are_a_load_error(
-    name: str, exported: Callable[..., Artifact], tmp_path: Path
+    name: str, exported: Callable[..., base.Artifact], tmp_path: Path
 ) -> None:
     whole = exported(name)
     weights = max(files(whole.folder), key=lambda path: path.stat().st_size)
@@ -375,35 +399,37 @@ def test_cut_off_weights_are_a_load_error(
     shutil.copytree(whole.folder, folder)
     cut = folder / weights.relative_to(whole.folder)
     cut.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(LoadError):
-        BACKENDS[name].load(Artifact(folder, whole.entry), options())
+    with pytest.raises(base.LoadError):
+        BACKENDS[name].load(base.Artifact(folder, whole.entry), options())
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_a_missing_artifact_is_a_load_error(name: str, tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="there is no file"):
-        BACKENDS[name].load(Artifact(tmp_path, "nothing.here"), options())
+    with pytest.raises(base.LoadError, match="there is no file"):
+        BACKENDS[name].load(base.Artifact(tmp_path, "nothing.here"), options())
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_another_input_shape_is_a_load_error(name: str, exported: Callable[..., Artifact]) -> None:
-    with pytest.raises(LoadError, match=r"\(1, 3, 64, 64\), not \(1, 3, 96, 96\)"):
+def test_another_input_shape_is_a_load_error(
+    name: str, exported: Callable[..., base.Artifact]
+) -> None:
+    with pytest.raises(base.LoadError, match=r"\(1, 3, 64, 64\), not \(1, 3, 96, 96\)"):
         BACKENDS[name].load(exported(name), options(input_shape=(1, 3, 96, 96)))
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_unknown_options_are_refused(name: str, exported: Callable[..., Artifact]) -> None:
-    with pytest.raises(UnsupportedError, match="wings"):
+def test_unknown_options_are_refused(name: str, exported: Callable[..., base.Artifact]) -> None:
+    with pytest.raises(base.UnsupportedError, match="wings"):
         BACKENDS[name].load(exported(name), options(options={"wings": 2}))
-    with pytest.raises(UnsupportedError, match="wings"):
+    with pytest.raises(base.UnsupportedError, match="wings"):
         BACKENDS[name].resolve_options("fp32", {"wings": 2})
-    with pytest.raises(UnsupportedError, match="wings"):
+    with pytest.raises(base.UnsupportedError, match="wings"):
         BACKENDS[name].resolve_options("int8", {"wings": 2})
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_an_unknown_precision_is_unsupported(name: str, detector: Any, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError):
+    with pytest.raises(base.UnsupportedError):
         BACKENDS[name].export(detector.request(tmp_path, "int4"))
     assert list(tmp_path.iterdir()) == []
 
@@ -412,7 +438,7 @@ def test_an_unknown_precision_is_unsupported(name: str, detector: Any, tmp_path:
 def test_what_the_model_cannot_have_is_unsupported_and_told_why(
     name: str, precision: str, detector: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(UnsupportedError, match=r"\d+ of \d+"):
+    with pytest.raises(base.UnsupportedError, match=r"\d+ of \d+"):
         BACKENDS[name].export(detector.request(tmp_path, precision))
     assert list(tmp_path.iterdir()) == []
 
@@ -421,7 +447,7 @@ def test_what_the_model_cannot_have_is_unsupported_and_told_why(
 def test_int8_without_calibration_images_is_an_export_error(
     name: str, detector: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(ExportError, match="calibration images"):
+    with pytest.raises(base.ExportError, match="calibration images"):
         BACKENDS[name].export(detector.request(tmp_path, "int8", calibration=None))
 
 
@@ -443,6 +469,6 @@ def test_a_model_that_fails_or_returns_no_tensor_is_an_export_error(
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     for model, reason in ((Fails, "no such layer"), (Pair, "tuple")):
-        with pytest.raises(ExportError, match=reason):
+        with pytest.raises(base.ExportError, match=reason):
             BACKENDS[name].export(detector.request(tmp_path / "out", model=model))
     assert list(temporary.iterdir()) == []

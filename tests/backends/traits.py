@@ -9,15 +9,16 @@ import dataclasses
 class Traits:
     """What is to be expected of one backend.
 
-    ``convolutions`` is how many a fused YOLO11n has in ``executed_precision`` (None where the
-    runtime does not tell its layers, and then it must say why), ``tasks_a_thread`` how many system
-    threads one more thread of inference makes (None where the pool does not show so),
-    ``not_imported`` are modules that no worker of it may import besides torch, ``varying`` files
-    whose bytes may differ between two exports of the same model, ``largest`` and ``mean`` errors
-    (box in pixels, score) by precision where they are not the common ones, ``sizes`` the artifact's
-    largest share of its FP32 size by precision alike, ``refused`` precisions that are served but
-    whose export finds that the small detector cannot have them. Where ``slow_export`` (ten seconds
-    and more) several images are tried in the first precision only.
+    ``convolutions`` is how many a fused YOLO11n has in ``executed_precision`` (None where nothing
+    is known of it, or the runtime does not tell its layers, and then it must say why),
+    ``tasks_a_thread`` how many system threads one more thread of inference makes (None where the
+    pool does not show so), ``not_imported`` are modules that no worker of it may import besides
+    torch, ``varying`` files whose bytes may differ between two exports of the same model,
+    ``largest`` and ``mean`` errors (box in pixels, score) by precision where they are not the
+    common ones, ``sizes`` the artifact's largest share of its FP32 size by precision alike,
+    ``refused`` precisions that are served but whose export finds that the small detector cannot
+    have them. Where ``slow_export`` (ten seconds and more) several images are tried in the first
+    precision only.
     """
 
     convolutions: int | None = 88
@@ -78,4 +79,11 @@ TRAITS: dict[str, Traits] = {
         not_imported=("ultralytics", "onnx", "torchao", "executorch.exir"), slow_export=True
     ),
     "mnn": Traits(),
+    # The example of docs/adding-a-backend.md.
+    "pocket": Traits(convolutions=None),
 }
+
+
+def traits_of(name: str) -> Traits:
+    """Those of a backend; of one that has no entry nothing particular is known."""
+    return TRAITS.get(name, Traits(convolutions=None, tasks_a_thread=None))

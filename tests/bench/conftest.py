@@ -13,8 +13,9 @@ import pytest
 
 from deploymark.backends import registry
 from deploymark.bench.gate.pairing import Measurable
+from deploymark.bench.matrix import plugin_steps
 from deploymark.bench.matrix.cells import Cell
-from deploymark.bench.matrix.schema import Limits, Measure
+from deploymark.bench.matrix.sections import Limits, Measure
 from deploymark.bench.store import StoredArtifact
 from tests.run_series import MakeRun, run_maker
 
@@ -72,12 +73,21 @@ def make_run(results: Path) -> MakeRun:
 
 
 @pytest.fixture
-def side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measurable]:
-    """What a worker measures of the backend in ``tests/plugins``, which computes nothing."""
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """``tests/plugins`` as installed, here and in children."""
     path = os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.syspath_prepend(str(PLUGINS))
-    registry.specs.cache_clear()
+    for found in (registry.specs, plugin_steps.brought):
+        found.cache_clear()
+    yield PLUGINS
+    for found in (registry.specs, plugin_steps.brought):
+        found.cache_clear()
+
+
+@pytest.fixture
+def side(tmp_path: Path, plugins: Path) -> Measurable:
+    """What a worker measures of the backend in ``tests/plugins``, which computes nothing."""
     images = tmp_path / "images.npy"
     np.save(images, np.zeros((4, 32, 32, 3), dtype=np.uint8))
     (tmp_path / "weights.bin").write_bytes(b"\0")
@@ -94,5 +104,4 @@ def side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measurable
         limits=Limits(launch_timeout_s=20),
     )
     artifact = StoredArtifact(tmp_path, "weights.bin", "0" * 64, 1, 1, {}, {}, {}, 0.0)
-    yield Measurable(cell, 1, artifact, images)
-    registry.specs.cache_clear()
+    return Measurable(cell, 1, artifact, images)

@@ -30,7 +30,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fidelity import images_file, stored
 from gate_calibrate import (
     TOLERANCE,
     TRIES,
@@ -43,11 +42,12 @@ from gate_calibrate import (
     rows_of,
 )
 from gate_wider import Extra, widen
+from stored import images_file, stored
 
 from deploymark.bench.gate.pairing import Measurable, PairPlan, measure_pair
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.gate_settings import GateSettings
-from deploymark.bench.matrix.schema import Measure
+from deploymark.bench.matrix.sections import Measure
 from deploymark.bench.store import StoredArtifact, folder_sha256
 
 RECORD = "slower.json"

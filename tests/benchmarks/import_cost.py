@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 
-from fidelity import stored
+from stored import stored
 
 from deploymark.backends import registry
 
@@ -43,7 +43,7 @@ roots = {name.partition(".")[0] for name in set(sys.modules) - modules_before}
 outside = sorted(
     name for name in roots
     if name not in sys.stdlib_module_names
-    and name not in ("backends", "bench", "numpy")
+    and name not in ("deploymark", "numpy")
     and not name.startswith("_") and "editable" not in name
 )
 print(json.dumps({

@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fidelity import images_file, stored
+from stored import images_file, stored
 
 from deploymark.bench.children.spawn import thread_environment
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.run.launch import session_job
 from deploymark.bench.run.scenario_log import read_figures
 from deploymark.bench.statistics.intervals import launch_interval
-from deploymark.bench.worker.main import Opened, open_session
+from deploymark.bench.worker.letterbox import to_input
 from deploymark.bench.worker.measure import latency, loadgen
 from deploymark.bench.worker.measure.streams import Samples
+from deploymark.bench.worker.session import Opened, open_session
 
 TOLERANCE = 0.03
 """The agreement that is asked for: 3 %."""
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the percentiles of each round here")
     options = parser.parse_args()
     opened = open_cell(options.backend, options.imgsz, options.threads)
-    samples = Samples(opened.prepared[: options.images])
+    samples = Samples(opened.prepared[: options.images], to_input)
     order = random.Random(options.seed)  # noqa: S311 - no secret
     expected_ms = harness_window(opened, options.inferences)["p50"]
     rounds: list[dict[str, dict[str, float]]] = []

@@ -12,10 +12,10 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from fidelity import images_file, stored
+from stored import images_file, stored
 
 from deploymark.bench.matrix.cells import Cell
-from deploymark.bench.matrix.schema import Measure
+from deploymark.bench.matrix.sections import Measure
 from deploymark.bench.run.launch import LaunchTask, launch
 from deploymark.bench.run.schedule import LaunchSlot
 

@@ -13,17 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from deploymark.backends import waiting
-from deploymark.backends.base import (
-    Artifact,
-    Backend,
-    ExecutedPrecision,
-    ExportRequest,
-    LoadOptions,
-    Probe,
-    Service,
-    Session,
-)
+from deploymark.backends import base, waiting
 
 HANG_S = 3600.0
 
@@ -43,8 +33,8 @@ def misbehave(options: Any, where: str) -> None:
     raise RuntimeError(f"told to fail at {where}")
 
 
-class MisbehavingSession(Session):
-    def __init__(self, options: LoadOptions) -> None:
+class MisbehavingSession(base.Session):
+    def __init__(self, options: base.LoadOptions) -> None:
         super().__init__(options.input_shape)
         self.options = options.options
         sys.stderr.write(f"waits {os.environ.get('OMP_WAIT_POLICY', 'as it likes')}\n")
@@ -56,22 +46,24 @@ class MisbehavingSession(Session):
     def settings(self) -> Any:
         return {"omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "not set")}
 
-    def executed_precision(self) -> ExecutedPrecision:
-        return ExecutedPrecision(reason="it computes nothing")
+    def executed_precision(self) -> base.ExecutedPrecision:
+        return base.ExecutedPrecision(reason="it computes nothing")
 
 
-class MisbehavingBackend(Backend):
+class MisbehavingBackend(base.Backend):
     name = "misbehaving"
     extra = ""
     portable = True
     giving_way = waiting.GIVING_WAY
 
-    def probe(self) -> Probe:
+    def probe(self) -> base.Probe:
         services = {
-            ("cpu", "fp32"): Service(served=True),
-            ("moon", "fp32"): Service(served=False, reason="this is the earth", remedy="Fly."),
+            ("cpu", "fp32"): base.Service(served=True),
+            ("moon", "fp32"): base.Service(served=False, reason="this is the earth", remedy="Fly."),
         }
-        return Probe(self.name, installed=True, version="1.0", can_export=True, services=services)
+        return base.Probe(
+            self.name, installed=True, version="1.0", can_export=True, services=services
+        )
 
     def resolve_options(self, precision: str, options: Any) -> Any:
         return dict(options)
@@ -79,11 +71,11 @@ class MisbehavingBackend(Backend):
     def runtime_environment(self, settings: Any) -> Any:
         return waiting.ENVIRONMENT[settings.get("wait", "default")]
 
-    def export(self, request: ExportRequest) -> Artifact:
+    def export(self, request: base.ExportRequest) -> base.Artifact:
         misbehave(request.options, "export")
         (request.folder / "weights.bin").write_bytes(b"\0" * 1024)
-        return Artifact(request.folder, "weights.bin")
+        return base.Artifact(request.folder, "weights.bin")
 
-    def load(self, artifact: Artifact, options: LoadOptions) -> Session:
+    def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         misbehave(options.options, "load")
         return MisbehavingSession(options)

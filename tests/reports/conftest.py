@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from markupsafe import Markup
 from PIL import Image
 
 from deploymark.bench.records.comparison import (
@@ -18,14 +19,8 @@ from deploymark.bench.records.comparison import (
     Difference,
     Value,
 )
-from deploymark.bench.records.run import (
-    FIDELITY_FILE,
-    VARIANTS_FILE,
-    CellResult,
-    Run,
-    RunInfo,
-    dump_json,
-)
+from deploymark.bench.records.files import dump_json
+from deploymark.bench.records.run import FIDELITY_FILE, VARIANTS_FILE, CellResult, Run, RunInfo
 from deploymark.bench.records.verdicts import CellVerdict, Check, Gate, Side
 
 MakeGate = Callable[..., Gate]
@@ -45,8 +40,8 @@ class QuickBundle:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def script(self) -> str:
-        return "window.vegaEmbed = () => Promise.resolve();"
+    def script(self) -> Markup:
+        return Markup("window.vegaEmbed = () => Promise.resolve();")
 
 
 @pytest.fixture

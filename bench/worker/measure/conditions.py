@@ -9,10 +9,11 @@ the platform does not give is None. Fields and units are those of proc(5), sched
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,19 @@ def last_cpu(thread: str, proc: Path = PROC) -> int | None:
     return int(words[36]) if len(words) > 36 else None  # noqa: PLR2004 - field 39
 
 
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What happened in one interval.
+
+    How the counters changed, and each thread's (ns on a processor, ns waiting for one). ``until``
+    are the threads' readings at its end.
+    """
+
+    counters: Counters
+    threads: Mapping[str, tuple[int, int]]
+    until: Mapping[str, tuple[int, int]]
+
+
 class Watch:
     """Counters of what happens between ``start`` and ``pause``, over one or more intervals.
 
@@ -221,47 +235,80 @@ class Watch:
 
     def pause(self) -> None:
         """End the open interval, and add what happened in it."""
-        if self._begun is None:
-            return
-        counters = self._counters()
-        change = {key: counters[key] - self._begun[key] for key in counters if key in self._begun}
+        if self._begun is not None:
+            self.add([self._change(self._counters())])
+            self._begun = None
+
+    def forget(self) -> None:
+        """Leave the open interval out."""
         self._begun = None
+
+    def lap(self) -> Change:
+        """End the interval, give what happened in it, and begin the next with the same reading.
+
+        Nothing is added: see ``add``.
+        """
+        counters = self._counters()
+        change = self._change(counters)
+        self._begun = counters
+        self._begun_threads = {**self._begun_threads, **change.until}
+        return change
+
+    def add(self, changes: Sequence[Change]) -> None:
+        """Add what happened in intervals that follow on one another, as one interval."""
         self._intervals += 1
-        if self._totals is not None:  # a counter that failed once is unknown
-            change = {key: self._totals[key] + change[key] for key in change if key in self._totals}
-        self._totals = change
-        for thread, (ran, waited) in thread_times(self._proc).items():
-            ran_before, waited_before = self._begun_threads.get(thread, (0, 0))
-            total = self._threads.setdefault(thread, [0, 0])
-            total[0] += ran - ran_before
-            total[1] += waited - waited_before
+        for change in changes:
+            counters = change.counters
+            if self._totals is not None:  # a counter that failed once is unknown
+                both = counters.keys() & self._totals.keys()
+                counters = {key: self._totals[key] + counters[key] for key in both}
+            self._totals = counters
+            for thread, (ran, waited) in change.threads.items():
+                total = self._threads.setdefault(thread, [0, 0])
+                total[0] += ran
+                total[1] += waited
+
+    def figures(self, change: Change) -> dict[str, Any]:
+        """What happened in one interval, of the figures of ``read`` those that counters tell."""
+        return self._figures(change.counters, change.threads, intervals=1)
 
     def read(self) -> dict[str, Any]:
         """What happened, ready for JSON; ends the open interval. Sizes are in the names."""
         self.pause()
         totals = self._totals or {}
-        busy = self._busy_threads(totals["wall_ns"])
+        threads = {name: (ran, waited) for name, (ran, waited) in self._threads.items()}
+        busy = _busy_threads(threads, totals["wall_ns"])
         ran_on = {last_cpu(thread, self._proc) for thread in busy} - {None}
         return {
-            **summary(totals, cpus=len(self._cpus), intervals=self._intervals, hz=ticks_per_s()),
-            "usable_cpus": len(self._usable),
-            "busy_threads": len(busy) if self._threads else None,
-            "run_queue_wait_s": sum(waited for _, waited in self._threads.values()) / 1e9
-            if self._threads
-            else None,
+            **self._figures(totals, threads, intervals=self._intervals),
             **clocks.frequencies(sorted(cpu for cpu in ran_on if cpu is not None), self._sys),
             **clocks.temperature(self._sys),
             "firmware_throttling": clocks.firmware_throttling(self._sys),
             "gpu": None if self._gpu is None else self._gpu.read(),
         }
 
-    def _busy_threads(self, wall_ns: int) -> list[str]:
-        """Threads that worked, the busiest at least."""
-        by_time = sorted(self._threads, key=lambda thread: self._threads[thread][0], reverse=True)
-        threshold = BUSY_THREAD_SHARE * wall_ns
-        return by_time[:1] + [
-            thread for thread in by_time[1:] if self._threads[thread][0] > threshold
-        ]
+    def _change(self, counters: Counters) -> Change:
+        begun = self._begun or {}
+        until = thread_times(self._proc)
+        threads = {}
+        for thread, (ran, waited) in until.items():
+            ran_before, waited_before = self._begun_threads.get(thread, (0, 0))
+            threads[thread] = ran - ran_before, waited - waited_before
+        change = {key: counters[key] - begun[key] for key in counters if key in begun}
+        return Change(change, threads, until)
+
+    def _figures(
+        self, counters: Counters, threads: Mapping[str, tuple[int, int]], *, intervals: int
+    ) -> dict[str, Any]:
+        busy = _busy_threads(threads, counters["wall_ns"])
+        return {
+            **summary(counters, cpus=len(self._cpus), intervals=intervals, hz=ticks_per_s()),
+            "usable_cpus": len(self._usable),
+            "busy_threads": len(busy) if threads else None,
+            "run_queue_wait_s": sum(waited for _, waited in threads.values()) / 1e9
+            if threads
+            else None,
+        }
 
     def _counters(self) -> Counters:
         return {
@@ -273,6 +320,13 @@ class Watch:
             **throttling_counters(self._quota_files),
             **{name: clocks.events(files) for name, files in self._event_files.items() if files},
         }
+
+
+def _busy_threads(threads: Mapping[str, tuple[int, int]], wall_ns: int) -> list[str]:
+    """Threads that worked, the busiest at least."""
+    by_time = sorted(threads, key=lambda thread: threads[thread][0], reverse=True)
+    threshold = BUSY_THREAD_SHARE * wall_ns
+    return by_time[:1] + [thread for thread in by_time[1:] if threads[thread][0] > threshold]
 
 
 def summary(totals: Mapping[str, int], *, cpus: int, intervals: int, hz: int) -> dict[str, Any]:

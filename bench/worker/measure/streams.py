@@ -31,15 +31,19 @@ Query = list[tuple[int, int]]
 
 Complete = Callable[[Query], None]
 
+ToInput = Callable[["npt.NDArray[np.uint8]"], "npt.NDArray[np.float32]"]
+
 
 class Samples:
     """The query sample library: prepared images, loaded as inputs when LoadGen asks for them.
 
-    ``prepared``: uint8 (images, imgsz, imgsz, 3). ``count`` is how many are loaded at a time.
+    ``prepared``: uint8 (images, imgsz, imgsz, 3); ``to_input`` makes of some what a session takes.
+    ``count`` is how many are loaded at a time.
     """
 
-    def __init__(self, prepared: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, prepared: npt.NDArray[np.uint8], to_input: ToInput) -> None:
         self._prepared = prepared
+        self._to_input = to_input
         self._inputs: dict[int, npt.NDArray[np.float32]] = {}
         bytes_each = 4 * prepared[0].size
         fitting = max(1, RESIDENT_BYTES // bytes_each)
@@ -48,10 +52,8 @@ class Samples:
 
     def load(self, indices: Sequence[int]) -> None:
         """Make inputs of these images; LoadGen names some of them twice."""
-        from deploymark.bench.worker.letterbox import to_input
-
         for index in set(indices) - set(self._inputs):
-            self._inputs[index] = to_input(self._prepared[[index]])
+            self._inputs[index] = self._to_input(self._prepared[[index]])
 
     def unload(self, indices: Sequence[int]) -> None:
         """Let these images go."""

@@ -14,16 +14,7 @@ from typing import Any
 
 import pytest
 
-from deploymark.backends import coreml, packages
-from deploymark.backends.base import (
-    Artifact,
-    Detector,
-    ExportError,
-    LoadError,
-    LoadOptions,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, coreml, packages
 from deploymark.backends.coreml import CoreMlBackend
 from deploymark.backends.coreml import compress as coreml_compress
 from deploymark.backends.coreml import package as coreml_package
@@ -40,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"palettized": {"bits": 2}}
 class Package:
     """A converted detector: where it lies and what its specification says."""
 
-    artifact: Artifact
+    artifact: base.Artifact
     specification: Any
 
     @property
@@ -107,7 +98,7 @@ def small(detector: Any, tmp_path: Path) -> Callable[..., Package]:
 
     def convert(precision: str = "fp16", *, model: Any = None, **changes: Any) -> Package:
         folder = tmp_path / str(next(numbers))
-        kind = Detector(names=("a", "b", "c"), layout="detections")
+        kind = base.Detector(names=("a", "b", "c"), layout="detections")
         request = detector.request(
             folder, precision, model=lambda: model or one_to_one.network(), detector=kind, **changes
         )
@@ -268,7 +259,7 @@ def test_the_decode_stays_in_float_and_nothing_else(
     # distances to the anchors.
     assert (kept["conv"], kept["add"], kept["sigmoid"], kept["silu"]) == (1, 2, 1, 0)
     assert set(floats) < set(types)
-    with pytest.raises(ExportError, match="no operation of the Core ML program"):
+    with pytest.raises(base.ExportError, match="no operation of the Core ML program"):
         coreml_compress.float_operations(converted, modules, [r"/model\.99/.*"])
 
 
@@ -279,7 +270,7 @@ def test_a_damaged_package_is_a_load_error(
     artifact = small().artifact
     folder = tmp_path / "damaged"
     shutil.copytree(artifact.folder, folder)
-    damaged = Artifact(folder, artifact.entry)
+    damaged = base.Artifact(folder, artifact.entry)
     model = damaged.path / "Data/com.apple.CoreML/model.mlmodel"
     if damage == "weights":
         file = damaged.path / "Data/com.apple.CoreML/weights/weight.bin"
@@ -288,12 +279,12 @@ def test_a_damaged_package_is_a_load_error(
         data = model.read_bytes()
         left = {"garbage": b"no model " * 99, "empty": b"", "truncated": data[: len(data) // 2]}
         model.write_bytes(left[damage])
-    with pytest.raises(LoadError, match=artifact.entry):
+    with pytest.raises(base.LoadError, match=artifact.entry):
         CoreMlBackend().load(damaged, load_options())
 
 
-def load_options(**changes: Any) -> LoadOptions:
-    plain = LoadOptions(device="all", precision="fp16", threads=1, input_shape=(1, 3, 64, 64))
+def load_options(**changes: Any) -> base.LoadOptions:
+    plain = base.LoadOptions(device="all", precision="fp16", threads=1, input_shape=(1, 3, 64, 64))
     return dataclasses.replace(plain, **changes)
 
 
@@ -302,16 +293,16 @@ def test_load_tells_what_does_not_fit_and_then_that_it_needs_macos(
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     backend, artifact = CoreMlBackend(), small().artifact
-    with pytest.raises(UnavailableError, match="predicting needs macOS"):
+    with pytest.raises(base.UnavailableError, match="predicting needs macOS"):
         backend.load(artifact, load_options())
-    with pytest.raises(LoadError, match=r"\(1, 3, 64, 64\), not \(1, 3, 96, 96\)"):
+    with pytest.raises(base.LoadError, match=r"\(1, 3, 64, 64\), not \(1, 3, 96, 96\)"):
         backend.load(artifact, load_options(input_shape=(1, 3, 96, 96)))
-    with pytest.raises(UnsupportedError, match="wings"):
+    with pytest.raises(base.UnsupportedError, match="wings"):
         backend.load(artifact, load_options(options={"wings": 2}))
-    with pytest.raises(UnsupportedError, match="false or true"):
+    with pytest.raises(base.UnsupportedError, match="false or true"):
         backend.load(artifact, load_options(options={"fast_prediction": 1}))
-    with pytest.raises(LoadError, match="there is no file"):
-        backend.load(Artifact(tmp_path, "nothing.mlpackage"), load_options())
+    with pytest.raises(base.LoadError, match="there is no file"):
+        backend.load(base.Artifact(tmp_path, "nothing.mlpackage"), load_options())
 
 
 def image_input(package: Path, *, grayscale: bool = False) -> None:
@@ -341,10 +332,10 @@ def test_a_package_made_elsewhere_tells_its_image_and_its_names(
     assert facts.input_shape == (1, 3, 64, 64)
     assert facts.names == ("cat", "dog", "cow")
     assert (facts.stride, facts.precision, facts.layout) == (16, "fp16", "detections")
-    assert facts.artifact == Artifact(path.parent, path.name)
+    assert facts.artifact == base.Artifact(path.parent, path.name)
     assert f"{path.name}/Manifest.json" in facts.files
     image_input(path, grayscale=True)
-    with pytest.raises(LoadError, match="not RGB"):
+    with pytest.raises(base.LoadError, match="not RGB"):
         CoreMlBackend().describe(path)
 
 
@@ -370,7 +361,7 @@ def test_options_are_explicit() -> None:
     ],
 )
 def test_other_options_are_refused(precision: str, given: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedError, match=next(iter(given))):
+    with pytest.raises(base.UnsupportedError, match=next(iter(given))):
         CoreMlBackend().resolve_options(precision, given)
 
 
@@ -378,9 +369,9 @@ def test_int8_needs_macos_to_calibrate(
     detector: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
-    with pytest.raises(UnavailableError, match="needs macOS"):
+    with pytest.raises(base.UnavailableError, match="needs macOS"):
         CoreMlBackend().export(detector.request(tmp_path, "int8"))
-    with pytest.raises(UnsupportedError, match="bf16"):
+    with pytest.raises(base.UnsupportedError, match="bf16"):
         CoreMlBackend().export(detector.request(tmp_path, "bf16"))
     assert list(tmp_path.iterdir()) == []
 
@@ -417,10 +408,3 @@ def test_on_macos_a_neural_engine_is_where_apple_silicon_is(
     slow = probe.service("cpu+ne", "fp32")
     assert (slow.served and slow.native) is False
     assert slow.reason
-
-
-def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: None)
-    probe = CoreMlBackend().probe()
-    assert not probe.installed
-    assert probe.remedy == "pip install 'deploymark[coreml]'"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deploymark.backends import executorch, packages
+from deploymark.backends import executorch
 from deploymark.backends.base import Artifact, ExportError, LoadError, LoadOptions, UnsupportedError
 from deploymark.backends.executorch import lower as executorch_lower
 from deploymark.backends.executorch import trace as executorch_trace
@@ -54,20 +54,12 @@ def test_int8_options_are_explicit() -> None:
         backend.resolve_options("int8", {"observer": "entropy"})
 
 
-def test_dynamic_int8_does_not_exist_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: "1.5")
-    monkeypatch.setattr(packages, "missing", lambda names: ())
+@pytest.mark.usefixtures("all_installed")
+def test_dynamic_int8_does_not_exist_and_says_why() -> None:
     service = executorch.ExecuTorchBackend().probe().service("cpu", "int8-dynamic")
     assert not service.served
     assert not service.exists
     assert "XNNPACK" in service.reason
-
-
-def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: None)
-    probe = executorch.ExecuTorchBackend().probe()
-    assert not probe.installed
-    assert probe.remedy == "pip install 'deploymark[executorch]'"
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deploymark.backends import iree, packages
-from deploymark.backends.base import (
-    Artifact,
-    Detector,
-    ExportError,
-    LoadError,
-    LoadOptions,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, iree, packages
 from deploymark.backends.iree import compile as iree_compile
 from deploymark.backends.iree import files as iree_files
 from tests.backends import one_to_one
@@ -27,8 +18,8 @@ BACKEND = iree.IreeBackend()
 NAMED = {"target_cpu": "x86-64-v3", "target_features": "", "opt_level": "O3"}
 
 
-def options(threads: int = 1, **given: Any) -> LoadOptions:
-    return LoadOptions("cpu", "fp32", threads, (1, 3, 64, 64), given)
+def options(threads: int = 1, **given: Any) -> base.LoadOptions:
+    return base.LoadOptions("cpu", "fp32", threads, (1, 3, 64, 64), given)
 
 
 @pytest.mark.parametrize(
@@ -59,14 +50,14 @@ def test_a_named_processor_stays_as_it_is(
     ],
 )
 def test_other_export_options_are_refused(given: Mapping[str, Any]) -> None:
-    with pytest.raises(UnsupportedError, match=list(given)[-1]):
+    with pytest.raises(base.UnsupportedError, match=list(given)[-1]):
         BACKEND.resolve_options("fp32", given)
 
 
 def test_the_host_cannot_be_named_without_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "installed_version", lambda *names: None)
     iree_compile.host_target.cache_clear()
-    with pytest.raises(UnavailableError, match="compiler") as caught:
+    with pytest.raises(base.UnavailableError, match="compiler") as caught:
         BACKEND.resolve_options("fp32", {})
     assert "target_cpu" in caught.value.remedy
 
@@ -87,7 +78,7 @@ def test_the_runtime_alone_cannot_export(monkeypatch: pytest.MonkeyPatch) -> Non
     [(1, {"drivers": "x"}), (1, {"driver": "cuda"}), (2, {"driver": "local-sync"})],
 )
 def test_other_drivers_are_refused(threads: int, given: Mapping[str, str]) -> None:
-    with pytest.raises(UnsupportedError, match=next(iter(given))):
+    with pytest.raises(base.UnsupportedError, match=next(iter(given))):
         BACKEND.resolve_runtime_options(options(threads, **given))
 
 
@@ -110,10 +101,10 @@ def test_dispatches_are_counted_by_operation_and_type() -> None:
 
 
 @pytest.fixture(scope="module")
-def exported(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def exported(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> base.Artifact:
     """A small network, as its compilation takes a second."""
     pytest.importorskip("iree.compiler")
-    known = Detector(("a", "b", "c"), layout="detections")
+    known = base.Detector(("a", "b", "c"), layout="detections")
     folder = tmp_path_factory.mktemp("iree")
     return BACKEND.export(detector.request(folder, model=one_to_one.network, detector=known))
 
@@ -134,7 +125,7 @@ def test_the_host_has_a_name() -> None:
 @pytest.mark.heavy
 @pytest.mark.parametrize("driver", iree.DRIVERS)
 def test_a_one_to_one_head_is_exported_and_run(
-    detector: Any, exported: Artifact, driver: str
+    detector: Any, exported: base.Artifact, driver: str
 ) -> None:
     torch = pytest.importorskip("torch")
     session = BACKEND.load(exported, options(driver=driver))
@@ -147,7 +138,7 @@ def test_a_one_to_one_head_is_exported_and_run(
 
 @pytest.mark.heavy
 def test_a_process_keeps_the_threads_it_began_with(
-    exported: Artifact, fresh_python: Callable[..., str]
+    exported: base.Artifact, fresh_python: Callable[..., str]
 ) -> None:
     printed = fresh_python(
         "import sys\n"
@@ -166,41 +157,43 @@ def test_a_process_keeps_the_threads_it_began_with(
     assert printed == "1 IREE's pool of this process has 2 threads already, not 1\n"
 
 
-def edited(artifact: Artifact, folder: Path, **changes: Any) -> Artifact:
+def edited(artifact: base.Artifact, folder: Path, **changes: Any) -> base.Artifact:
     """The artifact with another note beside it."""
     shutil.copytree(artifact.folder, folder)
     note = folder / iree_files.FACTS_FILE
     note.write_text(json.dumps(json.loads(note.read_text()) | changes))
-    return Artifact(folder, artifact.entry)
+    return base.Artifact(folder, artifact.entry)
 
 
 @pytest.mark.heavy
-def test_a_module_for_another_processor_is_not_run(exported: Artifact, tmp_path: Path) -> None:
+def test_a_module_for_another_processor_is_not_run(exported: base.Artifact, tmp_path: Path) -> None:
     rows = [line.split() for line in iree._tool(iree._tools() / "iree-cpuinfo").splitlines()]
     absent = [row[0] for row in rows if row[1] == "0"]
     if not absent:
         pytest.skip("this processor has every feature there is")
     other = edited(exported, tmp_path / "other", target_cpu="future", features=absent[:1])
-    with pytest.raises(UnavailableError, match=f"future, and this processor lacks its {absent[0]}"):
+    with pytest.raises(
+        base.UnavailableError, match=f"future, and this processor lacks its {absent[0]}"
+    ):
         BACKEND.load(other, options())
 
 
 @pytest.mark.heavy
-def test_a_changed_byte_is_found(exported: Artifact, tmp_path: Path) -> None:
+def test_a_changed_byte_is_found(exported: base.Artifact, tmp_path: Path) -> None:
     damaged = edited(exported, tmp_path / "damaged")
     data = bytearray(damaged.path.read_bytes())
     data[len(data) // 2] ^= 1
     damaged.path.write_bytes(data)
-    with pytest.raises(LoadError, match=r"model\.vmfb is damaged"):
+    with pytest.raises(base.LoadError, match=r"model\.vmfb is damaged"):
         BACKEND.load(damaged, options())
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("note", ["", "{}", '{"input_shape": 3, "target_cpu": "", "features": []}'])
-def test_a_broken_note_is_a_load_error(exported: Artifact, tmp_path: Path, note: str) -> None:
+def test_a_broken_note_is_a_load_error(exported: base.Artifact, tmp_path: Path, note: str) -> None:
     broken = edited(exported, tmp_path / "broken")
     (broken.folder / iree_files.FACTS_FILE).write_text(note)
-    with pytest.raises(LoadError, match=r"model\.json is no note"):
+    with pytest.raises(base.LoadError, match=r"model\.json is no note"):
         BACKEND.load(broken, options())
 
 
@@ -211,13 +204,13 @@ def test_a_processor_that_llvm_does_not_know_is_an_export_error(
     pytest.importorskip("iree.compiler")
     given = {"target_cpu": "no-such-cpu"}
     request = detector.request(tmp_path, model=one_to_one.network, options=given)
-    with pytest.raises(ExportError, match="IREE"):
+    with pytest.raises(base.ExportError, match="IREE"):
         BACKEND.export(request)
 
 
 @pytest.mark.heavy
 def test_sessions_end_while_their_threads_are_still_at_work(
-    detector: Any, exported: Artifact, tmp_path: Path, fresh_python: Callable[..., str]
+    detector: Any, exported: base.Artifact, tmp_path: Path, fresh_python: Callable[..., str]
 ) -> None:
     # Without the order of ``IreeSession.__del__`` some of these would wait for ever.
     np.save(tmp_path / "images.npy", detector.images[:1])

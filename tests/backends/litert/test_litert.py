@@ -10,15 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from deploymark.backends import litert, packages
-from deploymark.backends.base import (
-    Artifact,
-    ExportError,
-    LoadError,
-    LoadOptions,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base, litert, packages
 from deploymark.backends.litert import (
     convert as litert_convert,
 )
@@ -37,9 +29,9 @@ NOTES = {"names": {0: "cat", 1: "dog"}, "task": "detect", "stride": 32, "args": 
 F32, F16, I8, U8 = np.float32, np.float16, np.int8, np.uint8
 
 
-def options(**changes: Any) -> LoadOptions:
+def options(**changes: Any) -> base.LoadOptions:
     given = {"device": "cpu", "precision": "fp32", "threads": 1, "input_shape": (1, 3, 64, 64)}
-    return LoadOptions(**(given | changes))
+    return base.LoadOptions(**(given | changes))
 
 
 @pytest.mark.parametrize(
@@ -77,15 +69,14 @@ def test_int8_options_are_explicit() -> None:
     assert BACKEND.resolve_options("int8", {}) == {"calibration": "minmax"}
     given = {"calibration": "moving_average"}
     assert BACKEND.resolve_options("int8", given) == given
-    with pytest.raises(UnsupportedError, match="calibration"):
+    with pytest.raises(base.UnsupportedError, match="calibration"):
         BACKEND.resolve_options("int8", {"calibration": "entropy"})
-    with pytest.raises(UnsupportedError, match="calibration"):
+    with pytest.raises(base.UnsupportedError, match="calibration"):
         BACKEND.resolve_options("int8-dynamic", given)
 
 
-def test_float16_is_said_to_be_computed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: "1.0")
-    monkeypatch.setattr(packages, "missing", lambda names: ())
+@pytest.mark.usefixtures("all_installed")
+def test_float16_is_said_to_be_computed_in_float32() -> None:
     probe = BACKEND.probe()
     assert probe.service("cpu", "fp16").served
     assert not probe.service("cpu", "fp16").native
@@ -262,7 +253,7 @@ def test_scopes_that_stay_in_float_are_the_modules_named(
         assert scopes[0].endswith("Head_0;")
         assert scopes[1].endswith("Conv2d_dfl;")
         assert scopes[2] == "^deploymark_pixels_"
-        with pytest.raises(ExportError, match="no module"):
+        with pytest.raises(base.ExportError, match="no module"):
             litert_quantize.float_scopes(model, example, ["/model.99/.*"])
 
 
@@ -273,13 +264,13 @@ def test_what_is_no_detector_is_a_load_error(
     path.write_bytes(elsewhere(noted=False).read_bytes())
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("metadata.json", json.dumps(NOTES | {"task": "segment"}))
-    with pytest.raises(LoadError, match="segment"):
+    with pytest.raises(base.LoadError, match="segment"):
         BACKEND.describe(path)
-    with pytest.raises(LoadError, match="there is no file"):
+    with pytest.raises(base.LoadError, match="there is no file"):
         BACKEND.describe(tmp_path / "nothing.tflite")
 
 
 def test_other_devices_are_unavailable(elsewhere: Callable[..., Path]) -> None:
     path = elsewhere()
-    with pytest.raises(UnavailableError, match="gpu"):
-        BACKEND.load(Artifact(path.parent, path.name), options(device="gpu"))
+    with pytest.raises(base.UnavailableError, match="gpu"):
+        BACKEND.load(base.Artifact(path.parent, path.name), options(device="gpu"))

@@ -13,46 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deploymark.backends import mnn, packages
-from deploymark.backends.base import (
-    Artifact,
-    Detector,
-    ExportError,
-    LoadError,
-    LoadOptions,
-    UnavailableError,
-    UnsupportedError,
-)
-from deploymark.backends.hardware import cpu
+from deploymark.backends import base, mnn
 from deploymark.backends.mnn import convert as mnn_convert
 from tests.backends import one_to_one
 
-ARM = cpu.Cpu("Cortex-A76", "arm64", frozenset({"asimdhp"}))
-XEON = cpu.Cpu("Xeon", "x86_64", frozenset({"avx512_fp16"}))
 
-
-def options(**changes: Any) -> LoadOptions:
-    plain = LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=(1, 3, 64, 64))
+def options(**changes: Any) -> base.LoadOptions:
+    plain = base.LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=(1, 3, 64, 64))
     return dataclasses.replace(plain, **changes)
-
-
-@pytest.mark.parametrize(("here", "native"), [(ARM, True), (XEON, False)])
-def test_fp16_is_native_on_arm_alone(
-    monkeypatch: pytest.MonkeyPatch, here: cpu.Cpu, *, native: bool
-) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: "1.0")
-    monkeypatch.setattr(packages, "missing", lambda names: ())
-    monkeypatch.setattr(cpu, "detect", lambda: here)
-    service = mnn.MnnBackend().probe().service("cpu", "fp16")
-    assert (service.served, service.native) == (True, native)
-    assert bool(service.reason) is not native
-
-
-def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: None)
-    probe = mnn.MnnBackend().probe()
-    assert not probe.installed
-    assert probe.remedy == "pip install 'deploymark[mnn]'"
 
 
 def test_options_of_8_bit_weights_are_explicit() -> None:
@@ -62,7 +30,7 @@ def test_options_of_8_bit_weights_are_explicit() -> None:
     assert backend.resolve_options("int8-weights", given) == given
     assert backend.resolve_options("fp16", {}) == {}
     for wrong in ({"asymmetric": 1}, {"block": 32}):
-        with pytest.raises(UnsupportedError, match=next(iter(wrong))):
+        with pytest.raises(base.UnsupportedError, match=next(iter(wrong))):
             backend.resolve_options("int8-weights", wrong)
 
 
@@ -70,7 +38,7 @@ def test_options_of_8_bit_weights_are_explicit() -> None:
 def test_what_is_not_offered_has_a_reason(precision: str, tmp_path: Path) -> None:
     assert precision in mnn.NOT_OFFERED
     request = dataclasses.replace(_request(tmp_path), precision=precision)
-    with pytest.raises(UnsupportedError, match="MNN"):
+    with pytest.raises(base.UnsupportedError, match="MNN"):
         mnn.MnnBackend().export(request)
 
 
@@ -79,7 +47,7 @@ def _request(folder: Path) -> Any:
 
     return ExportRequest(
         model=one_to_one.network,
-        detector=Detector(names=("a", "b", "c"), layout="detections"),
+        detector=base.Detector(names=("a", "b", "c"), layout="detections"),
         precision="fp32",
         device="cpu",
         imgsz=64,
@@ -128,19 +96,21 @@ def test_a_file_that_cannot_be_converted_is_an_export_error(tmp_path: Path) -> N
     pytest.importorskip("MNN")
     source = tmp_path / "model.onnx"
     source.write_bytes(b"no ONNX file")
-    with pytest.raises(ExportError, match="MNN's converter ended with"):
+    with pytest.raises(base.ExportError, match="MNN's converter ended with"):
         mnn_convert.convert(source, tmp_path / "model.mnn", ())
     assert not (tmp_path / "model.mnn").exists()
 
 
 @pytest.fixture(scope="module")
-def exported(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact]:
+def exported(
+    detector: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., base.Artifact]:
     """The small detector in one precision, converted once."""
     for package in ("torch", "onnx", "MNN"):
         pytest.importorskip(package)
-    done: dict[tuple[str, bool], Artifact] = {}
+    done: dict[tuple[str, bool], base.Artifact] = {}
 
-    def export(precision: str, *, asymmetric: bool = True) -> Artifact:
+    def export(precision: str, *, asymmetric: bool = True) -> base.Artifact:
         key = (precision, asymmetric)
         if key not in done:
             given = {} if asymmetric else {"asymmetric": False}
@@ -152,7 +122,7 @@ def exported(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     return export
 
 
-def error_of(artifact: Artifact, detector: Any, **changes: Any) -> float:
+def error_of(artifact: base.Artifact, detector: Any, **changes: Any) -> float:
     """Mean error of boxes, pixels."""
     session = mnn.MnnBackend().load(artifact, options(**changes))
     return float(np.abs(session.infer(detector.images[:1]) - detector.expected[:1])[:, :4].mean())
@@ -160,7 +130,7 @@ def error_of(artifact: Artifact, detector: Any, **changes: Any) -> float:
 
 @pytest.mark.heavy
 def test_a_zero_point_keeps_boxes_in_place(
-    exported: Callable[..., Artifact], detector: Any
+    exported: Callable[..., base.Artifact], detector: Any
 ) -> None:
     with_it = exported("int8-weights")
     without = exported("int8-weights", asymmetric=False)
@@ -170,7 +140,7 @@ def test_a_zero_point_keeps_boxes_in_place(
 
 @pytest.mark.heavy
 def test_fp16_weights_are_not_cut_off(
-    exported: Callable[..., Artifact],
+    exported: Callable[..., base.Artifact],
     detector: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -182,7 +152,7 @@ def test_fp16_weights_are_not_cut_off(
 
 
 @pytest.mark.heavy
-def test_an_own_export_describes_itself(exported: Callable[..., Artifact]) -> None:
+def test_an_own_export_describes_itself(exported: Callable[..., base.Artifact]) -> None:
     artifact = exported("fp32")
     facts = mnn.MnnBackend().describe(artifact.path)
     assert facts.input_shape == (1, 3, 64, 64)
@@ -192,7 +162,7 @@ def test_an_own_export_describes_itself(exported: Callable[..., Artifact]) -> No
 
 @pytest.mark.heavy
 def test_convolutions_are_counted_by_the_values_they_put_out(
-    exported: Callable[..., Artifact],
+    exported: Callable[..., base.Artifact],
 ) -> None:
     session = mnn.MnnBackend().load(exported("fp32"), options())
     executed = session.executed_precision()
@@ -203,7 +173,7 @@ def test_convolutions_are_counted_by_the_values_they_put_out(
 
 @pytest.mark.heavy
 def test_predictions_outlive_their_session(
-    exported: Callable[..., Artifact], detector: Any
+    exported: Callable[..., base.Artifact], detector: Any
 ) -> None:
     found = [
         mnn.MnnBackend().load(exported("fp32"), options()).infer(image[None])
@@ -231,11 +201,11 @@ def test_detections_are_given_too(tmp_path: Path, detector: Any) -> None:
 
 @pytest.mark.heavy
 def test_a_converter_leaves_no_files(
-    exported: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    exported: Callable[..., base.Artifact], tmp_path: Path
 ) -> None:
     artifact = exported("fp32")
     assert [path.name for path in artifact.folder.iterdir()] == ["model.mnn"]
-    with pytest.raises(UnavailableError, match="vulkan"):
+    with pytest.raises(base.UnavailableError, match="vulkan"):
         mnn.MnnBackend().load(artifact, options(device="vulkan"))
     assert "MNN.tools.mnnconvert" not in sys.modules
 
@@ -284,9 +254,9 @@ def test_a_real_export_of_ultralytics_is_described_and_opened(
 def test_other_files_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("MNN")
     backend = mnn.MnnBackend()
-    with pytest.raises(LoadError, match="there is no file"):
+    with pytest.raises(base.LoadError, match="there is no file"):
         backend.describe(tmp_path / "model.mnn")
     path = tmp_path / "model.mnn"
     path.write_bytes(b"no model " * 99)
-    with pytest.raises(LoadError, match=r"MNN refuses .*model\.mnn"):
+    with pytest.raises(base.LoadError, match=r"MNN refuses .*model\.mnn"):
         backend.describe(path)

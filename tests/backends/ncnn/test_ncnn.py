@@ -11,25 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deploymark.backends import ncnn, packages
-from deploymark.backends.base import (
-    Artifact,
-    Detector,
-    ExportError,
-    LoadError,
-    LoadOptions,
-    UnavailableError,
-    UnsupportedError,
-)
-from deploymark.backends.hardware import accelerators, cpu
+from deploymark.backends import base, ncnn
+from deploymark.backends.hardware import accelerators
 from deploymark.backends.ncnn import convert as ncnn_convert
 from deploymark.backends.ncnn import files as ncnn_files
 from deploymark.backends.ncnn import net as ncnn_net
 from deploymark.backends.ncnn.files import Layer, Size
 from tests.backends import one_to_one
-
-ARM = cpu.Cpu("Cortex-A76", "arm64", frozenset({"asimdhp"}))
-XEON = cpu.Cpu("Xeon", "x86_64", frozenset({"avx512_fp16"}))
 
 GRAPH = """7767517
 3 3
@@ -39,8 +27,8 @@ Swish                    silu_1                   1 1 1 out0
 """
 
 
-def options(**changes: Any) -> LoadOptions:
-    plain = LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=(1, 3, 64, 64))
+def options(**changes: Any) -> base.LoadOptions:
+    plain = base.LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=(1, 3, 64, 64))
     return dataclasses.replace(plain, **changes)
 
 
@@ -85,35 +73,15 @@ def test_all_else_is_ncnns_own_and_told() -> None:
     assert "use_winograd_convolution" in own
 
 
-@pytest.mark.parametrize(("here", "native"), [(ARM, True), (XEON, False)])
-def test_fp16_is_native_on_arm_alone(
-    monkeypatch: pytest.MonkeyPatch, here: cpu.Cpu, *, native: bool
-) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: "1.0")
-    monkeypatch.setattr(packages, "missing", lambda names: ())
-    monkeypatch.setattr(cpu, "detect", lambda: here)
-    service = ncnn.NcnnBackend().probe().service("cpu", "fp16")
-    assert (service.served, service.native) == (True, native)
-    assert bool(service.reason) is not native
-
-
 @pytest.mark.parametrize("driver", [True, False])
+@pytest.mark.usefixtures("all_installed")
 def test_vulkan_is_served_where_the_system_shows_a_driver(
     monkeypatch: pytest.MonkeyPatch, *, driver: bool
 ) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: "1.0")
-    monkeypatch.setattr(packages, "missing", lambda names: ())
     monkeypatch.setattr(accelerators, "has_vulkan_driver", lambda: driver)
     service = ncnn.NcnnBackend().probe().service("vulkan", "fp16")
     assert (service.served, service.exists) == (driver, True)
     assert bool(service.remedy) is not driver
-
-
-def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: None)
-    probe = ncnn.NcnnBackend().probe()
-    assert not probe.installed
-    assert probe.remedy == "pip install 'deploymark[ncnn]'"
 
 
 def test_a_graph_is_read_as_layers(graph: Path) -> None:
@@ -136,13 +104,13 @@ def test_a_graph_is_read_as_layers(graph: Path) -> None:
 )
 def test_a_damaged_graph_is_a_load_error(graph: Path, text: str, message: str) -> None:
     graph.write_text(text, encoding="utf-8")
-    with pytest.raises(LoadError, match=message):
+    with pytest.raises(base.LoadError, match=message):
         ncnn_files.read_graph(graph)
 
 
 def test_binary_rubbish_is_a_load_error(graph: Path) -> None:
     graph.write_bytes(bytes(range(256)))
-    with pytest.raises(LoadError, match="cannot be read"):
+    with pytest.raises(base.LoadError, match="cannot be read"):
         ncnn_files.read_graph(graph)
 
 
@@ -158,7 +126,7 @@ def test_the_image_size_is_told_by_a_file_beside_the_graph(
     graph: Path, name: str, text: str
 ) -> None:
     layers = ncnn_files.read_graph(graph)
-    with pytest.raises(LoadError, match="nothing beside"):
+    with pytest.raises(base.LoadError, match="nothing beside"):
         ncnn_files.image_size(graph, layers)
     graph.with_name(name).write_text(text, encoding="utf-8")
     assert ncnn_files.image_size(graph, layers) == Size(height=96, width=64)
@@ -186,19 +154,19 @@ def test_the_first_weights_tell_the_precision(graph: Path, tag: str, precision: 
     other = (Layer("Input", "in0", {}), Layer("MemoryData", "anchors", {}))
     assert ncnn_files.stored_precision(weights, other) is None
     weights.write_bytes(b"no weights")
-    with pytest.raises(LoadError, match="does not begin"):
+    with pytest.raises(base.LoadError, match="does not begin"):
         ncnn_files.stored_precision(weights, layers)
 
 
 def test_weights_are_missed(graph: Path) -> None:
-    with pytest.raises(LoadError, match=r"there is no file .*model\.ncnn\.bin"):
-        ncnn.NcnnBackend().load(Artifact(graph.parent, graph.name), options())
+    with pytest.raises(base.LoadError, match=r"there is no file .*model\.ncnn\.bin"):
+        ncnn.NcnnBackend().load(base.Artifact(graph.parent, graph.name), options())
 
 
 @pytest.mark.heavy
 def test_a_one_to_one_head_is_refused_with_a_way_out(detector: Any, tmp_path: Path) -> None:
-    found = Detector(names=("a", "b", "c"), layout="detections")
-    with pytest.raises(UnsupportedError, match="top-k") as caught:
+    found = base.Detector(names=("a", "b", "c"), layout="detections")
+    with pytest.raises(base.UnsupportedError, match="top-k") as caught:
         ncnn.NcnnBackend().export(detector.request(tmp_path, detector=found))
     assert "one-to-many" in caught.value.remedy
 
@@ -206,7 +174,7 @@ def test_a_one_to_one_head_is_refused_with_a_way_out(detector: Any, tmp_path: Pa
 @pytest.mark.heavy
 def test_operators_that_ncnn_lacks_are_told(detector: Any, tmp_path: Path) -> None:
     pytest.importorskip("pnnx")
-    with pytest.raises(UnsupportedError, match=r"torch\.topk"):
+    with pytest.raises(base.UnsupportedError, match=r"torch\.topk"):
         ncnn.NcnnBackend().export(detector.request(tmp_path, model=one_to_one.network))
     assert list(tmp_path.iterdir()) == []
 
@@ -216,18 +184,20 @@ def test_the_converters_own_words_are_in_the_error(tmp_path: Path) -> None:
     pytest.importorskip("pnnx")
     source = tmp_path / "model.torchscript"
     source.write_bytes(b"no TorchScript")
-    with pytest.raises(ExportError, match="pnnx ended with"):
+    with pytest.raises(base.ExportError, match="pnnx ended with"):
         ncnn_convert.convert(source, tmp_path / "a.param", tmp_path / "a.bin", imgsz=64, half=False)
 
 
 @pytest.fixture(scope="module")
-def exported(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
+def exported(
+    detector: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], base.Artifact]:
     """The small detector in one precision, converted once."""
     for package in ("torch", "pnnx", "ncnn"):
         pytest.importorskip(package)
-    done: dict[str, Artifact] = {}
+    done: dict[str, base.Artifact] = {}
 
-    def export(precision: str) -> Artifact:
+    def export(precision: str) -> base.Artifact:
         if precision not in done:
             request = detector.request(tmp_path_factory.mktemp(precision), precision)
             done[precision] = ncnn.NcnnBackend().export(request)
@@ -239,7 +209,7 @@ def exported(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 @pytest.mark.heavy
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_an_own_export_describes_itself(
-    exported: Callable[[str], Artifact], precision: str
+    exported: Callable[[str], base.Artifact], precision: str
 ) -> None:
     artifact = exported(precision)
     facts = ncnn.NcnnBackend().describe(artifact.path)
@@ -252,7 +222,7 @@ def test_an_own_export_describes_itself(
 
 @pytest.mark.heavy
 def test_a_batch_goes_through_image_by_image(
-    exported: Callable[[str], Artifact], detector: Any
+    exported: Callable[[str], base.Artifact], detector: Any
 ) -> None:
     backend = ncnn.NcnnBackend()
     pair = backend.load(exported("fp32"), options(input_shape=(2, 3, 64, 64)))
@@ -265,7 +235,7 @@ def test_a_batch_goes_through_image_by_image(
 
 @pytest.mark.heavy
 def test_layers_are_counted_by_the_type_of_their_blobs(
-    exported: Callable[[str], Artifact],
+    exported: Callable[[str], base.Artifact],
 ) -> None:
     executed = ncnn.NcnnBackend().load(exported("fp32"), options()).executed_precision()
     assert executed.layers["Convolution:f32"] == 81
@@ -275,7 +245,7 @@ def test_layers_are_counted_by_the_type_of_their_blobs(
 
 
 @pytest.mark.heavy
-def test_16_bits_are_told_from_32(exported: Callable[[str], Artifact]) -> None:
+def test_16_bits_are_told_from_32(exported: Callable[[str], base.Artifact]) -> None:
     # A session never asks for bfloat16; here it stands for float16, which x86 has no blobs of.
     runtime = pytest.importorskip("ncnn")
     artifact = exported("fp32")
@@ -289,16 +259,18 @@ def test_16_bits_are_told_from_32(exported: Callable[[str], Artifact]) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("device", ["cuda", "npu"])
-def test_other_devices_are_unavailable(exported: Callable[[str], Artifact], device: str) -> None:
-    with pytest.raises(UnavailableError, match=device):
+def test_other_devices_are_unavailable(
+    exported: Callable[[str], base.Artifact], device: str
+) -> None:
+    with pytest.raises(base.UnavailableError, match=device):
         ncnn.NcnnBackend().load(exported("fp32"), options(device=device))
 
 
 @pytest.mark.heavy
-def test_vulkan_without_a_device_is_unavailable(exported: Callable[[str], Artifact]) -> None:
+def test_vulkan_without_a_device_is_unavailable(exported: Callable[[str], base.Artifact]) -> None:
     if accelerators.has_vulkan_driver():
         pytest.skip("there is a Vulkan driver")
-    with pytest.raises(UnavailableError, match="Vulkan"):
+    with pytest.raises(base.UnavailableError, match="Vulkan"):
         ncnn.NcnnBackend().load(exported("fp32"), options(device="vulkan"))
 
 
@@ -326,5 +298,5 @@ def test_a_real_export_of_ultralytics_is_described_and_opened(
         expected = exporter.model.float().eval()(images)[0].numpy()
     # Computed in 16 bits where the processor can.
     np.testing.assert_allclose(found, expected, atol=0.5)
-    with pytest.raises(LoadError, match=r"\(1, 3, 64, 64\), not \(1, 3, 96, 96\)"):
+    with pytest.raises(base.LoadError, match=r"\(1, 3, 64, 64\), not \(1, 3, 96, 96\)"):
         backend.load(facts.artifact, options(input_shape=(1, 3, 96, 96)))

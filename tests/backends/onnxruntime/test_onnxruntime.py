@@ -71,14 +71,6 @@ def install(monkeypatch: pytest.MonkeyPatch, *distributions: str, missing: str =
     )
 
 
-def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch)
-    probe = onnxruntime.OnnxRuntimeBackend().probe()
-    assert not probe.installed
-    assert probe.services == {}
-    assert probe.remedy == "pip install 'deploymark[onnxruntime]'"
-
-
 def test_a_runtime_without_exporter_still_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, "onnxruntime", missing="torch onnx")
     probe = onnxruntime.OnnxRuntimeBackend().probe()

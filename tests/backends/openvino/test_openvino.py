@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deploymark.backends import openvino, packages
+from deploymark.backends import openvino
 from deploymark.backends.base import (
     Artifact,
     LoadError,
@@ -120,11 +120,10 @@ def test_16_bits_are_native_where_the_cpu_has_them(
 
 
 @pytest.mark.parametrize("present", [True, False])
+@pytest.mark.usefixtures("all_installed")
 def test_accelerators_are_served_where_the_system_shows_them(
     monkeypatch: pytest.MonkeyPatch, *, present: bool
 ) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: "1.0")
-    monkeypatch.setattr(packages, "missing", lambda names: ())
     monkeypatch.setattr(accelerators, "has_intel_gpu", lambda: present)
     monkeypatch.setattr(accelerators, "has_intel_npu", lambda: present)
     probe = openvino.OpenVinoBackend().probe()
@@ -140,13 +139,6 @@ def test_accelerators_are_served_where_the_system_shows_them(
     # AUTO would take the GPU, and then serves what it serves.
     assert probe.service("auto", "fp32").served
     assert probe.service("auto", "bf16").exists is not present
-
-
-def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: None)
-    probe = openvino.OpenVinoBackend().probe()
-    assert not probe.installed
-    assert probe.remedy == "pip install 'deploymark[openvino]'"
 
 
 @pytest.fixture(scope="module")

@@ -99,11 +99,6 @@ def test_devices_and_precisions(monkeypatch: pytest.MonkeyPatch, *, has_bf16: bo
     assert (service.served, service.exists, service.remedy) == (False, True, "pip install triton")
 
 
-def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: None)
-    assert BACKEND.probe().remedy == "pip install 'deploymark[aotinductor]'"
-
-
 def test_a_package_of_another_processor_is_not_linked_in(tmp_path: Path) -> None:
     artifact = package(tmp_path, deploymark_simd="x86_64 amx_bf16 avx2")
     with pytest.raises(UnavailableError, match="with amx_bf16, which this one lacks"):

@@ -37,9 +37,8 @@ def test_cuda_needs_a_build_and_a_driver(
     assert torch_eager.TorchBackend().probe().devices == devices
 
 
-def test_int8_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: "2.9")
-    monkeypatch.setattr(packages, "missing", lambda names: ())
+@pytest.mark.usefixtures("all_installed")
+def test_int8_is_refused_with_the_reason() -> None:
     service = torch_eager.TorchBackend().probe().service("cpu", "int8")
     assert not service.served
     assert not service.exists
@@ -47,11 +46,10 @@ def test_int8_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("has_bf16", [True, False])
+@pytest.mark.usefixtures("all_installed")
 def test_bf16_is_emulated_where_the_cpu_has_no_instructions_for_it(
     monkeypatch: pytest.MonkeyPatch, *, has_bf16: bool
 ) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: "2.9")
-    monkeypatch.setattr(packages, "missing", lambda names: ())
     features = frozenset({"avx512_bf16"}) if has_bf16 else frozenset({"avx2"})
     monkeypatch.setattr(cpu, "detect", lambda: cpu.Cpu("some", "x86_64", features))
     service = torch_eager.TorchBackend().probe().service("cpu", "bf16")
@@ -59,17 +57,9 @@ def test_bf16_is_emulated_where_the_cpu_has_no_instructions_for_it(
     assert service.native is has_bf16
 
 
+@pytest.mark.usefixtures("all_installed")
 def test_metal_has_every_float(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: "2.9")
-    monkeypatch.setattr(packages, "missing", lambda names: ())
     monkeypatch.setattr(torch_eager.sys, "platform", "darwin")
     monkeypatch.setattr(torch_eager.platform, "machine", lambda: "arm64")
     probe = torch_eager.TorchBackend().probe()
     assert all(probe.service("mps", precision).served for precision in ("fp32", "fp16", "bf16"))
-
-
-def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: None)
-    probe = torch_eager.TorchBackend().probe()
-    assert not probe.installed
-    assert probe.remedy == "pip install 'deploymark[torch]'"

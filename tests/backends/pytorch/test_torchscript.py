@@ -8,15 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deploymark.backends import packages
-from deploymark.backends.base import (
-    Artifact,
-    LoadError,
-    LoadOptions,
-    Session,
-    UnavailableError,
-    UnsupportedError,
-)
+from deploymark.backends import base
 from deploymark.backends.onnx.graph import quiet
 from deploymark.backends.pytorch import runtime as torch_runtime
 from deploymark.backends.pytorch import torchscript, torchscript_file
@@ -26,12 +18,12 @@ pytestmark = pytest.mark.heavy
 BACKEND = torchscript.TorchScriptBackend()
 
 
-def options(size: int = 64, batch: int = 1, **given: Any) -> LoadOptions:
-    return LoadOptions("cpu", "fp32", 1, (batch, 3, size, size), given)
+def options(size: int = 64, batch: int = 1, **given: Any) -> base.LoadOptions:
+    return base.LoadOptions("cpu", "fp32", 1, (batch, 3, size, size), given)
 
 
 @pytest.fixture(scope="module")
-def traced(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def traced(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> base.Artifact:
     return BACKEND.export(detector.request(tmp_path_factory.mktemp("traced")))
 
 
@@ -68,7 +60,7 @@ NOTED = {
 }
 
 
-def infer(session: Session, detector: Any, batch: int = 1) -> Any:
+def infer(session: base.Session, detector: Any, batch: int = 1) -> Any:
     return session.infer(detector.images[:batch])
 
 
@@ -94,10 +86,10 @@ def test_a_file_without_a_note_is_tried(
     assert facts.classes == 3
     session = BACKEND.load(facts.artifact, options())
     np.testing.assert_allclose(infer(session, detector), detector.expected[:1], atol=2e-3)
-    with pytest.raises(LoadError, match=r"fails on images of shape \(1, 3, 96, 96\)"):
+    with pytest.raises(base.LoadError, match=r"fails on images of shape \(1, 3, 96, 96\)"):
         BACKEND.load(facts.artifact, options(size=96))
     monkeypatch.setattr(torchscript_file, "TRIED_SIZES", (96, 128))
-    with pytest.raises(LoadError, match="fails on those of 96, 128 pixels"):
+    with pytest.raises(base.LoadError, match="fails on those of 96, 128 pixels"):
         BACKEND.describe(facts.artifact.path)
 
 
@@ -130,8 +122,8 @@ def test_a_burnt_in_batch_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "first.torchscript"
     with quiet("torch"):
         torch.jit.trace(FirstOnly(), torch.zeros(1, 3, 64, 64)).save(str(path))
-    with pytest.raises(LoadError, match=r"gives \(1, 9, 4096\) for images of shape \(2, 3,"):
-        BACKEND.load(Artifact(tmp_path, path.name), options(batch=2))
+    with pytest.raises(base.LoadError, match=r"gives \(1, 9, 4096\) for images of shape \(2, 3,"):
+        BACKEND.load(base.Artifact(tmp_path, path.name), options(batch=2))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +137,7 @@ def test_what_is_no_square_detector_is_refused(
     changes: dict[str, Any], message: str, foreign_file: Callable[..., Path]
 ) -> None:
     name = "-".join(map(str, changes.values())).replace(" ", "")
-    with pytest.raises(LoadError, match=message):
+    with pytest.raises(base.LoadError, match=message):
         BACKEND.describe(foreign_file(name, NOTED | changes))
 
 
@@ -160,7 +152,7 @@ def test_several_outputs_are_refused(tmp_path: Path) -> None:
     with quiet("torch"):
         traced_pair = torch.jit.trace(Pair(), torch.zeros(1, 3, 64, 64))
         traced_pair.save(str(path), _extra_files={"config.txt": json.dumps(NOTED)})
-    with pytest.raises(LoadError, match="gives tuple"):
+    with pytest.raises(base.LoadError, match="gives tuple"):
         BACKEND.describe(path)
 
 
@@ -183,7 +175,7 @@ def test_a_halved_file_takes_halved_images(
     assert layers["_convolution:f16"] == 88
 
 
-def test_our_files_say_what_they_take(traced: Artifact) -> None:
+def test_our_files_say_what_they_take(traced: base.Artifact) -> None:
     torch = pytest.importorskip("torch")
     note = torchscript_file.open_file(torch, traced.path, "cpu").note
     assert torchscript_file.noted_shape(note) == (1, 3, 64, 64)
@@ -192,7 +184,7 @@ def test_our_files_say_what_they_take(traced: Artifact) -> None:
 
 
 def test_optimize_for_inference_moves_convolutions_to_onednn(
-    detector: Any, traced: Artifact
+    detector: Any, traced: base.Artifact
 ) -> None:
     torch = pytest.importorskip("torch")
     if not torch.backends.mkldnn.is_available():
@@ -206,13 +198,13 @@ def test_optimize_for_inference_moves_convolutions_to_onednn(
 
 @pytest.mark.parametrize("given", [{"optimise": True}, {"optimize_for_inference": 1}])
 def test_other_runtime_options_are_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedError, match=next(iter(given))):
-        BACKEND.load(Artifact(Path(), "none.torchscript"), options(**given))
+    with pytest.raises(base.UnsupportedError, match=next(iter(given))):
+        BACKEND.load(base.Artifact(Path(), "none.torchscript"), options(**given))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
 def test_the_cpu_has_fp32_alone(detector: Any, tmp_path: Path, precision: str) -> None:
-    with pytest.raises(UnsupportedError, match=f"no {precision} on cpu"):
+    with pytest.raises(base.UnsupportedError, match=f"no {precision} on cpu"):
         BACKEND.export(detector.request(tmp_path, precision))
     assert not list(tmp_path.iterdir())
 
@@ -221,15 +213,14 @@ def test_cuda_is_traced_where_it_is(detector: Any, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    with pytest.raises(UnavailableError, match="CUDA"):
+    with pytest.raises(base.UnavailableError, match="CUDA"):
         BACKEND.export(detector.request(tmp_path, device="cuda"))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("cuda", [True, False])
+@pytest.mark.usefixtures("all_installed")
 def test_devices_and_precisions(monkeypatch: pytest.MonkeyPatch, *, cuda: bool) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: "2.14")
-    monkeypatch.setattr(packages, "missing", lambda names: ())
     monkeypatch.setattr(torch_runtime, "serves_cuda", lambda: cuda)
     probe = BACKEND.probe()
     assert probe.devices == (("cpu", "cuda") if cuda else ("cpu",))
@@ -239,8 +230,3 @@ def test_devices_and_precisions(monkeypatch: pytest.MonkeyPatch, *, cuda: bool) 
         assert not service.exists
         assert service.reason
     assert probe.service("cuda", "fp16").served is cuda
-
-
-def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "installed_version", lambda *names: None)
-    assert BACKEND.probe().remedy == "pip install 'deploymark[torchscript]'"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploymark.bench.assets import digits_dir, make_digits
+from deploymark.bench.assets import compose_digits, digits_dir, make_digits
 
 COMMITTED = {split: count for split, count in make_digits.COMMITTED_COUNTS.items() if count}
 MAX_BYTES = 4_000_000
@@ -39,16 +39,18 @@ def label_rows(path: Path) -> list[tuple[int, list[float]]]:
 
 
 @pytest.fixture(scope="module")
-def sources() -> make_digits.Sources:
+def sources() -> compose_digits.Sources:
     """Return the digits and photographs, where scikit-learn is installed."""
     pytest.importorskip("sklearn")
-    return make_digits.load_sources()
+    return compose_digits.load_sources()
 
 
-def compose(sources: make_digits.Sources, seed: int, split: str, index: int) -> make_digits.Sample:
+def compose(
+    sources: compose_digits.Sources, seed: int, split: str, index: int
+) -> compose_digits.Sample:
     """Compose one image as ``make_dataset`` does."""
-    pool = make_digits.split_instances(sources.labels, seed)[split]
-    return make_digits.compose(sources, pool, seed, split, index)
+    pool = compose_digits.split_instances(sources.labels, seed)[split]
+    return compose_digits.compose(sources, pool, seed, split, index)
 
 
 def test_committed_splits_share_no_digit_instance() -> None:
@@ -71,9 +73,9 @@ def test_labels_are_sane(split: str) -> None:
     for name, instances in manifest(split)["instances"].items():
         rows = label_rows(digits_dir() / "labels" / split / f"{Path(name).stem}.txt")
         assert len(rows) == len(instances), name
-        assert 1 <= len(rows) <= make_digits.MAX_DIGITS, name
+        assert 1 <= len(rows) <= compose_digits.MAX_DIGITS, name
         for label, (x, y, width, height) in rows:
-            assert 0 <= label < make_digits.CLASSES, name
+            assert 0 <= label < compose_digits.CLASSES, name
             assert width > 0, name
             assert height > 0, name
             assert min(x - width / 2, y - height / 2) >= -1e-6, name
@@ -84,7 +86,7 @@ def test_every_class_is_calibrated_and_scored() -> None:
     for split in COMMITTED:
         files = (digits_dir() / "labels" / split).glob("*.txt")
         seen = {label for path in files for label, _ in label_rows(path)}
-        assert seen == set(range(make_digits.CLASSES)), split
+        assert seen == set(range(compose_digits.CLASSES)), split
 
 
 def test_files_are_small() -> None:
@@ -103,19 +105,21 @@ def test_weights_name_no_folder_of_the_machine_that_trained_them() -> None:
 
 
 @pytest.mark.heavy
-def test_instances_are_dealt_once_and_all_dealt(sources: make_digits.Sources) -> None:
-    pools = make_digits.split_instances(sources.labels, seed=0)
+def test_instances_are_dealt_once_and_all_dealt(sources: compose_digits.Sources) -> None:
+    pools = compose_digits.split_instances(sources.labels, seed=0)
     dealt = [instance for pool in pools.values() for instance in pool]
     assert sorted(dealt) == list(range(len(sources.labels)))
     for split, pool in pools.items():
-        assert {sources.labels[instance] for instance in pool} == set(range(make_digits.CLASSES)), (
-            split
-        )
+        assert {sources.labels[instance] for instance in pool} == set(
+            range(compose_digits.CLASSES)
+        ), split
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("index", range(4))
-def test_default_seed_remakes_the_committed_image(sources: make_digits.Sources, index: int) -> None:
+def test_default_seed_remakes_the_committed_image(
+    sources: compose_digits.Sources, index: int
+) -> None:
     sample = compose(sources, 0, "val", index)
     name = f"val_{index:05d}"
     label = (digits_dir() / "labels" / "val" / f"{name}.txt").read_bytes()
@@ -128,16 +132,16 @@ def test_default_seed_remakes_the_committed_image(sources: make_digits.Sources, 
 
 
 @pytest.mark.heavy
-def test_pixels_and_boxes_have_the_stated_form(sources: make_digits.Sources) -> None:
+def test_pixels_and_boxes_have_the_stated_form(sources: compose_digits.Sources) -> None:
     sample = compose(sources, 0, "val", 0)
-    assert sample.pixels.shape == (make_digits.IMAGE_SIZE, make_digits.IMAGE_SIZE, 3)
+    assert sample.pixels.shape == (compose_digits.IMAGE_SIZE, compose_digits.IMAGE_SIZE, 3)
     assert sample.pixels.dtype == np.uint8
     assert sample.boxes.shape == (len(sample.classes), 4)
     assert len(sample.instances) == len(sample.classes)
 
 
 @pytest.mark.heavy
-def test_seed_split_and_index_each_change_the_image(sources: make_digits.Sources) -> None:
+def test_seed_split_and_index_each_change_the_image(sources: compose_digits.Sources) -> None:
     base = compose(sources, 0, "val", 0).pixels
     for seed, split, index in ((1, "val", 0), (0, "calib", 0), (0, "val", 1)):
         assert not np.array_equal(base, compose(sources, seed, split, index).pixels)
@@ -153,14 +157,14 @@ def test_an_image_does_not_depend_on_the_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
-def test_occlusion_is_capped(sources: make_digits.Sources) -> None:
-    pool = make_digits.split_instances(sources.labels, 0)["val"]
+def test_occlusion_is_capped(sources: compose_digits.Sources) -> None:
+    pool = compose_digits.split_instances(sources.labels, 0)["val"]
     for index in range(10):
-        boxes = make_digits.compose(sources, pool, 0, "val", index).boxes
+        boxes = compose_digits.compose(sources, pool, 0, "val", index).boxes
         for position, first in enumerate(boxes):
             for second in boxes[position + 1 :]:
                 width = min(first[2], second[2]) - max(first[0], second[0])
                 height = min(first[3], second[3]) - max(first[1], second[1])
                 shared = max(0.0, width) * max(0.0, height)
                 areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
-                assert shared / (sum(areas) - shared) <= make_digits.MAX_BOX_IOU
+                assert shared / (sum(areas) - shared) <= compose_digits.MAX_BOX_IOU

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploymark.bench.cli.main import app
+from deploymark.bench.cli.shared import console
 from deploymark.bench.records.trends import NOTHING_RECORDED
 from tests.run_series import CELL, MakeRun, latencies, result
 
@@ -21,7 +22,7 @@ def command(*arguments: str) -> tuple[int, str]:
 def test_the_command(
     results: Path, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(console, "width", 120)
     for day, latency in enumerate(latencies(24, 18)):
         make_run(day, result(latency_p50_ms=latency, map50_95=0.5 if day < 3 else 0.4))
     make_run(30, finished=None)

@@ -57,6 +57,7 @@ FILES = {
     "benchmark.json",
     "report.html",
     "summary.md",
+    "answer.json",
     "fidelity.json",
     "logs",
 }
@@ -80,6 +81,11 @@ def test_a_matrix_from_file_to_report(
     assert done.returncode == 0, done.stdout + done.stderr
     run = deploymark.latest.resolve()
     assert {path.name for path in run.iterdir()} >= FILES
+    answer = json.loads((run / "answer.json").read_text())
+    assert answer["question"]["where"] == ["map50_95 >= fp32 - 0.01"]
+    first = {"best": "Ship ", "tie": "Ship ", "undecided": "Undecided: "}[answer["outcome"]]
+    assert f"\n{first}" in done.stdout
+    assert first in (run / "summary.md").read_text().splitlines()[2]
     info = json.loads((run / "run.json").read_text())
     assert info["exit_status"] == 0
     # another test may have left one in the store that they share

@@ -12,13 +12,8 @@ from deploymark.bench.cli.main import app
 from deploymark.bench.compare.compare import DESCRIPTIVE, FIGURES, compare
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.records.comparison import KEY_FIGURES
-from deploymark.bench.records.run import (
-    CellResult,
-    RunInfo,
-    append_launch,
-    write_cells,
-    write_run_info,
-)
+from deploymark.bench.records.launches import append_launch
+from deploymark.bench.records.run import CellResult, RunInfo, write_cells, write_run_info
 
 MakeRun = Callable[..., Path]
 

@@ -60,7 +60,7 @@ def test_machine_packages_settings_and_inputs() -> None:
         "package onnxruntime": ["1.31.0", "1.32.0"],
         "package openvino": [None, "2026.4"],
         "setting measure.launches": ["3", "5"],
-        "setting deploymark.backends.openvino.options.preset": ["mixed", "performance"],
+        "setting backends.openvino.options.preset": ["mixed", "performance"],
         "setting seed": ["0", "1"],
         "input commit": ["none", "f" * 12],
         "input model m": ["3" * 12, "4" * 12],

@@ -10,7 +10,7 @@ import pytest
 
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.gate.pairing import Measurable, PairPlan, measure_pair
-from deploymark.bench.matrix.schema import Limits
+from deploymark.bench.matrix.sections import Limits
 
 PLAN = PairPlan(rounds=4, burst_iterations=3)
 

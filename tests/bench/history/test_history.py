@@ -9,7 +9,7 @@ import pytest
 
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.history import history as module
-from deploymark.bench.history.history import Choice, history, known_figures, write_history
+from deploymark.bench.history.history import Choice, followed_figures, history, write_history
 from deploymark.bench.history.past_runs import find_runs
 from deploymark.bench.records.run import RUN_FILE
 from deploymark.bench.records.trends import (
@@ -248,7 +248,7 @@ def test_bad_input_is_told(results: Path, make_run: MakeRun) -> None:
     with pytest.raises(NothingToRunError, match="selects no measured cell"):
         history(results, ONE_FIGURE, select="nothing")
     with pytest.raises(BadInputError, match="did you mean 'latency_p50_ms'"):
-        known_figures(["latency_p50"])
+        followed_figures(["latency_p50"])
     make_run(1, finished=None, name="unfinished/one")
     with pytest.raises(BadInputError, match="no end"):
         history(results / "unfinished", ONE_FIGURE)

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from deploymark.backends.base import PRECISIONS
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.matrix.cells import Cell, expand, pattern_matches, select
-from deploymark.bench.matrix.schema import CellPattern, Matrix
+from deploymark.bench.matrix.schema import Matrix
+from deploymark.bench.matrix.sections import CellPattern
 
 MODELS = [{"path": "a.pt", "data": "a.yaml"}, {"path": "b.pt", "data": "b.yaml"}]
 

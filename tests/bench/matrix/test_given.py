@@ -11,8 +11,10 @@ from deploymark.backends.base import Probe
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.probing import Found
 from deploymark.bench.matrix.cells import expand
+from deploymark.bench.matrix.command_line import with_overrides
+from deploymark.bench.matrix.entries import model_name
 from deploymark.bench.matrix.given import GivenArtifact, describe_given
-from deploymark.bench.matrix.schema import Matrix, model_name, with_overrides
+from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.yaml_source import YamlSource
 

@@ -9,15 +9,14 @@ from ruamel.yaml import YAML
 
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.matrix.cells import expand
+from deploymark.bench.matrix.command_line import with_overrides
+from deploymark.bench.matrix.entries import ModelEntry, model_name
 from deploymark.bench.matrix.schema import (
     Matrix,
-    ModelEntry,
     find_matrix,
     json_schema,
-    model_name,
     packaged_matrices,
     read_matrix,
-    with_overrides,
 )
 
 SCHEMA = Path(__file__).parents[3] / "matrices" / "matrix.schema.json"

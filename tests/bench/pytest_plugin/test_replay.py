@@ -43,7 +43,11 @@ def test_it_ends_with_the_samples() -> None:
 
 
 @pytest.mark.heavy
-def test_pytest_benchmark_reports_the_samples_bit_for_bit(pytester: pytest.Pytester) -> None:
+def test_pytest_benchmark_reports_the_samples_bit_for_bit(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest-benchmark takes a session that a worker of xdist starts for one of its own
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     pytester.makepyfile(TEST_FILE)
     out = Path(str(pytester.path)) / "out.json"
     result = pytester.runpytest_subprocess(f"--benchmark-json={out}", "-p", "no:cacheprovider")

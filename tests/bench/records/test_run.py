@@ -6,18 +6,15 @@ from pathlib import Path
 import pytest
 
 from deploymark.bench.errors import BadInputError
+from deploymark.bench.records.files import dump_json
+from deploymark.bench.records.launches import append_launch, counted, drop_torn_line, read_launches
 from deploymark.bench.records.run import (
     FIDELITY_FILE,
     VARIANTS_FILE,
     CellResult,
     RunInfo,
-    append_launch,
-    counted,
-    drop_torn_line,
-    dump_json,
     load_run,
     read_fidelity,
-    read_launches,
     read_variants,
     write_cells,
     write_run_info,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from deploymark.bench.matrix.validity import Validity
-from deploymark.bench.records.run import CellResult, counted
+from deploymark.bench.records.launches import counted
+from deploymark.bench.records.run import CellResult
 from deploymark.bench.run.confidence import is_marked, judge, marked_cells, percent
 from deploymark.bench.run.schedule import StoppingRule, counting, made
 

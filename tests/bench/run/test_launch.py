@@ -34,7 +34,9 @@ def test_slow_boxes_are_found_apart_by_threads_that_give_way(
     """Whether one process or two: the same record, and the same boxes."""
     monkeypatch.setattr(launches, "SCORE_APART_S", limit_s)
     monkeypatch.setattr(launches, "CONTENDED_CORES", contended_cores)
-    measure = side.cell.measure.model_copy(update={"e2e_iterations": 0})
+    # Long enough for the kernel's ticks to count: a load of other processes is unknown else.
+    long = {"latency_s": 0.1, "max_iterations": 1_000_000}
+    measure = side.cell.measure.model_copy(update={"e2e_iterations": 0, **long})
     task = LaunchTask(
         slot=LaunchSlot(side.cell.id, 0),
         cell=dataclasses.replace(side.cell, measure=measure, runtime_options={"wait": "default"}),

@@ -19,7 +19,8 @@ from deploymark.bench.progress import Progress
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.run import rounds
 from deploymark.bench.run.launch import LaunchTask
-from deploymark.bench.run.plan import Plan, PlannedCell, PlannedModel
+from deploymark.bench.run.plan import Plan, PlannedCell
+from deploymark.bench.run.planned_model import PlannedModel
 from deploymark.bench.run.rounds import Launches, launch_all
 from deploymark.bench.store import StoredArtifact
 
@@ -87,7 +88,7 @@ class Run:
         built = {cell.id: Built(Outcome("ok"), artifact) for cell in self.cells}
         stream = io.StringIO()
         with Progress(stream) as progress:
-            launches = launch_all(self.plan(), self.cells, built, self.folder, progress)
+            launches, _ = launch_all(self.plan(), self.cells, built, self.folder, progress)
         self.output += stream.getvalue()
         return launches
 

@@ -15,9 +15,11 @@ from deploymark.bench.build.artifacts import Built
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.request import RunRequest, resolve_matrix
 from deploymark.bench.matrix.scenario_settings import Offline, Scenario, Server, SingleStream
-from deploymark.bench.matrix.schema import Matrix, Measure
+from deploymark.bench.matrix.schema import Matrix
+from deploymark.bench.matrix.sections import Measure
 from deploymark.bench.progress import Progress
-from deploymark.bench.records.run import CellResult, Outcome, ScenarioResult, Status, read_scenarios
+from deploymark.bench.records.run import CellResult, Outcome, Status
+from deploymark.bench.records.scenarios import ScenarioResult, read_scenarios
 from deploymark.bench.run.listing import required_extras
 from deploymark.bench.run.plan import Plan, PlannedCell
 from deploymark.bench.run.runner import exit_status

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from deploymark.bench.records.run import CellResult, counted
+from deploymark.bench.records.launches import counted
+from deploymark.bench.records.run import CellResult
 from deploymark.bench.score.aggregate import add_launches, executed_text, tail_reason
 from deploymark.bench.statistics.intervals import launch_interval
 

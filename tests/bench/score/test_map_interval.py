@@ -14,7 +14,7 @@ from deploymark.bench.data.labels import ImageLabels
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.score.average_precision import score
 from deploymark.bench.score.coco_matches import Predictions, match
-from deploymark.bench.score.map_interval import MapChange, map_change, resamples_for
+from deploymark.bench.score.map_interval import MapChange, map_change, resampled, resamples_for
 from deploymark.bench.worker.detections import Detections
 from tests.boxes import found, labels, nothing, place_of, random_case
 
@@ -175,3 +175,13 @@ def test_matches_keep_what_counts_of_a_class() -> None:
     assert only.found.sum(axis=1).tolist() == [1] * 7 + [0] * 3  # IoU 0.80: 0.50, …, 0.80
     assert only.found[0].tolist() == [False, False, True]
     assert only.ignored[0].tolist() == [True, False, False]  # in the crowd, neither way
+
+
+def test_resamples_of_two_detectors_are_the_same_images() -> None:
+    images, detections = random_case(3)
+    sides = [predictions(images, one) for one in (detections, weakened(detections, 0.3, seed=1))]
+    change = map_change(images, *sides, seed=5)
+    (before, first), (after, other) = (resampled(images, side, seed=5) for side in sides)
+    assert (before, after) == (change.baseline, change.candidate)
+    found = np.quantile((other - first)[~np.isnan(other - first)], [0.025, 0.975])
+    assert list(found) == pytest.approx([change.low, change.high], abs=1e-12)

@@ -15,7 +15,7 @@ from deploymark.bench.variants.paired_drop import Drop
 from deploymark.bench.variants.prune import prunable
 from deploymark.bench.variants.sensitivity import Point, blocks_of
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.alone]
 
 torch = pytest.importorskip("torch")
 

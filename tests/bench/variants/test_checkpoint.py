@@ -346,3 +346,24 @@ def test_a_real_checkpoint(coco_mini: Path) -> None:
     assert detector.family == "yolo11n"
     assert detector.params == 2_616_248
     assert detector.macs == 810_132_800
+
+
+def test_classes_are_found_by_the_names_of_former_versions(
+    yolo11n: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split_blocks = pytest.importorskip("deploymark.bench.variants.split_blocks")
+    module = load_detector(yolo11n)
+    assert split_blocks.split_blocks(module) > 0
+    split = [part for part in module.modules() if type(part).__module__ == split_blocks.__name__]
+    assert split
+    former = "bench.variants.split_blocks"
+    with monkeypatch.context() as patch:
+        for name in ("bench", "bench.variants", former):
+            patch.setitem(sys.modules, name, split_blocks)
+        for kind in {type(part) for part in split}:
+            patch.setattr(kind, "__module__", former)
+        save_detector(module, tmp_path / "former.pt")
+    assert former.encode() in (tmp_path / "former.pt").read_bytes()
+    loaded = load_detector(tmp_path / "former.pt")
+    assert {type(part) for part in split} <= {type(part) for part in loaded.modules()}
+    assert not {"bench", "bench.variants", former} & set(sys.modules)

@@ -10,7 +10,7 @@ from deploymark.backends.base import UnsupportedError
 from deploymark.bench.matrix.steps import DistillStep, FinetuneStep
 from deploymark.bench.variants.apply import run_step
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.alone]
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("ultralytics")

@@ -8,7 +8,7 @@ from deploymark.bench.matrix.steps import FinetuneStep, PruneStep
 from deploymark.bench.variants.apply import run_step
 from deploymark.bench.variants.prune import learned_convolutions
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.alone]
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("ultralytics")

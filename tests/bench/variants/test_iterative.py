@@ -14,7 +14,7 @@ from deploymark.bench.variants.evaluate import selection_evaluator
 from deploymark.bench.variants.iterative import amounts
 from deploymark.bench.variants.prune import prunable
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.alone]
 
 torch = pytest.importorskip("torch")
 

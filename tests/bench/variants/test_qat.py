@@ -14,7 +14,7 @@ from deploymark.backends.base import UnavailableError, UnsupportedError
 from deploymark.bench.matrix.steps import PruneStep, QatStep
 from deploymark.bench.variants.apply import StepContext, run_step
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.alone]
 
 LEARNED = 87
 """The convolutions of YOLO11n but the one of the decode."""

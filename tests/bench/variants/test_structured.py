@@ -392,15 +392,24 @@ def test_images_without_labels_are_enough(detector: Any, digits: Path, tmp_path:
     assert record["notes"][-1].startswith("mAP50-95 not measured: none of the 2 images")
 
 
-FRESH = """ import json, sys from pathlib import Path import numpy as np from
-deploymark.bench.variants.checkpoint import describe, exportable, load_detector, quiet_ultralytics
-path, data = Path(sys.argv[1]), sys.argv[2] found = describe(exportable(load_detector(path), 64),
-64) quiet_ultralytics() from ultralytics import YOLO options = {"imgsz": 64, "verbose": False,
-"device": "cpu"} boxes = YOLO(path).predict(np.zeros((64, 64, 3), np.uint8), save=False, **options)
-options["project"] = path.parent metrics = YOLO(path).val(data=data, workers=0, plots=False,
-save=False, **options) file = YOLO(path).export(format="onnx", simplify=False, **options) import
-onnxruntime session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]) shape =
-session.run(None, {"images": np.zeros((1, 3, 64, 64), np.float32)})[0].shape
+FRESH = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from deploymark.bench.variants.checkpoint import describe, exportable
+from deploymark.bench.variants.checkpoint import load_detector, quiet_ultralytics
+path, data = Path(sys.argv[1]), sys.argv[2]
+found = describe(exportable(load_detector(path), 64), 64)
+quiet_ultralytics()
+from ultralytics import YOLO
+options = {"imgsz": 64, "verbose": False, "device": "cpu"}
+boxes = YOLO(path).predict(np.zeros((64, 64, 3), np.uint8), save=False, **options)
+options["project"] = path.parent
+metrics = YOLO(path).val(data=data, workers=0, plots=False, save=False, **options)
+file = YOLO(path).export(format="onnx", simplify=False, **options)
+import onnxruntime
+session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+shape = session.run(None, {"images": np.zeros((1, 3, 64, 64), np.float32)})[0].shape
 print(json.dumps([found.macs, found.params, found.family, list(found.names), len(boxes),
                   metrics.box.map, list(shape)]))
 """

@@ -15,7 +15,7 @@ from deploymark.bench.variants.schedules import learning_rate
 from deploymark.bench.variants.training import train
 from deploymark.bench.variants.two_four import run
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.alone]
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("ultralytics")

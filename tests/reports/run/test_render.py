@@ -3,15 +3,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
-from deploymark.backends.base import DeploymarkError
 from deploymark.bench.records.run import CellResult, Run, write_cells, write_run_info
-from deploymark.reports.page import vega
 from deploymark.reports.run import render
+from tests.reports.parsed_page import Page, loads_nothing
 
 MakeCell = Callable[..., CellResult]
 MakeRun = Callable[..., Run]
@@ -21,52 +18,6 @@ AddVariants = Callable[..., None]
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch, quick_bundle: type) -> None:
     monkeypatch.setattr(render, "VegaBundle", quick_bundle)
-
-
-class Page(HTMLParser):
-    """Elements of a page as a browser's parser sees them."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.text: list[str] = []
-        self._in_script = False
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag == "script":
-            self._in_script = True
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "script":
-            self._in_script = False
-
-    def handle_data(self, data: str) -> None:
-        if self._in_script:
-            self.scripts[-1] += data
-        else:
-            self.text.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def specs(page: Page) -> list[dict[str, object]]:
-    kinds = [attributes.get("type") for attributes in page.all("script")]
-    texts = zip(kinds, page.scripts, strict=True)
-    return [json.loads(text) for kind, text in texts if kind == "application/json"]
-
-
-def loads_nothing(page: Page) -> None:
-    for tag, attributes in page.elements:
-        assert tag not in {"link", "iframe", "object", "embed", "base", "img"}
-        for name in ("src", "srcset", "href", "data", "action", "poster"):
-            value = attributes.get(name)
-            assert value is None or (name == "href" and value.startswith("#")), (tag, value)
 
 
 @pytest.mark.usefixtures("_quick")
@@ -83,9 +34,9 @@ def test_report(make_run: MakeRun, make_cell: MakeCell, make_failed: MakeCell) -
         left_out=[{"cell": "x", "reason": "excluded by the matrix"}],
     )
     page = Page(render.render_report(run))
-    text = "".join(page.text)
+    text = page.text
     loads_nothing(page)
-    assert len(specs(page)) == 2
+    assert len(page.specs) == 2
     for words in (
         "3 of 5",
         "1 of 5 cells are marked disturbed: steal. Their intervals",
@@ -144,8 +95,8 @@ def test_hostile_names_stay_text(
     assert "<script>alert" not in html
     # The table's script, two specifications, the bundle, the charts' script: and no other.
     assert len(page.scripts) == 5
-    assert hostile in "".join(page.text)
-    (row, *_) = specs(page)[0]["datasets"]["cells"]  # type: ignore[index]
+    assert hostile in page.text
+    (row, *_) = page.specs["scatter"]["datasets"]["cells"]
     assert row["cell"] == hostile
     data_rows = [tr for tr in page.all("tr") if "data-backend" in tr]
     assert data_rows[0]["data-backend"] == hostile
@@ -160,7 +111,7 @@ def test_variants_recipes_and_fidelity(
     add_variants(run)
     html = render.render_report(run)
     page = Page(html)
-    text = "".join(page.text)
+    text = page.text
     assert "onnxruntime is no faster for it" in text
     assert "Variants: what each one brings" in text
     anchors = [a["href"] for a in page.all("a")]
@@ -168,7 +119,7 @@ def test_variants_recipes_and_fidelity(
     assert [each for each in anchors if each in order] == order
     assert {each["id"] for each in page.all("section")} >= {each[1:] for each in order}
     # Scatter, matrix, effects, and three charts for each of two recipes.
-    assert len(specs(page)) == 9
+    assert len(page.specs) == 9
     drawn = [figure["data-spec"] for figure in page.all("figure") if "data-spec" in figure]
     assert sorted(str(name) for name in drawn) == sorted(
         str(script["id"]) for script in page.all("script") if script.get("id")
@@ -189,10 +140,10 @@ def test_without_labels_fidelity_comes_first(make_run: MakeRun, make_cell: MakeC
     sections = [each["id"] for each in page.all("section")]
     assert sections.index("fidelity") == sections.index("accuracy") - 1
     assert sections.count("fidelity") == 1
-    assert "the images have no labels" in "".join(page.text)
-    scatter = specs(page)[0]
+    assert "the images have no labels" in page.text
+    scatter = page.specs["scatter"]
     assert "agreement with the reference" in json.dumps(scatter)
-    cells = scatter["datasets"]["cells"]  # type: ignore[index]
+    cells = scatter["datasets"]["cells"]
     assert [(row["cell"], row["map"]) for row in cells] == [("a", 1.0), ("b", 0.9)]
 
 
@@ -215,7 +166,7 @@ def test_hostile_recipes_and_images_stay_text(
     page = Page(html)
     # The table's script, nine specifications, the bundle, the charts' script: and no other.
     assert len(page.scripts) == 12
-    text = "".join(page.text)
+    text = page.text
     assert text.count(hostile) > 10
     assert len(page.all("img")) == 1
 
@@ -225,15 +176,15 @@ def test_no_accuracy_gives_a_sentence_for_the_scatter(
     make_run: MakeRun, make_cell: MakeCell
 ) -> None:
     page = Page(render.render_report(make_run(make_cell(map50_95=None, map50=None))))
-    assert len(specs(page)) == 1
-    assert "No cell has both a latency and an mAP" in "".join(page.text)
+    assert len(page.specs) == 1
+    assert "No cell has both a latency and an mAP" in page.text
 
 
 @pytest.mark.usefixtures("_quick")
 def test_no_cell_ok(make_run: MakeRun, make_failed: MakeCell) -> None:
     page = Page(render.render_report(make_run(make_failed("a"), make_failed("b"))))
-    assert "0 of 2" in "".join(page.text)
-    assert len(specs(page)) == 1
+    assert "0 of 2" in page.text
+    assert len(page.specs) == 1
 
 
 def test_a_run_without_cells_needs_no_bundle(
@@ -241,8 +192,8 @@ def test_a_run_without_cells_needs_no_bundle(
 ) -> None:
     monkeypatch.setattr(render, "VegaBundle", None)
     page = Page(render.render_report(make_run()))
-    assert "The run has no cells." in "".join(page.text)
-    assert specs(page) == []
+    assert "The run has no cells." in page.text
+    assert not page.specs
 
 
 @pytest.mark.usefixtures("_quick")
@@ -257,21 +208,6 @@ def test_write_report(make_run: MakeRun, make_cell: MakeCell) -> None:
     assert [each.name for each in run.folder.glob("*.partial")] == []
 
 
-def test_a_failing_bundle_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vega, "_CHILD", "raise SystemExit('no such library')")
-    bundle = vega.VegaBundle()
-    with bundle, pytest.raises(DeploymarkError, match="no such library") as caught:
-        bundle.script()
-    assert caught.value.remedy
-
-
-def test_a_bundle_that_is_not_wanted_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vega, "_CHILD", "import time; time.sleep(600)")
-    with vega.VegaBundle() as bundle:
-        pass
-    assert bundle._child.poll() is not None
-
-
 @pytest.mark.heavy
 def test_the_libraries_are_inside_once(make_run: MakeRun, make_cell: MakeCell) -> None:
     html = render.render_report(make_run(make_cell()))
@@ -279,8 +215,3 @@ def test_the_libraries_are_inside_once(make_run: MakeRun, make_cell: MakeCell) -
     page = Page(html)
     loads_nothing(page)
     assert len(page.scripts) == 5
-
-
-def test_templates_lie_beside_the_module() -> None:
-    folder = Path(render.__file__).parent / "templates"
-    assert {path.suffix for path in folder.iterdir()} == {".html", ".css", ".js"}

@@ -9,13 +9,8 @@ from typing import Any
 import pytest
 
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.run import (
-    CellResult,
-    Run,
-    ScenarioResult,
-    read_scenarios,
-    write_scenarios,
-)
+from deploymark.bench.records.run import CellResult, Run
+from deploymark.bench.records.scenarios import ScenarioResult, read_scenarios, write_scenarios
 from deploymark.reports.page.figures import ABSENT
 from deploymark.reports.run import render
 from deploymark.reports.run.scenario_chart import stream_chart, stream_rows

@@ -3,7 +3,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from deploymark.bench.records.run import FIDELITY_FILE, VARIANTS_FILE, CellResult, Run, dump_json
+from deploymark.bench.records.files import dump_json
+from deploymark.bench.records.run import FIDELITY_FILE, VARIANTS_FILE, CellResult, Run
 from deploymark.reports.run.summary import render_summary
 from deploymark.reports.run.summary_variants import variant_lines
 

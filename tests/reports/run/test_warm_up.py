@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from deploymark.bench.records.run import CellResult, Run, append_launch
+from deploymark.bench.records.launches import append_launch
+from deploymark.bench.records.run import CellResult, Run
 from deploymark.reports.run.render import render_report
 from deploymark.reports.run.warm_up import folded, warm_up_chart, warm_up_rows
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deploymark.backends.base import ExecutedPrecision, Session
+from deploymark.bench.worker.letterbox import to_input
 from deploymark.bench.worker.measure import streams
 from deploymark.bench.worker.measure.streams import Direct, Query, Samples, Streams
 
@@ -44,19 +45,19 @@ class Completed:
 def samples(count: int = 8) -> Samples:
     """Image n is filled with n."""
     values = np.arange(count, dtype=np.uint8)[:, None, None, None]
-    made = Samples(np.broadcast_to(values, (count, SIZE, SIZE, 3)).copy())
+    made = Samples(np.broadcast_to(values, (count, SIZE, SIZE, 3)).copy(), to_input)
     made.load([*range(count), 0])  # LoadGen names some twice
     return made
 
 
 def test_few_large_images_are_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = np.zeros((100, SIZE, SIZE, 3), np.uint8)
-    assert (Samples(prepared).total, Samples(prepared).count) == (100, 64)
-    assert Samples(prepared[:5]).count == 5
+    assert (Samples(prepared, to_input).total, Samples(prepared, to_input).count) == (100, 64)
+    assert Samples(prepared[:5], to_input).count == 5
     monkeypatch.setattr(streams, "RESIDENT_BYTES", 10 * 4 * 3 * SIZE**2 + 1)
-    assert Samples(prepared).count == 10
+    assert Samples(prepared, to_input).count == 10
     monkeypatch.setattr(streams, "RESIDENT_BYTES", 1)
-    assert Samples(prepared).count == 1
+    assert Samples(prepared, to_input).count == 1
 
 
 def test_images_are_gone_when_unloaded() -> None:

@@ -1,0 +1,1 @@
+"""Which cell to ship: constraints and an objective, by intervals, and why the others lost."""

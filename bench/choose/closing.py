@@ -1,0 +1,36 @@
+"""Which cells of a run on its way are out already, so that launches go where it is undecided."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+from deploymark.bench.choose.choose import decision_of, reasons_of
+from deploymark.bench.choose.table import RunTable
+from deploymark.bench.records.answer import Question
+
+
+@dataclasses.dataclass(frozen=True)
+class Closing:
+    """Why each cell is out, by cell; and whether the question is answered with that."""
+
+    out: Mapping[str, str]
+    decided: bool
+
+
+def judge_cells(
+    table: RunTable, question: Question, *, error: float, without: Collection[str] = ()
+) -> Closing:
+    """Judge the cells but those ``without``, at an error that all comparisons share.
+
+    A cell is out where it surely violates a constraint, or is surely not better than the leader by
+    what matters. Cells that failed are neither in nor out.
+    """
+    decision = decision_of(table, question, error=error, without=without)
+    reasons = reasons_of(table, question, decision)
+    out = {
+        cell: reasons[cell]
+        for cell, standing in decision.standings.items()
+        if standing in {"violates", "behind"}
+    }
+    return Closing(out, decision.outcome in {"best", "tie"})

@@ -1,0 +1,124 @@
+"""Options that several commands take, declared once."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deploymark.bench.cli.shared import image_sizes, words
+
+if TYPE_CHECKING:
+    from deploymark.bench.matrix.request import RunRequest
+
+MatrixArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[MATRIX]", help="Matrix file, or the name of a shipped one."),
+]
+MatrixOption = Annotated[
+    str | None, typer.Option("--matrix", metavar="FILE", help="The same, as an option.")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="A .pt checkpoint; or an exported file or folder, measured as it is.",
+    ),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="Ultralytics data.yaml or COCO JSON to score it on; or a folder of images, no labels.",
+    ),
+]
+ImgszOption = Annotated[
+    str,
+    typer.Option("--imgsz", metavar="N[,N]", help="Input size in pixels, instead of the matrix's."),
+]
+BackendsOption = Annotated[
+    str, typer.Option("--backends", metavar="A,B", help="Backends, instead of the matrix's.")
+]
+PrecisionsOption = Annotated[
+    str, typer.Option("--precisions", metavar="A,B", help="Precisions, instead of the matrix's.")
+]
+SelectOption = Annotated[
+    str,
+    typer.Option(
+        "-k", metavar="EXPR", help='Cells by words of their ids: "openvino and not int8".'
+    ),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="A cell that stays disturbed by other load, heat or a hypervisor is invalid and fails "
+        "the run; by default it is marked.",
+    ),
+]
+RequiresOption = Annotated[
+    bool, typer.Option("--requires", help="Print the extras that the cells need, and no more.")
+]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as data.")
+]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Folder that gets the run directory.")
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The options that name cells, as ``run`` and ``list`` take them."""
+
+    matrix: MatrixArgument = None
+    matrix_option: MatrixOption = None
+    model: ModelOption = None
+    data: DataOption = None
+    imgsz: ImgszOption = ""
+    backends: BackendsOption = ""
+    precisions: PrecisionsOption = ""
+    select: SelectOption = ""
+    strict: StrictOption = False
+
+    def request(self) -> RunRequest:
+        """What is asked for. Raises BadInputError."""
+        from deploymark.bench.errors import BadInputError
+        from deploymark.bench.matrix.request import RunRequest
+
+        matrix, option = self.matrix, self.matrix_option
+        if matrix is not None and option is not None and matrix != option:
+            raise BadInputError(f"two matrices are named: {matrix} and {option}")
+        return RunRequest(
+            matrix=matrix or option,
+            model=self.model,
+            data=self.data,
+            imgsz=image_sizes(self.imgsz),
+            backends=words(self.backends),
+            precisions=words(self.precisions),
+            select=self.select,
+            strict=self.strict,
+        )
+
+
+def takes_choice(command: Callable[..., None]) -> Callable[..., None]:
+    """Put the options of ``Choice`` before a command's own; it is given them as ``choice``."""
+    chosen = inspect.signature(Choice, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True).parameters
+
+    @wraps(command)
+    def wrapped(**given: Any) -> None:
+        choice = Choice(**{name: given.pop(name) for name in chosen})
+        command(choice=choice, **given)
+
+    options = [*chosen.values(), *(own[name] for name in own if name != "choice")]
+    # typer reads a command's options from its signature
+    wrapped.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    return wrapped

@@ -1,0 +1,132 @@
+"""What a matrix file lists: models with their data, recipes, backends."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from deploymark.backends.base import PrecisionName
+from deploymark.bench.matrix.axes import BackendName, DeviceName, Name, OptionName, OptionValue
+from deploymark.bench.matrix.steps import Step
+from deploymark.bench.matrix.strict import Strict
+
+BUILTIN = "builtin:"
+"""Prefix of the models and data sets that ship with the package."""
+
+HeadName = Literal["auto", "one-to-one", "one-to-many"]
+
+
+class DataEntry(Strict):
+    """A data set given piece by piece, instead of by one ``data.yaml`` or COCO JSON."""
+
+    annotations: str = Field(description="COCO JSON with the boxes of the images to score on.")
+    images: str | None = Field(None, description="Folder of those images; guessed where not given.")
+    calibration: str | None = Field(
+        None, description="Folder, or text file of paths, of the images to calibrate on."
+    )
+    training: str | None = Field(
+        None,
+        description="COCO JSON, data.yaml, or folder `images` beside `labels`, of the images that "
+        "recipes train on.",
+    )
+
+
+class ModelEntry(Strict):
+    """A trained detector, or a file exported from one, and the data set it is scored on."""
+
+    path: str | None = Field(
+        None, description="A .pt checkpoint, relative to this file; or builtin:digits."
+    )
+    artifact: str | None = Field(
+        None,
+        description="Instead of `path`: an exported file or folder, to be measured as it is.",
+    )
+    data: str | DataEntry = Field(
+        description="Ultralytics data.yaml or COCO JSON, relative to this file; builtin:digits; or "
+        "a folder of images without labels, to judge by agreement with the dense FP32 model alone."
+    )
+    name: Name | None = Field(None, description="Its word in cell ids; the file's stem by default.")
+    names: Literal["coco"] | tuple[str, ...] | None = Field(
+        None, description="Class names where data.yaml has no `names`: `coco`, or a list."
+    )
+    head: HeadName = Field(
+        "auto",
+        description="Of a checkpoint with both heads (YOLOv10, YOLO26): `one-to-one` needs no "
+        "suppression and is what `auto` takes, `one-to-many` is the classic one.",
+    )
+    backends: tuple[BackendName, ...] | None = Field(
+        None, min_length=1, description="Of an artifact: who measures it, where several can."
+    )
+    precision: PrecisionName | None = Field(
+        None, description="Of an artifact: its precision, where the file does not tell."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelEntry:
+        if (self.path is None) == (self.artifact is None):
+            raise ValueError("give either `path` (a checkpoint) or `artifact` (an exported file)")
+        if self.path is not None and (self.backends or self.precision):
+            raise ValueError("`backends` and `precision` of a model belong to an `artifact`")
+        if self.artifact is not None and self.head != "auto":
+            raise ValueError("`head` belongs to a checkpoint: an artifact has the one it has")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The checkpoint or the artifact, whichever is given."""
+        return self.path or self.artifact or ""
+
+
+class VariantEntry(Strict):
+    """A recipe: what is done to the model before it is exported."""
+
+    name: Name
+    steps: tuple[Step, ...] = Field(
+        description="Carried out in order; none for the model as it is, under a name of its own."
+    )
+
+
+class BackendEntry(Strict):
+    """A backend with its own axes and options."""
+
+    name: BackendName
+    precisions: tuple[PrecisionName, ...] | None = Field(
+        None, min_length=1, description="Instead of the matrix's precisions."
+    )
+    devices: tuple[DeviceName, ...] | None = Field(
+        None, min_length=1, description="Devices to run on; the backend's first one by default."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Export options.")
+    runtime_options: dict[str, Any] = Field(default_factory=dict, description="Options of load().")
+    runtime_axes: dict[OptionName, Annotated[tuple[OptionValue, ...], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Options of load() to try with each of these values: axes, part of ids.",
+    )
+    python: str | None = Field(
+        None, description="Interpreter that has the runtime, where it is not this one."
+    )
+
+    @model_validator(mode="after")
+    def _one_value(self) -> BackendEntry:
+        if both := sorted(set(self.runtime_options) & set(self.runtime_axes)):
+            raise ValueError(f"{', '.join(both)}: give it in runtime_options or in runtime_axes")
+        return self
+
+    def axis_points(self) -> tuple[tuple[tuple[str, OptionValue], ...], ...]:
+        """Every choice of a value for each runtime axis; one empty choice where there is none."""
+        names = tuple(self.runtime_axes)
+        values = itertools.product(*self.runtime_axes.values())
+        return tuple(tuple(zip(names, chosen, strict=True)) for chosen in values)
+
+
+def model_name(entry: ModelEntry) -> str:
+    """The name of a model in cell ids."""
+    if entry.name is not None:
+        return entry.name
+    stem = Path(entry.source.removeprefix(BUILTIN)).stem
+    cleaned = re.sub(r"[^A-Za-z0-9_.-]", "_", stem).lstrip("_.-")[:64]
+    return cleaned or "model"

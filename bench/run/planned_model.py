@@ -1,0 +1,139 @@
+"""A model of a plan: its data set read and letterboxed, its checkpoint looked into."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from deploymark.backends.base import CALIBRATED_PRECISIONS, Detector, UnavailableError
+from deploymark.bench.data.datasets import Dataset, load_dataset, match_names
+from deploymark.bench.data.images import PreparedImages, prepare_images
+from deploymark.bench.data.training_data import TrainingData
+from deploymark.bench.data.training_split import DIGITS_IMAGES, digits_training, load_training
+from deploymark.bench.errors import BadInputError
+from deploymark.bench.matrix.cells import Cell
+from deploymark.bench.matrix.entries import BUILTIN, ModelEntry, model_name
+from deploymark.bench.matrix.request import data_source, model_path
+from deploymark.bench.matrix.schema import Matrix
+from deploymark.bench.matrix.steps import uses_data
+from deploymark.bench.progress import Say
+from deploymark.bench.records.run import Outcome
+from deploymark.bench.run.inspection import inspected
+from deploymark.bench.store import Store, file_sha256
+
+_TOLD_IMAGES = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedModel:
+    """A model, its data and what was found out about them.
+
+    ``detectors``, ``scored`` and, where a cell needs any, ``calibration`` images are by imgsz.
+    ``training``, in the model's classes, and its hash are there where a recipe uses data;
+    ``training_outcome`` tells why there is none.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    dataset: Dataset
+    detectors: Mapping[int, Detector]
+    scored: Mapping[int, PreparedImages]
+    calibration: Mapping[int, PreparedImages]
+    class_map: Mapping[int, int]
+    training: TrainingData | None = None
+    training_hash: str | None = None
+    training_outcome: Outcome | None = None
+
+
+def dataset_of(entry: ModelEntry, matrix: Matrix) -> Dataset:
+    """The data set of a model, as the matrix wants it. Raises BadInputError."""
+    return load_dataset(
+        data_source(entry),
+        calibration_images=matrix.calibration.images,
+        max_images=matrix.scoring.max_images,
+        seed=matrix.seed,
+    )
+
+
+def plan_model(
+    entry: ModelEntry, matrix: Matrix, cells: Sequence[Cell], store: Store, say: Say, log: Path
+) -> PlannedModel:
+    """A model of the matrix, ready for its ``cells``; ``log`` is that of the build child.
+
+    Raises BadInputError for a data set, a checkpoint or an image that cannot be used.
+    """
+    name, path = model_name(entry), model_path(entry)
+    mine = [cell for cell in cells if cell.model == name]
+    sizes = list(dict.fromkeys(cell.imgsz for cell in mine))
+    exported = [cell for cell in mine if cell.given is None]
+    calibrated = {cell.imgsz for cell in exported if cell.precision in CALIBRATED_PRECISIONS}
+    say(f"{name}: reading the data set")
+    dataset = dataset_of(entry, matrix)
+    if entry.path is None:
+        given = next(cell.given for cell in mine if cell.given and cell.given.outcome is None)
+        detector = given.detector(dataset.names)
+        _check_multiple(path, sizes, detector.stride)
+        sha256 = given.stored(detector).sha256
+        detectors = dict.fromkeys(sizes, detector)
+    else:
+        sha256 = file_sha256(path)
+        detectors = {
+            imgsz: inspected(path, sha256, imgsz, entry.head, store, say, log) for imgsz in sizes
+        }
+    class_map = match_names(dataset.names, next(iter(detectors.values())).names)
+    scored_paths = [image.path for image in dataset.scored]
+    scored, calibration = {}, {}
+    for imgsz in sizes:
+        say(f"{name}: letterboxing {len(scored_paths)} images to {imgsz} px")
+        destination = store.images_path(dataset.scored_hash, imgsz)
+        progress = _sometimes(say, f"{name}: letterboxing to {imgsz} px")
+        scored[imgsz] = prepare_images(scored_paths, imgsz, destination, progress)
+        if imgsz in calibrated and dataset.calibration:
+            destination = store.images_path(dataset.calibration_hash, imgsz)
+            calibration[imgsz] = prepare_images(dataset.calibration, imgsz, destination, progress)
+    planned = PlannedModel(name, path, sha256, dataset, detectors, scored, calibration, class_map)
+    if any(uses_data(step) for cell in mine for step in cell.steps):
+        return _with_training(planned, entry, matrix.seed, store, say)
+    return planned
+
+
+def _with_training(
+    model: PlannedModel, entry: ModelEntry, seed: int, store: Store, say: Say
+) -> PlannedModel:
+    """The model with the images that its recipes need, or with the reason why there are none."""
+    source = data_source(entry)
+    try:
+        if entry.data == f"{BUILTIN}digits":
+            say(f"{model.name}: drawing {DIGITS_IMAGES} images to train on, where not done before")
+            training = digits_training(store.root / "datasets")
+            source = dataclasses.replace(source, training=training)
+        say(f"{model.name}: reading the train split")
+        progress = _sometimes(say, f"{model.name}: reading the train split")
+        data = load_training(source, model.dataset, seed=seed, progress=progress)
+    except UnavailableError as error:
+        outcome = Outcome("unavailable", error.message, error.remedy)
+        return dataclasses.replace(model, training_outcome=outcome)
+    data = data.in_classes_of_model(model.class_map)
+    return dataclasses.replace(model, training=data, training_hash=data.digest())
+
+
+def _sometimes(say: Say, what: str) -> Callable[[int, int], None]:
+    """A callback of (done, total) that speaks of every so many images."""
+
+    def progress(done: int, total: int) -> None:
+        if done % _TOLD_IMAGES == 0:
+            say(f"{what}: {done} of {total}")
+
+    return progress
+
+
+def _check_multiple(path: Path, sizes: Sequence[int], stride: int) -> None:
+    """Raise BadInputError for a size that an artifact of open size cannot take."""
+    for imgsz in sizes:
+        if imgsz % stride:
+            raise BadInputError(
+                f"imgsz {imgsz} is no multiple of {stride}, the stride of {path}",
+                remedy=f"Use {imgsz // stride * stride or stride}.",
+            )

@@ -1,0 +1,68 @@
+"""One side of a live pair: two workers that infer in turns, told by the gate when."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+from deploymark.bench.children.child import Message, Send, next_command, phase
+from deploymark.bench.worker.measure import conditions, energy, latency, memory, placement
+from deploymark.bench.worker.session import open_session
+
+
+def pair(job: Message, send: Send) -> Message:
+    """One side of a live pair: bursts of timed inferences when told, until told to end.
+
+    Where the memory of a loaded model falls makes it faster or slower by a per cent, so the parent
+    has it loaded several times, and the bursts take the copies in turn. Memory is read before there
+    is a second copy, energy when the bursts are over and only where this side is told to: the other
+    side rests meanwhile. ``conditions`` are those of this side's bursts alone. Both sides infer on
+    the processors ``cpus``.
+    """
+    confined = placement.confine(job["cpus"])
+    opened = open_session(job, send)
+    session, inputs = opened.session, opened.inputs
+    with phase("crashed", "inference failed"):
+        cold_ns = latency.time_once_ns(lambda: session.infer(inputs[0]))
+        watch = conditions.Watch(device=job["device"])
+        before = conditions.thread_times()
+        warmed = latency.warm_up(session.infer, inputs, max_s=job["measure"]["warmup_max_s"])
+        copies = [session]
+        busy = [placement.busiest(before, conditions.thread_times())]
+        paced = latency.burst(session.infer, inputs, len(inputs))
+        rss_after, peak = memory.rss_bytes(), memory.peak_rss_bytes()
+        device_memory = session.device_memory_bytes()
+        send(
+            {
+                "event": "reply",
+                "cold_ms": cold_ns / 1e6,
+                "load_ms": opened.load_ms,
+                "warmup": dataclasses.asdict(warmed),
+                "latency_ns": paced,
+                "peak_rss_bytes": peak,
+                "model_rss_bytes": opened.grown_bytes(rss_after),
+            }
+        )
+        for _ in range(next_command()["copies"] - 1):
+            copies.append(open_session(job, send).session)
+            before = conditions.thread_times()
+            latency.warm_up(copies[-1].infer, inputs, max_s=job["measure"]["warmup_max_s"])
+            busy.append(placement.busiest(before, conditions.thread_times()))
+        # Last, because threads that a bound thread starts are bound as it is.
+        placed = confined and placement.place(job["cpus"], busy)
+        send({"event": "reply", "placed": placed})
+        turns = itertools.cycle(copies)
+        with latency.no_collection():
+            while (command := next_command())["do"] == "burst":
+                infer = next(turns).infer
+                watch.start()
+                times = latency.burst(infer, inputs, command["iterations"])
+                watch.pause()
+                send({"event": "reply", "latency_ns": times})
+        during = watch.read()
+        power = energy.find_meter().measure(lambda: session.infer(inputs[0]), job["batch"])
+    return {
+        "conditions": during,
+        "device_memory_bytes": device_memory,
+        "energy": dataclasses.asdict(power),
+    }

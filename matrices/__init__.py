@@ -1,0 +1,1 @@
+"""Matrices that are shipped, by name, and the schema of them all."""
