@@ -36,6 +36,9 @@ def run(
             "--pytest", metavar="ARGS", help='More options of pytest: "-x --junitxml=j.xml".'
         ),
     ] = "",
+    timings: Annotated[
+        bool, typer.Option("--timings", help="Tell at the end where the time of the run went.")
+    ] = False,
 ) -> None:
     """Build, measure and report every cell of a matrix (the embedded detector by default)."""
     from deploymark.bench.errors import BadInputError
@@ -55,13 +58,13 @@ def run(
     else:
         session = start(request, results)
     try:
-        code = _under_pytest(session, pytest_options)
+        code = _under_pytest(session, pytest_options, timings=timings)
     finally:
         session.close()
     raise typer.Exit(code)
 
 
-def _under_pytest(session: Any, options: str) -> int:
+def _under_pytest(session: Any, options: str, *, timings: bool) -> int:
     """Carry out the session as pytest tests; the exit code of the run."""
     import shlex
 
@@ -70,7 +73,7 @@ def _under_pytest(session: Any, options: str) -> int:
     from deploymark.bench import pytest_plugin
     from deploymark.bench.pytest_plugin.plugin import SessionPlugin
 
-    plugin = SessionPlugin(session)
+    plugin = SessionPlugin(session, timings=timings)
     config = Path(pytest_plugin.__file__).with_name("pytest.ini")
     arguments = [
         "--pyargs",
@@ -123,6 +126,9 @@ def list_cells(
     pytest_options: Annotated[  # noqa: ARG001 - list takes what run takes
         str, typer.Option("--pytest", metavar="ARGS", help="Not used: list takes what run takes.")
     ] = "",
+    timings: Annotated[  # noqa: ARG001 - list takes what run takes
+        bool, typer.Option("--timings", help="Not used: list takes what run takes.")
+    ] = False,
     requires: RequiresOption = False,
 ) -> None:
     """Show the cells of a matrix before anything runs."""

@@ -22,8 +22,9 @@ CELL_FIXTURE = "deploymark_cell"
 class SessionPlugin:
     """A run handed over to pytest by the command line."""
 
-    def __init__(self, session: RunSession) -> None:
+    def __init__(self, session: RunSession, *, timings: bool = False) -> None:
         self.session = session
+        self.timings = timings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -138,14 +139,20 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if session is None or session.measured is None:
         return
     from deploymark.bench.history.history import write_history
+    from deploymark.bench.records.run import write_run_info
+    from deploymark.bench.run.timings import Timings, timing_lines
     from deploymark.reports.run.render import write_report
     from deploymark.reports.run.summary import write_summary
 
-    answer = _answered(session.folder)
-    write_history(session.folder)
-    write_summary(session.folder)
-    report = write_report(session.folder)
     info = session.info
+    timings = Timings(info.timings)
+    with timings.part("answer_s"):
+        answer = _answered(session.folder)
+    with timings.part("report_s"):
+        write_history(session.folder)
+        write_summary(session.folder)
+        report = write_report(session.folder)
+    write_run_info(session.folder, info)
     terminalreporter.section("Deploymark")
     terminalreporter.line(
         f"{info.artifacts_built} artifacts built, {info.artifacts_reused} from the store"
@@ -154,6 +161,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.line(f"{info.disturbed}; what would mend it: deploymark doctor")
     for line in answer:
         terminalreporter.line(line)
+    found = config.pluginmanager.get_plugin("deploymark-session")
+    if isinstance(found, SessionPlugin) and found.timings:
+        for line in timing_lines(info.timings):
+            terminalreporter.line(line)
     terminalreporter.line(f"report: {report}")
 
 

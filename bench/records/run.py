@@ -165,6 +165,7 @@ class RunInfo:
     mapping a data set (name, scored_images, calibration_images, calibration_source, …), and
     ``left_out`` one a cell that was not planned (cell, reason). ``notes`` are sentences for the
     reader of the report; ``disturbed`` is one on all cells that are marked, empty where none is.
+    ``timings`` are seconds by part of the run (``build_s``, ``measure_s``, …).
     """
 
     matrix: dict[str, Any]
@@ -186,6 +187,7 @@ class RunInfo:
     left_out: list[dict[str, str]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     disturbed: str = ""
+    timings: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

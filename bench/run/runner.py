@@ -30,6 +30,7 @@ from deploymark.bench.run.results import (
 from deploymark.bench.run.rounds import launch_all
 from deploymark.bench.run.run_folder import write_samples
 from deploymark.bench.run.scenarios import run_scenarios
+from deploymark.bench.run.timings import Timings, of_launches
 from deploymark.bench.score.fidelity import CellImages, add_fidelity
 from deploymark.bench.store import Store
 
@@ -60,19 +61,26 @@ def execute(
     before the next starts.
     """
     cells = [cell for cell in plan.cells if only is None or cell.id in only]
-    built = build_cells(plan, cells, folder, store, progress)
+    timings = Timings(info.timings)
+    with timings.part("build_s"):
+        built = build_cells(plan, cells, folder, store, progress)
     exported = {cell.key: built[cell.id] for cell in cells if cell.key is not None}
     info.artifacts_built = sum(
         item.artifact is not None and not item.reused for item in exported.values()
     )
     info.artifacts_reused = sum(item.reused for item in exported.values())
     interim = InterimResults(plan, cells, built, folder, info) if can_be_decided(plan) else None
-    launches, closed = launch_all(plan, cells, built, folder, progress, interim)
-    scenarios = run_scenarios(plan, cells, built, folder, progress)
+    with timings.part("measure_s"):
+        launches, closed = launch_all(plan, cells, built, folder, progress, interim)
+    info.timings |= of_launches(launches)
+    with timings.part("scenarios_s"):
+        scenarios = run_scenarios(plan, cells, built, folder, progress)
     predictions = predictions_of(cells, launches, folder)
-    scores = score_all(plan, cells, predictions, progress)
+    with timings.part("score_s"):
+        scores = score_all(plan, cells, predictions, progress)
     results = results_of(plan, cells, built, launches, scores, closed)
-    _compare_all(plan, cells, predictions, list(results.values()), folder, progress)
+    with timings.part("compare_s"):
+        _compare_all(plan, cells, predictions, list(results.values()), folder, progress)
     status = exit_status([*results.values(), *scenarios])
     used = {
         cell: counted(records, disturbed=results[cell].disturbed)

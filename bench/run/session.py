@@ -22,6 +22,7 @@ from deploymark.bench.run.run_folder import (
     reopen,
 )
 from deploymark.bench.run.runner import Measured, execute
+from deploymark.bench.run.timings import Timings
 from deploymark.bench.store import Store
 from deploymark.bench.yaml_source import YamlSource
 
@@ -67,9 +68,11 @@ def start(request: RunRequest, results: Path = DEFAULT_RESULTS) -> RunSession:
     """Check what a request names and make its run directory. Raises BadInputError."""
     resolved = resolve_matrix(request)
     store = Store()
-    with Progress() as progress:
+    timings = Timings({})
+    with timings.part("plan_s"), Progress() as progress:
         plan = prepare(resolved, store, progress.say)
     info = describe(plan)
+    info.timings = timings.seconds
     return RunSession(plan, info, create(info, results), store)
 
 

@@ -98,8 +98,9 @@ def measure(job: Message, send: Send) -> Message:
         e2e, e2e_reason = _end_to_end(session, job)
         power = energy.find_meter().measure(lambda: session.infer(inputs[0]), batch)
         apart = bool(job["predictions"]) and _is_scored_apart(opened, job, times, during)
+        boxes_ns = 0
         if job["predictions"] and not apart:
-            _detections(session, job, prepared, send)
+            boxes_ns = latency.time_once_ns(lambda: _detections(session, job, prepared, send))
         executed = session.executed_precision() if job["inspect"] else None
         runtime_settings = opened.all_settings()
     return {
@@ -112,6 +113,7 @@ def measure(job: Message, send: Send) -> Message:
         **timed.told(),
         "conditions": during,
         "e2e_ns": e2e,
+        "boxes_s": boxes_ns / 1e9,
         "e2e_reason": e2e_reason,
         "peak_rss_bytes": peak,
         "model_rss_bytes": opened.grown_bytes(rss_after),
