@@ -24,6 +24,7 @@ from deploymark.bench.statistics.intervals import CONFIDENCE, samples_needed
 from deploymark.bench.statistics.paired_ratio import (
     NO_PRIOR,
     Prior,
+    assumed_prior,
     fit_prior,
     log_ratios,
     paired_interval,
@@ -41,28 +42,25 @@ _SAME_RATIO = Estimate(1.0, 1.0, 1.0)
 _NO_DIFFERENCE = Estimate(0.0, 0.0, 0.0)
 
 
-Assumed = tuple[Prior, Prior]
+_FREEDOM = 30.0
+ASSUMED = assumed_prior(0.1, _FREEDOM), assumed_prior(0.35, _FREEDOM)
+"""What launches are taken to scatter by where a comparison has one round, and too few others tell.
+
+A standard deviation of 10 % is above what launches of a quiet machine differ by (1 to 9 %); 35 %
+where one of the two was disturbed (intervals over such launches were [0.8, 1.8]).
+"""
 
 
 class RunTable:
     """The figures of a run.
 
-    ``launches`` are its records by cell, those of ``launches.jsonl`` unless given. ``assumed`` is
-    what ratios of launches are taken to scatter by as long as too few tell: of undisturbed cells,
-    and where one of the two was disturbed.
+    ``launches`` are its records by cell, those of ``launches.jsonl`` unless given.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        *,
-        launches: Mapping[str, Sequence[Record]] | None = None,
-        assumed: Assumed = (NO_PRIOR, NO_PRIOR),
-    ) -> None:
+    def __init__(self, run: Run, *, launches: Mapping[str, Sequence[Record]] | None = None) -> None:
         self.run = run
         self.cells: Mapping[str, CellResult] = {cell.cell: cell for cell in run.cells}
         self.scores = RunScores(run)
-        self._assumed = assumed
         self._launches = _launches(run, launches)
         self._values: dict[tuple[str, str], dict[int, float]] = {}
         self._priors: dict[tuple[str, str], Prior] = {}
@@ -169,10 +167,9 @@ class RunTable:
         key = (other, name)
         if key not in self._priors:
             cells = [one for one in self.cells if one != other]
-            found = fit_prior([self.log_ratios(one, other, name) for one in cells])
-            self._priors[key] = found
-        if self._priors[key] == NO_PRIOR:
-            return self._assumed[self.cells[cell].disturbed or self.cells[other].disturbed]
+            self._priors[key] = fit_prior([self.log_ratios(one, other, name) for one in cells])
+        if self._priors[key] == NO_PRIOR and len(self.log_ratios(cell, other, name)) == 1:
+            return ASSUMED[self.cells[cell].disturbed or self.cells[other].disturbed]
         return self._priors[key]
 
     def held(self, cell: str, constraint: Constraint) -> Held:

@@ -7,8 +7,7 @@ spends what the function of Lan and DeMets (Pocock's type) gives it and no more,
 Bonferroni's inequality holds the error of all of them together, however they hang together. Within
 a look Holm's procedure shares it among the cells.
 
-After the first round nothing tells how launches scatter. ``ASSUMED_SPREAD`` stands for it until
-enough cells have two launches: above what launches of a quiet machine differ by (1 to 9 %).
+After the first round nothing tells how launches scatter: see ``bench.choose.table.ASSUMED``.
 """
 
 from __future__ import annotations
@@ -25,19 +24,10 @@ from deploymark.bench.records.launches import Record
 from deploymark.bench.records.run import Run
 from deploymark.bench.run.plan import Plan
 from deploymark.bench.run.schedule import StoppingRule
-from deploymark.bench.statistics.paired_ratio import Prior
 from deploymark.bench.statistics.spending import spent
 
 ERROR = 0.05
 """Of ever giving up the best cell, over all looks of a run."""
-
-ASSUMED_SPREAD = 0.1
-DISTURBED_SPREAD = 0.35
-"""Standard deviations of the logarithm of a launch's median that are taken for granted at first;
-the second where a launch was disturbed: intervals over such launches were [0.8, 1.8]."""
-
-ASSUMED_FREEDOM = 30.0
-"""Degrees of freedom that the assumption is worth."""
 
 Interim = Callable[[Mapping[str, Sequence[Record]]], Run]
 """The results of a run from the launches made so far."""
@@ -79,9 +69,7 @@ class Decision:
         }
         run = self._interim({cell: records for cell, records in seen.items() if records})
         question = question_of(self._matrix.choose, run.cells)
-        table = RunTable(
-            run, launches=seen, assumed=(_prior(ASSUMED_SPREAD), _prior(DISTURBED_SPREAD))
-        )
+        table = RunTable(run, launches=seen)
         error = spent(number / self._looks, ERROR) - spent((number - 1) / self._looks, ERROR)
         self._close(table, question, error)
 
@@ -94,11 +82,6 @@ class Decision:
         if judged.decided:
             for cell in table.cells:
                 self.closed.setdefault(cell, "")
-
-
-def _prior(spread: float) -> Prior:
-    """What the ratio of two launches is taken to scatter by."""
-    return Prior(2 * spread**2, ASSUMED_FREEDOM)
 
 
 def most_rounds(rules: Mapping[str, StoppingRule]) -> int:

@@ -41,6 +41,11 @@ class Prior:
 NO_PRIOR = Prior()
 
 
+def assumed_prior(spread: float, freedom: float) -> Prior:
+    """What the ratio of two launches scatters by whose own logarithms have that deviation."""
+    return Prior(2 * spread**2, freedom)
+
+
 def log_ratios(first: Mapping[int, float], other: Mapping[int, float]) -> list[float]:
     """Logarithms of ``other`` over ``first``, one a round that both have; both by round.
 

@@ -143,36 +143,31 @@ def timed(
 ) -> Timed:
     """Time ``work`` on the items in turn, burst by burst.
 
-    Goes on until quiet bursts hold ``seconds`` and ``min_iterations``. Without enough of them it
-    ends after ``PATIENCE`` times as long, or after ``seconds`` where no burst was quiet; with
-    ``max_iterations``; and after ``max_s`` seconds, where few inferences have to do. Garbage
-    collection is off meanwhile, as in timeit.
+    Goes on until quiet bursts hold ``min_iterations``, and ``seconds`` or ``max_iterations``.
+    Without that it ends after ``PATIENCE`` times as much, or after as much where no burst was
+    quiet; and after ``max_s`` seconds, where few inferences have to do. Garbage collection is off
+    meanwhile, as in timeit.
     """
+    asked = _Asked(seconds, min_iterations, max_iterations, max_s)
     bursts: list[Burst] = []
     done = 0
     with latency.no_collection():
         watch.start()
         began = clock()
-        while not _is_enough(bursts, (clock() - began) / 1e9, seconds, min_iterations, max_s):
-            times = _burst(work, items, done, max_iterations, clock)
+        while not asked.is_enough(bursts, (clock() - began) / 1e9):
+            times = _burst(work, items, done, asked.left(bursts), clock)
             change = watch.lap()
             done += len(times)
             bursts.append(
                 Burst(times, sum(times) / 1e9, is_quiet(watch.figures(change), limits), change)
             )
-            if done >= max_iterations:
-                break
-    return Timed(bursts, _suffice(bursts, seconds, min_iterations))
+    return Timed(bursts, asked.suffice(bursts))
 
 
 def _burst(
-    work: Callable[[Any], object],
-    items: Sequence[Any],
-    done: int,
-    max_iterations: int,
-    clock: latency.Clock,
+    work: Callable[[Any], object], items: Sequence[Any], done: int, most: int, clock: latency.Clock
 ) -> list[int]:
-    """Nanoseconds of each inference of one burst; ``done`` were made before it."""
+    """Nanoseconds of each inference of one burst, ``most`` at most; ``done`` were made before."""
     times: list[int] = []
     began = clock()
     while True:
@@ -181,30 +176,53 @@ def _burst(
         work(item)
         after = clock()
         times.append(after - before)
-        if after - began >= BURST_S * 1e9 or done + len(times) >= max_iterations:
+        if after - began >= BURST_S * 1e9 or len(times) >= most:
             return times
 
 
-def _quiet(bursts: Sequence[Burst]) -> tuple[float, int]:
-    """Seconds and inferences in quiet bursts."""
-    quiet = [burst for burst in bursts if burst.quiet]
-    return sum(burst.seconds for burst in quiet), sum(len(burst.times_ns) for burst in quiet)
+def _held(bursts: Sequence[Burst], *, quiet: bool) -> tuple[float, int]:
+    """Seconds and inferences in all bursts, or in the quiet ones."""
+    chosen = [burst for burst in bursts if burst.quiet or not quiet]
+    return sum(burst.seconds for burst in chosen), sum(len(burst.times_ns) for burst in chosen)
 
 
-def _suffice(bursts: Sequence[Burst], seconds: float, min_iterations: int) -> bool:
-    quiet_s, iterations = _quiet(bursts)
-    return iterations >= min_iterations and quiet_s >= SUFFICIENT * seconds
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """How much is to be timed, and when it is given up."""
 
+    seconds: float
+    min_iterations: int
+    max_iterations: int
+    max_s: float
 
-def _is_enough(
-    bursts: Sequence[Burst], elapsed_s: float, seconds: float, min_iterations: int, max_s: float
-) -> bool:
-    quiet_s, quiet_iterations = _quiet(bursts)
-    if quiet_s >= seconds and quiet_iterations >= min_iterations:
-        return True
-    iterations = sum(len(burst.times_ns) for burst in bursts)
-    needed = min_iterations if elapsed_s < max_s else latency.LEAST_ITERATIONS
-    if iterations < needed or elapsed_s < seconds:
-        return False
-    # Where nothing was quiet so far, waiting for it is as hopeless as repeating the launch.
-    return quiet_s == 0 or elapsed_s >= min(PATIENCE * seconds, max_s)
+    def left(self, bursts: Sequence[Burst]) -> int:
+        """Inferences that the next burst may have."""
+        _, quiet = _held(bursts, quiet=True)
+        _, made = _held(bursts, quiet=False)
+        return max(1, self.max_iterations - (quiet or made))
+
+    def suffice(self, bursts: Sequence[Burst]) -> bool:
+        """Whether the quiet bursts hold enough for figures to come from them."""
+        seconds, iterations = _held(bursts, quiet=True)
+        return iterations >= self.min_iterations and (
+            seconds >= SUFFICIENT * self.seconds or iterations >= SUFFICIENT * self.max_iterations
+        )
+
+    def is_enough(self, bursts: Sequence[Burst], elapsed_s: float) -> bool:
+        """Whether there is enough, or no more to be hoped for."""
+        seconds, iterations = _held(bursts, quiet=True)
+        if self._reached(seconds, iterations):
+            return True
+        _, made = _held(bursts, quiet=False)
+        if elapsed_s >= self.max_s:
+            return made >= latency.LEAST_ITERATIONS
+        if not self._reached(elapsed_s, made):
+            return False
+        # Where nothing was quiet so far, waiting for it is as hopeless as repeating the launch.
+        patient = elapsed_s < PATIENCE * self.seconds and made < PATIENCE * self.max_iterations
+        return iterations == 0 or not patient
+
+    def _reached(self, seconds: float, iterations: int) -> bool:
+        return iterations >= self.min_iterations and (
+            seconds >= self.seconds or iterations >= self.max_iterations
+        )

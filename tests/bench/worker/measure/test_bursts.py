@@ -124,8 +124,17 @@ def test_slow_inferences_are_bursts_of_one() -> None:
 
 
 def test_no_more_inferences_than_asked_for() -> None:
-    found = Machine(1_000, [True]).timed(most=20)
-    assert len(found.counted_ns) == 20
+    assert len(Machine(1_000, [True]).timed(most=20).counted_ns) == 20
+    assert len(Machine(1_000, [False]).timed(most=20).counted_ns) == 20
+
+
+def test_quick_inferences_are_searched_for_quiet_ones_as_patiently() -> None:
+    found = Machine(1_000_000, [False, True] * 20).timed(most=200)
+    assert found.told()["quiet_bursts"] == 3
+    assert len(found.counted_ns) == 200
+    found = Machine(1_000_000, [True] + [False] * 40).timed(most=200)
+    assert sum(len(burst.times_ns) for burst in found.bursts) <= PATIENCE * 200 + 75
+    assert not found.quiet
 
 
 @given(
