@@ -5,6 +5,7 @@ A session installs what it needs and nothing else, at the versions of ``constrai
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -102,8 +103,15 @@ def unit(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True, default=False, python=["3.12", "3.13"])
 def installed(session: nox.Session) -> None:
-    """Install plainly under other Pythons, and look at it from somebody's project."""
+    """Install plainly under other Pythons, and look at it from somebody's project.
+
+    The tests go from a folder without the source, which would be imported in its place.
+    """
     install(session, ".", *group("tests"))
+    folder = Path(session.create_tmp())
+    shutil.copytree("tests", folder / "tests", dirs_exist_ok=True)
+    shutil.copy("pyproject.toml", folder)
+    session.chdir(folder)
     session.run("pytest", "tests/test_installed.py", *session.posargs)
 
 

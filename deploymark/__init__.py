@@ -8,12 +8,18 @@ numpy and one runtime only (see ``bench.worker.main``).
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deploymark.bench.choose.choose import choose
     from deploymark.bench.records.frames import cells_frame, launches_frame, samples_frame
     from deploymark.bench.records.run import load_run
+
+_HERE = Path(__file__).resolve().parent
+if not (_HERE / "bench").is_dir() and (_HERE.parent / "bench" / "worker").is_dir():
+    # A checkout that is on the module path by itself: the folders stand beside this one.
+    __path__.append(str(_HERE.parent))
 
 __version__ = "0.1.0"
 

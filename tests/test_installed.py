@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import ROOT
 from tests.trees import write_tree
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -83,7 +84,7 @@ def from_wheel(wheel_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return python_of(environment)
 
 
-@pytest.fixture(params=["wheel", "editable"])
+@pytest.fixture(params=["wheel", "this"])
 def python(request: pytest.FixtureRequest) -> Path:
     """An interpreter that has Deploymark: from the wheel, and this one."""
     if request.param == "wheel":
@@ -124,6 +125,13 @@ def test_there_is_one_import_name(python: Path, tmp_path: Path) -> None:
     for name in ("bench", "backends", "reports", "matrices"):
         done = called([python, "-c", f"import {name}"], tmp_path)
         assert f"No module named '{name}'" in done.stderr, name
+
+
+def test_a_checkout_on_the_module_path_is_whole(from_wheel: Path) -> None:
+    """Python puts the working directory first: the face there must not hide what it stands for."""
+    code = "import deploymark.bench.cli.main as main; print(main.__file__)"
+    done = called([from_wheel, "-c", code], ROOT)
+    assert done.stdout.strip() == str(ROOT / "bench" / "cli" / "main.py"), done.stderr
 
 
 def test_pip_lists_one_folder_and_metadata(from_wheel: Path, tmp_path: Path) -> None:
