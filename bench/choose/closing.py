@@ -12,9 +12,14 @@ from deploymark.bench.records.answer import Question
 
 @dataclasses.dataclass(frozen=True)
 class Closing:
-    """Why each cell is out, by cell; and whether the question is answered with that."""
+    """Why each cell is out, by cell; and whether the question is answered with that.
+
+    ``behind`` are those of them that are out for being no better than the ``leader``.
+    """
 
     out: Mapping[str, str]
+    behind: Collection[str]
+    leader: str | None
     decided: bool
 
 
@@ -33,4 +38,5 @@ def judge_cells(
         for cell, standing in decision.standings.items()
         if standing in {"violates", "behind"}
     }
-    return Closing(out, decision.outcome in {"best", "tie"})
+    behind = [cell for cell in out if decision.standings[cell] == "behind"]
+    return Closing(out, behind, decision.leader, decision.outcome in {"best", "tie"})

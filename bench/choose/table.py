@@ -18,6 +18,7 @@ from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.records.answer import Estimate, Held
 from deploymark.bench.records.launches import LAUNCHES_FILE, Record, counted, read_launches
 from deploymark.bench.records.run import CellResult, Run
+from deploymark.bench.score.fidelity import backend_rank
 from deploymark.bench.score.map_interval import MapFigure
 from deploymark.bench.score.of_run import RunScores
 from deploymark.bench.statistics.intervals import CONFIDENCE, samples_needed
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 ERROR = 1 - CONFIDENCE
-
-_REFERENCE_BACKENDS = ("torch", "onnxruntime")
-"""Whose FP32 cell the others are held against; where neither is there, the first of the run's."""
 
 _SAME_RATIO = Estimate(1.0, 1.0, 1.0)
 _NO_DIFFERENCE = Estimate(0.0, 0.0, 0.0)
@@ -83,7 +81,7 @@ class RunTable:
         agreed = [row.agreement_reference for row in unchanged if row.agreement_reference in names]
         if len(unchanged) > 2 and agreed:  # noqa: PLR2004 - of two, each has the other
             return max(sorted({name for name in agreed if name}), key=agreed.count)
-        ranked = sorted(unchanged, key=lambda row: (_rank(row.backend), row.cell))
+        ranked = sorted(unchanged, key=lambda row: (backend_rank(row), row.cell))
         return ranked[0].cell if ranked else None
 
     def values(self, cell: str, figure: str) -> dict[int, float]:
@@ -231,11 +229,6 @@ def _launches(run: Run, given: Mapping[str, Sequence[Record]] | None) -> dict[st
         for cell in run.cells
         if cell.cell in by_cell
     }
-
-
-def _rank(backend: str) -> int:
-    order = _REFERENCE_BACKENDS
-    return order.index(backend) if backend in order else len(order)
 
 
 def _why_none(row: CellResult, name: str) -> str:

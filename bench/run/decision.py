@@ -60,6 +60,8 @@ class Decision:
         self._looks = max(1, looks)
         self.closed: dict[str, str] = {}
         """Why a cell gets no further launches, by cell."""
+        self._behind: dict[str, str | None] = {}
+        """The leader that a closed cell was no better than."""
 
     def look(self, number: int, launches: Mapping[str, Sequence[Record]]) -> None:
         """Judge by the first ``number`` launches of each cell, from 1; later ones count nothing."""
@@ -73,12 +75,19 @@ class Decision:
         error = spent(number / self._looks, ERROR) - spent((number - 1) / self._looks, ERROR)
         self._close(table, question, error)
 
+    def failed(self, cell: str) -> None:
+        """Open the cells again that were closed for ``cell``, which has failed since."""
+        for other in [one for one, leader in self._behind.items() if leader == cell]:
+            del self._behind[other]
+            self.closed.pop(other, None)
+
     def _close(self, table: RunTable, question: Question, error: float) -> None:
         judged = judge_cells(table, question, error=error, without=self.closed)
         for cell, reason in judged.out.items():
             count = table.cells[cell].launches
             times = "1 launch" if count == 1 else f"{count} launches"
-            self.closed.setdefault(cell, f"stopped after {times}: cannot win: {reason}")
+            self.closed[cell] = f"stopped after {times}: cannot win: {reason}"
+        self._behind |= dict.fromkeys(judged.behind, judged.leader)
         if judged.decided:
             for cell in table.cells:
                 self.closed.setdefault(cell, "")

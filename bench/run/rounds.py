@@ -80,6 +80,9 @@ def launch_all(
                 looked += 1
                 known = set(closed)
                 decision.look(looked, launches)
+                for cell, records in launches.items():
+                    if any(record["status"] != "ok" for record in records):
+                        decision.failed(cell)
                 _say_closed(closed, known, progress)
                 continue
             progress.to_come(sure_launches(rules, done, closed))
@@ -91,6 +94,8 @@ def launch_all(
             append_launch(stream, record)
             launches.setdefault(slot.cell, []).append(record)
             before.append(made(record))
+            if decision is not None and record["status"] != "ok":
+                decision.failed(slot.cell)
             progress.done(f"{where}: {_said(record, rule)}")
             if not given_up and (given_up := why_no_repeats(rules, done)):
                 progress.note(given_up)

@@ -113,11 +113,12 @@ def reference_of(cell: CellResult, cells: Sequence[CellResult]) -> CellResult | 
     own = next((other for other in unchanged if (other.backend, other.device) == here), None)
     if own is not None and own.cell != cell.cell:
         return own
-    first = min(unchanged, key=_backend_rank, default=None)
+    first = min(unchanged, key=backend_rank, default=None)
     return first if first is not None and first.cell != cell.cell else None
 
 
-def _backend_rank(cell: CellResult) -> int:
+def backend_rank(cell: CellResult) -> int:
+    """The place of a cell's backend among those shipped; others come after them."""
     order = list(BUILTIN)
     return order.index(cell.backend) if cell.backend in BUILTIN else len(order)
 

@@ -57,6 +57,14 @@ def test_a_closed_cell_stays_closed() -> None:
     assert decision.closed["far"]
 
 
+def test_cells_that_lost_to_one_that_fails_are_open_again() -> None:
+    decision = looked({"fast": [2.0], "near": [2.3], "far": [9.0]})
+    decision.failed("near")
+    assert set(decision.closed) == {"far"}
+    decision.failed("fast")
+    assert not decision.closed
+
+
 def test_closed_cells_get_no_launches() -> None:
     rules: dict[str, StoppingRule] = dict.fromkeys(("a", "b"), RULE)
     assert {slot.cell for slot in next_round(rules, {}, 0)} == {"a", "b"}
