@@ -246,6 +246,10 @@ class Backend(abc.ABC):
     """Runtime options under which threads leave the processor to others as soon as they wait. They
     change no arithmetic, so that boxes may be computed so where figures of time are not asked."""
 
+    resting: Mapping[str, Setting] = {}
+    """Runtime options under which threads wait as they do by default within an inference, and leave
+    the processor to others between two: for processes that take turns."""
+
     portable: bool = False
     """True where ``export`` makes the artifact on machines that cannot run it, too: it is then
     built, and its size told, although the cell is ``unavailable``."""

@@ -56,7 +56,7 @@ def run_gate(
     error = cell_error(settings.confidence, len(matched))
     paired: dict[str, PairedCell] = {}
     if "latency_p50_ms" in settings.figures:
-        paired = _pairs(matched, settings, candidate.seed, folder, progress)
+        paired = _pairs(matched, settings, candidate, folder, progress)
     rules = Rules(settings, candidate.validity, error, candidate.seed)
     boxer = Boxer(folder / PREDICTIONS_FOLDER, folder / LOGS_FOLDER)
     progress.phase("score", len(matched))
@@ -156,7 +156,7 @@ def _unmeasurable(name: str, outcome: Outcome, baseline: ResolvedSide) -> CellVe
 def _pairs(
     matched: Sequence[MatchedCell],
     settings: GateSettings,
-    seed: int,
+    candidate: ResolvedSide,
     folder: Path,
     progress: Progress,
 ) -> dict[str, PairedCell]:
@@ -172,7 +172,12 @@ def _pairs(
             (progress.done if paired.done else progress.tell)(f"{paired.cell.id}: {text}")
 
         return compare_latency(
-            cells, settings, seed=seed, logs=folder / LOGS_FOLDER, on_pair=on_pair
+            cells,
+            settings,
+            seed=candidate.seed,
+            logs=folder / LOGS_FOLDER,
+            on_pair=on_pair,
+            burst_limits=candidate.validity.burst_limits(),
         )
 
 
@@ -187,7 +192,11 @@ def _line(paired: PairedCell, record: PairRecord) -> dict[str, Any]:
         "log_ratio": record.log_ratio,
         "copies": record.copies,
         **{
-            side: {**record.sides[index], "latency_ns": record.latency_ns[index]}
+            side: {
+                **record.sides[index],
+                "latency_ns": record.latency_ns[index],
+                "quiet": record.quiet[index],
+            }
             for index, side in enumerate(SIDES)
         },
     }

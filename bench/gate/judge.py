@@ -289,8 +289,10 @@ def _warnings(records: Sequence[PairRecord], validity: Validity) -> list[str]:
         )
     disturbed = [texts for record in done if (texts := disturbances_of_pair(record, validity))]
     if disturbed:
+        rounds = [mark for record in done for mark in record.quiet_rounds]
         found.append(
             f"{len(disturbed)} of {len(done)} pairs were disturbed, which widens the interval and "
-            f"favours neither side: {disturbed[0][0]}"
+            f"favours neither side ({sum(rounds)} of {len(rounds)} rounds were quiet and count "
+            f"before others): {disturbed[0][0]}"
         )
     return found

@@ -15,7 +15,9 @@ from pathlib import Path
 from deploymark.bench.gate.pairing import Measurable, PairPlan, PairRecord, measure_pair
 from deploymark.bench.gate.rule import Decision, decide
 from deploymark.bench.matrix.gate_settings import GateSettings
+from deploymark.bench.matrix.validity import Validity
 from deploymark.bench.records.run import Outcome
+from deploymark.bench.worker.measure import bursts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,17 +64,20 @@ def compare_latency(
     logs: Path,
     on_pair: OnPair | None = None,
     cells_in_all: int | None = None,
+    burst_limits: bursts.Limits | None = None,
 ) -> dict[str, PairedCell]:
     """Measure pairs of every cell until the rule decides; by cell id.
 
-    ``cells_in_all`` is the number of cells that share the error, that of ``cells`` by default. A
-    cell whose worker fails leaves with the outcome of that worker. Raises BadInputError if an
+    ``cells_in_all`` is the number of cells that share the error, that of ``cells`` by default.
+    ``burst_limits`` mark what was disturbed, those of ``Validity`` by default. A cell whose worker
+    fails leaves with the outcome of that worker. Raises BadInputError if an
     interpreter is none.
     """
     found = {cell.id: PairedCell(cell) for cell in cells}
     error = cell_error(settings.confidence, cells_in_all or len(cells))
     order = random.Random(f"gate/{seed}")  # noqa: S311 - no secret
-    plan = PairPlan(settings.bursts, settings.burst_iterations, settings.copies)
+    limits = Validity().burst_limits() if burst_limits is None else burst_limits
+    plan = PairPlan(settings.bursts, settings.burst_iterations, settings.copies, limits)
     while waiting := [paired for paired in found.values() if not paired.done]:
         order.shuffle(waiting)
         for paired in waiting:

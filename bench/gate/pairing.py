@@ -34,6 +34,7 @@ from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.run.launch import session_job
 from deploymark.bench.store import StoredArtifact
+from deploymark.bench.worker.measure import bursts
 
 BURST_MS = 100.0
 """A burst of slow inferences is cut to about this long, so that the drift between the two bursts of
@@ -66,20 +67,23 @@ class Measurable:
 class PairPlan:
     """How a pair is measured: rounds of one burst a side, so many inferences a burst at most.
 
-    ``copies`` of the model, at most, take the rounds in turn.
+    ``copies`` of the model, at most, take the rounds in turn. ``burst_limits`` mark the bursts that
+    something disturbed (``Validity.burst_limits``).
     """
 
     rounds: int
     burst_iterations: int
     copies: int = 1
+    burst_limits: bursts.Limits = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class PairRecord:
     """What a pair measured, or why it did not.
 
-    ``latency_ns`` has a side, a round and an inference; ``sides`` the other figures of each side
-    (memory, cold inference, energy). ``failed_side`` says whose worker ended the pair.
+    ``latency_ns`` has a side, a round and an inference, ``quiet`` a side and a round; ``sides`` the
+    other figures of each side (memory, cold inference, energy). ``failed_side`` says whose worker
+    ended the pair.
     """
 
     outcome: Outcome
@@ -90,9 +94,15 @@ class PairRecord:
     latency_ns: tuple[list[list[int]], list[list[int]]] = dataclasses.field(
         default_factory=lambda: ([], [])
     )
+    quiet: tuple[list[bool], list[bool]] = dataclasses.field(default_factory=lambda: ([], []))
     sides: tuple[dict[str, Any], dict[str, Any]] = dataclasses.field(
         default_factory=lambda: ({}, {})
     )
+
+    @property
+    def quiet_rounds(self) -> list[bool]:
+        """Of each round, whether neither side's burst was disturbed."""
+        return [all(marks) for marks in zip(*self.quiet, strict=True)]
 
 
 class _SideFailedError(Exception):
@@ -141,13 +151,13 @@ def _facts(ready: dict[str, Any], end: dict[str, Any]) -> dict[str, Any]:
 
 
 def _begin(
-    side: Measurable, index: int, cpus: Sequence[int], log: Path
+    side: Measurable, index: int, cpus: Sequence[int], limits: bursts.Limits, log: Path
 ) -> contextlib.AbstractContextManager[Child]:
     """Start the worker of a side."""
     job = session_job("pair", side.cell, side.threads, side.artifact, side.images)
     return started(
         WORKER,
-        {**job, "cpus": cpus},
+        {**job, "cpus": cpus, "burst_limits": dict(limits)},
         log=log.with_name(f"{log.stem}-{SIDES[index]}.log"),
         python=side.cell.python,
         env=thread_environment(side.threads),
@@ -168,13 +178,14 @@ def measure_pair(
     begun = time.monotonic()
     deadline = begun + limit_s
     times: tuple[list[list[int]], list[list[int]]] = ([], [])
+    quiet: tuple[list[bool], list[bool]] = ([], [])
     threads = max(side.threads for side in sides)
     on_cpu = all(side.cell.device == "cpu" for side in sides)
     cpus = choose(threads, order) if on_cpu else ()
     with contextlib.ExitStack() as stack:
         # The process that is first to load is the slower one by a fraction of a per cent.
         begun_in_turn = {
-            index: stack.enter_context(_begin(sides[index], index, cpus, log))
+            index: stack.enter_context(_begin(sides[index], index, cpus, plan.burst_limits, log))
             for index in order.sample((0, 1), 2)
         }
         children = [begun_in_turn[0], begun_in_turn[1]]
@@ -194,6 +205,7 @@ def measure_pair(
                     children[index].send(command)
                     reply = _next(children[index], index, "reply", deadline, limit_s)
                     times[index].append(reply["latency_ns"])
+                    quiet[index].append(reply["quiet"])
             ends = []
             for index, child in enumerate(children):  # in turn: the energy pass wants quiet
                 child.send({"do": "end"})
@@ -204,13 +216,17 @@ def measure_pair(
                 failed_side=SIDES[failure.side],
                 seconds=time.monotonic() - begun,
                 latency_ns=times,
+                quiet=quiet,
             )
     facts = [_facts(first, last) for first, last in zip(ready, ends, strict=True)]
-    return PairRecord(
+    record = PairRecord(
         Outcome("ok"),
         seconds=time.monotonic() - begun,
-        log_ratio=pair_log_ratio(*times, copies),
         copies=copies,
         latency_ns=times,
+        quiet=quiet,
         sides=(facts[0], facts[1]),
+    )
+    return dataclasses.replace(
+        record, log_ratio=pair_log_ratio(*times, record.quiet_rounds, copies)
     )

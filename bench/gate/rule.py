@@ -42,13 +42,8 @@ Sankhya A 25, 1963; Yuen, "The two-sample trimmed t for unequal population varia
 61, 1974.
 """
 
-UNDISTURBED = 0.3
-"""Share of a pair's rounds that count: those in which neither side was slow by its own measure.
-
-Two threads beside a process that loads one core for half of the time: pairs scatter by 1.8 % so,
-and by 3.6 % over half of the rounds (74 pairs of openvino). On a quiet machine the share matters
-little.
-"""
+QUIET_ROUNDS = 3
+"""Rounds of a copy in which both bursts must have been quiet for those alone to count."""
 
 MOST_PAIRS_TOLD = 10_000
 """Beyond this a number of pairs that would decide is no advice."""
@@ -58,38 +53,41 @@ _GRID_REACH = 8.0
 
 
 def pair_log_ratio(
-    baseline_ns: Sequence[Sequence[int]], candidate_ns: Sequence[Sequence[int]], copies: int = 1
+    baseline_ns: Sequence[Sequence[int]],
+    candidate_ns: Sequence[Sequence[int]],
+    quiet: Sequence[bool] | None = None,
+    copies: int = 1,
 ) -> float:
     """Logarithm of a pair's ratio of latencies, candidate over baseline.
 
-    ``copies`` of each side's model took the rounds in turn; the mean of their log-ratios. That of a
-    copy is the median of its bursts' log-ratios over the rounds in which the machine was quietest:
-    where neither side was slow beside its own lower quartile. What disturbs a burst, or most of the
-    rounds, does not reach it; both sides choose alike, so it leans to neither.
+    ``quiet`` says of each round whether the counters found both its bursts undisturbed; None for
+    all of them. ``copies`` of each side's model took the rounds in turn; the mean of their
+    log-ratios. That of a copy is the median of its bursts' log-ratios over its quiet rounds, or
+    over all of them where fewer than ``QUIET_ROUNDS`` were.
     """
+    marks = [True] * len(baseline_ns) if quiet is None else quiet
     return statistics.fmean(
-        _copy_log_ratio(
-            [_burst_ns(burst) for burst in baseline_ns[copy::copies]],
-            [_burst_ns(burst) for burst in candidate_ns[copy::copies]],
-        )
+        _copy_log_ratio(baseline_ns[copy::copies], candidate_ns[copy::copies], marks[copy::copies])
         for copy in range(copies)
     )
+
+
+def _copy_log_ratio(
+    baseline_ns: Sequence[Sequence[int]],
+    candidate_ns: Sequence[Sequence[int]],
+    quiet: Sequence[bool],
+) -> float:
+    rounds = [
+        math.log(_burst_ns(second) / _burst_ns(first))
+        for first, second in zip(baseline_ns, candidate_ns, strict=True)
+    ]
+    kept = [ratio for ratio, mark in zip(rounds, quiet, strict=True) if mark]
+    return statistics.median(kept if len(kept) >= QUIET_ROUNDS else rounds)
 
 
 def _burst_ns(times_ns: Sequence[int]) -> float:
     """Median of a burst without its first inference, which finds the other side in the caches."""
     return statistics.median(times_ns[1:] or times_ns)
-
-
-def _copy_log_ratio(baseline_ns: Sequence[float], candidate_ns: Sequence[float]) -> float:
-    """Median of the log-ratio over the quietest rounds; a number a round, of either side."""
-    own = [float(np.quantile(side, 0.25)) for side in (baseline_ns, candidate_ns)]
-    rounds = sorted(
-        zip(baseline_ns, candidate_ns, strict=True),
-        key=lambda pair: max(pair[0] / own[0], pair[1] / own[1]),
-    )
-    kept = rounds[: math.ceil(UNDISTURBED * len(rounds))]
-    return statistics.median(math.log(second / first) for first, second in kept)
 
 
 @functools.cache

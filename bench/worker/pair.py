@@ -6,7 +6,15 @@ import dataclasses
 import itertools
 
 from deploymark.bench.children.child import Message, Send, next_command, phase
-from deploymark.bench.worker.measure import conditions, energy, latency, memory, placement
+from deploymark.bench.worker.measure import (
+    bursts,
+    conditions,
+    energy,
+    latency,
+    memory,
+    placement,
+    settling,
+)
 from deploymark.bench.worker.session import open_session
 
 
@@ -17,10 +25,12 @@ def pair(job: Message, send: Send) -> Message:
     has it loaded several times, and the bursts take the copies in turn. Memory is read before there
     is a second copy, energy when the bursts are over and only where this side is told to: the other
     side rests meanwhile. ``conditions`` are those of this side's bursts alone. Both sides infer on
-    the processors ``cpus``.
+    the processors ``cpus``. A burst is answered when this process is at rest again: its threads
+    would spin on the processors that the other side's burst is about to need. ``quiet`` says
+    whether the counters found it undisturbed.
     """
     confined = placement.confine(job["cpus"])
-    opened = open_session(job, send)
+    opened = open_session(job, send, rest=True)
     session, inputs = opened.session, opened.inputs
     with phase("crashed", "inference failed"):
         cold_ns = latency.time_once_ns(lambda: session.infer(inputs[0]))
@@ -44,12 +54,13 @@ def pair(job: Message, send: Send) -> Message:
             }
         )
         for _ in range(next_command()["copies"] - 1):
-            copies.append(open_session(job, send).session)
+            copies.append(open_session(job, send, rest=True).session)
             before = conditions.thread_times()
             latency.warm_up(copies[-1].infer, inputs, max_s=job["measure"]["warmup_max_s"])
             busy.append(placement.busiest(before, conditions.thread_times()))
         # Last, because threads that a bound thread starts are bound as it is.
         placed = confined and placement.place(job["cpus"], busy)
+        settling.settle()
         send({"event": "reply", "placed": placed})
         turns = itertools.cycle(copies)
         with latency.no_collection():
@@ -57,8 +68,12 @@ def pair(job: Message, send: Send) -> Message:
                 infer = next(turns).infer
                 watch.start()
                 times = latency.burst(infer, inputs, command["iterations"])
-                watch.pause()
-                send({"event": "reply", "latency_ns": times})
+                change = watch.lap()
+                watch.add([change])
+                watch.forget()
+                quiet = bursts.is_quiet(watch.figures(change), job["burst_limits"])
+                settling.settle()
+                send({"event": "reply", "latency_ns": times, "quiet": quiet})
         during = watch.read()
         power = energy.find_meter().measure(lambda: session.infer(inputs[0]), job["batch"])
     return {

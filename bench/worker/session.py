@@ -88,10 +88,13 @@ def _set_up(backend: Backend, options: LoadOptions) -> dict[str, Setting]:
     return settings
 
 
-def open_session(job: Message, send: Send, *, give_way: bool = False) -> Opened:
+def open_session(
+    job: Message, send: Send, *, give_way: bool = False, rest: bool = False
+) -> Opened:
     """Import the runtime and load the artifact, as every job that infers begins.
 
-    ``give_way`` changes the runtime options to those under which threads give way to others.
+    ``give_way`` changes the runtime options to those under which threads give way to others,
+    ``rest`` to those under which they do so between inferences.
     """
     backend = resolve(job["spec"])
     batch, imgsz = job["batch"], job["imgsz"]
@@ -102,8 +105,9 @@ def open_session(job: Message, send: Send, *, give_way: bool = False) -> Opened:
         input_shape=(batch, 3, imgsz, imgsz),
         options=job["runtime_options"],
     )
-    if give_way:
-        options = dataclasses.replace(options, options={**options.options, **backend.giving_way})
+    for wanted, change in ((rest, backend.resting), (give_way, backend.giving_way)):
+        if wanted:
+            options = dataclasses.replace(options, options={**options.options, **change})
     chosen = _set_up(backend, options)
     import numpy as np
 

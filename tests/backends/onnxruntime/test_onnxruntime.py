@@ -33,6 +33,7 @@ def test_the_defaults_are_the_runtimes_own() -> None:
     """As ``SessionOptions`` has them where nothing is set."""
     assert BACKEND.resolve_runtime_options(options(2)) == {
         "spinning": True,
+        "stop_spinning": False,
         "arena": True,
         "memory_pattern": True,
         "avx2_exact": False,

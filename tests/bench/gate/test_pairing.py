@@ -11,6 +11,7 @@ import pytest
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.gate.pairing import Measurable, PairPlan, measure_pair
 from deploymark.bench.matrix.sections import Limits
+from deploymark.bench.worker.measure import conditions
 
 PLAN = PairPlan(rounds=4, burst_iterations=3)
 
@@ -30,11 +31,22 @@ def test_a_pair_has_all_rounds_of_both_sides(side: Measurable, tmp_path: Path) -
     for times in found.latency_ns:
         assert [len(burst) for burst in times] == [3, 3, 3, 3]
         assert all(time > 0 for burst in times for time in burst)
+    assert found.quiet == ([True] * 4, [True] * 4)  # there is no limit
     for facts in found.sides:
         assert facts["cold_ms"] > 0
         assert facts["load_ms"] > 0
         assert facts["peak_rss_bytes"] is None or facts["peak_rss_bytes"] > 0
         assert "latency_ns" not in facts
+
+
+def test_bursts_carry_the_marks_of_the_counters(side: Measurable, tmp_path: Path) -> None:
+    never = {"max_run_queue_wait_share": -1.0}
+    plan = dataclasses.replace(PLAN, burst_limits=never)
+    found = measure_pair(side, side, plan, tmp_path / "pair.log", order())
+    told = conditions.thread_times()  # where the kernel counts no waiting, nothing is marked
+    assert found.quiet == ([not told] * 4, [not told] * 4)
+    assert found.quiet_rounds == [not told] * 4
+    assert found.log_ratio is not None
 
 
 def test_copies_of_the_model_take_turns_as_far_as_they_are_cheap(

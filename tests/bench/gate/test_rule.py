@@ -159,19 +159,28 @@ def test_the_interval_of_the_trimmed_mean_covers_the_truth_where_tails_are_heavy
     assert missed / 1000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
-def test_what_disturbs_some_rounds_does_not_reach_a_pair() -> None:
+def test_rounds_in_which_something_was_disturbed_are_left_out() -> None:
     quiet, slow = [1000, 1010, 990], [9000, 9100, 9200]
-    assert pair_log_ratio([quiet] * 5, [quiet, slow, quiet, slow, quiet]) == 0
-    # nor where each side has its own: three rounds of eight are undisturbed
-    ours = [slow, quiet, quiet, slow, quiet, quiet, slow, quiet]
-    theirs = [quiet, slow, quiet, quiet, slow, quiet, slow, quiet]
-    assert pair_log_ratio(ours, theirs) == 0
+    candidate = [quiet, slow, quiet, slow, quiet, slow, slow]
+    marks = [burst is quiet for burst in candidate]
+    assert pair_log_ratio([quiet] * 7, candidate, marks) == 0
+    # the counters choose and never the times: unmarked, what was slow counts
+    assert pair_log_ratio([quiet] * 7, candidate) > 1
 
 
-def test_a_side_that_is_slower_throughout_is_so_in_the_undisturbed_rounds() -> None:
+def test_all_rounds_count_where_few_were_quiet() -> None:
+    baseline = [[1000]] * 5
+    candidate = [[1030], [1030], [2000], [1030], [1031]]
+    marks = [False, False, True, False, True]
+    assert pair_log_ratio(baseline, candidate, marks) == pytest.approx(math.log(1.03), abs=1e-3)
+
+
+def test_a_side_that_is_slower_throughout_is_so_in_the_quiet_rounds() -> None:
     baseline = [[1000], [1001], [4000], [999], [1000], [1002]]
     candidate = [[1030], [1031], [1029], [5000], [1030], [1032]]
-    assert pair_log_ratio(baseline, candidate) == pytest.approx(math.log(1.03), abs=1e-3)
+    marks = [True, True, False, False, True, True]
+    found = pair_log_ratio(baseline, candidate, marks)
+    assert found == pytest.approx(math.log(1.03), abs=1e-3)
 
 
 def test_copies_are_averaged_and_a_first_inference_does_not_count() -> None:
