@@ -110,9 +110,17 @@ def answer(table: RunTable, question: Question) -> Answer:
 
 
 def decision_of(
-    table: RunTable, question: Question, *, error: float = ERROR, without: Collection[str] = ()
+    table: RunTable,
+    question: Question,
+    *,
+    error: float = ERROR,
+    without: Collection[str] = (),
+    pending: Collection[str] = (),
 ) -> Decision:
-    """What the rule finds of a run's cells but those ``without``; comparisons share ``error``."""
+    """What the rule finds of a run's cells but those ``without``; comparisons share ``error``.
+
+    ``pending`` cells are not scored yet.
+    """
 
     def cost(cell: str, leader: str, at: float) -> Estimate:
         one, other = (leader, cell) if question.maximize else (cell, leader)
@@ -120,7 +128,11 @@ def decision_of(
 
     entrants = _entrants(table, question)
     return decide(
-        [one for name, one in entrants.items() if name not in without],
+        [
+            dataclasses.replace(one, pending=name in pending)
+            for name, one in entrants.items()
+            if name not in without
+        ],
         cost,
         indifference=question.indifference,
         then=question.then or "",

@@ -33,6 +33,8 @@ class Entrant:
     """One cell as it enters: its constraints, its objective, and what settles ties.
 
     ``failed`` says why a cell has no figures; ``then`` and ``size`` (bytes) are better when lower.
+    Of a ``pending`` cell figures of images are not known yet: it is taken to meet what is asked of
+    them, so that it is seen whether that matters.
     """
 
     cell: str
@@ -41,11 +43,14 @@ class Entrant:
     then: float | None = None
     size: float | None = None
     failed: str = ""
+    pending: bool = False
 
     @property
     def state(self) -> State:
         """Whether the cell meets all that was asked: the worst of its constraints."""
-        states = {item.state for item in self.held}
+        states = {
+            "met" if self.pending and not item.judged.measured else item.state for item in self.held
+        }
         worst_first: tuple[State, ...] = ("not_met", "undecided", "met")
         return next((state for state in worst_first if state in states), "met")
 
@@ -57,7 +62,8 @@ class Entrant:
     @property
     def lacking(self) -> bool:
         """Whether a figure that was asked for was not measured."""
-        return not self.objective.measured or any(not item.judged.measured for item in self.held)
+        missing = any(not item.judged.measured for item in self.held)
+        return not self.objective.measured or (missing and not self.pending)
 
 
 @dataclasses.dataclass(frozen=True)

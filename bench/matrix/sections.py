@@ -22,6 +22,11 @@ class Scoring(Strict):
     """How mAP is measured."""
 
     max_images: int | None = Field(None, ge=1, description="Score on the first N images only.")
+    score: Literal["decided", "all"] = Field(
+        "decided",
+        description="decided: where launches go where the decision is open (`measure.until`), "
+        "cells that cannot be the answer are not scored. all: every cell is.",
+    )
 
 
 class Measure(Strict):

@@ -12,25 +12,29 @@ After the first round nothing tells how launches scatter: see ``bench.choose.tab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from deploymark.bench.choose.closing import judge_cells
 from deploymark.bench.choose.question import question_of
 from deploymark.bench.choose.table import RunTable
+from deploymark.bench.matrix.cells import AS_IS, DENSE
 from deploymark.bench.matrix.constraints import parse_constraints
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.answer import Question
 from deploymark.bench.records.launches import Record
-from deploymark.bench.records.run import Run
+from deploymark.bench.records.run import CellResult, Run
 from deploymark.bench.run.plan import Plan
-from deploymark.bench.run.schedule import StoppingRule
+from deploymark.bench.run.schedule import StoppingRule, most_launches
+from deploymark.bench.score.fidelity import backend_rank
 from deploymark.bench.statistics.spending import spent
 
 ERROR = 0.05
 """Of ever giving up the best cell, over all looks of a run."""
 
-Interim = Callable[[Mapping[str, Sequence[Record]]], Run]
-"""The results of a run from the launches made so far."""
+Launches = Mapping[str, Sequence[Record]]
+
+Interim = Callable[[Launches, Launches], Run]
+"""The results of a run from the launches that are judged, with the boxes of all made so far."""
 
 
 def can_be_decided(plan: Plan) -> bool:
@@ -63,17 +67,30 @@ class Decision:
         self._behind: dict[str, str | None] = {}
         """The leader that a closed cell was no better than."""
 
-    def look(self, number: int, launches: Mapping[str, Sequence[Record]]) -> None:
-        """Judge by the first ``number`` launches of each cell, from 1; later ones count nothing."""
+    def look(self, number: int, launches: Launches, pending: Collection[str] = ()) -> str | None:
+        """Judge by the first ``number`` launches of each cell, from 1; later ones count nothing.
+
+        Where the leader is ``pending`` its score, or the FP32 cell that others are held against,
+        nothing is judged: it is returned, to be scored first, and the same look is taken again. The
+        times that are judged are the same then, and it is one leader that cells are given up for,
+        so no more error is spent. A launch that failed counts whenever it did.
+        """
         seen = {
-            cell: [record for record in records if record["launch"] < number]
+            cell: [
+                record
+                for record in records
+                if record["launch"] < number or record["status"] != "ok"
+            ]
             for cell, records in launches.items()
         }
-        run = self._interim({cell: records for cell, records in seen.items() if records})
+        seen = {cell: records for cell, records in seen.items() if records}
+        run = self._interim(seen, launches)
+        if (reference := _unscored_reference(run.cells, pending)) is not None:
+            return reference
         question = question_of(self._matrix.choose, run.cells)
         table = RunTable(run, launches=seen)
         error = spent(number / self._looks, ERROR) - spent((number - 1) / self._looks, ERROR)
-        self._close(table, question, error)
+        return self._close(table, question, error, pending)
 
     def failed(self, cell: str) -> None:
         """Open the cells again that were closed for ``cell``, which has failed since."""
@@ -81,19 +98,37 @@ class Decision:
             del self._behind[other]
             self.closed.pop(other, None)
 
-    def _close(self, table: RunTable, question: Question, error: float) -> None:
-        judged = judge_cells(table, question, error=error, without=self.closed)
+    def _close(
+        self, table: RunTable, question: Question, error: float, pending: Collection[str]
+    ) -> str | None:
+        judged = judge_cells(table, question, error=error, without=self.closed, pending=pending)
+        if judged.unscored is not None:
+            return judged.unscored
         for cell, reason in judged.out.items():
             count = table.cells[cell].launches
             times = "1 launch" if count == 1 else f"{count} launches"
-            self.closed[cell] = f"stopped after {times}: cannot win: {reason}"
+            scored = ", not scored" if cell in pending else ""
+            self.closed[cell] = f"stopped after {times}{scored}: cannot win: {reason}"
         self._behind |= dict.fromkeys(judged.behind, judged.leader)
         if judged.decided:
             for cell in table.cells:
                 self.closed.setdefault(cell, "")
+        return None
+
+
+def _unscored_reference(cells: Sequence[CellResult], pending: Collection[str]) -> str | None:
+    """An unchanged FP32 cell to score where none of its model and size is."""
+    groups: dict[tuple[str, int], list[CellResult]] = {}
+    for cell in cells:
+        if cell.status == "ok" and cell.precision == "fp32" and cell.variant in {DENSE, AS_IS}:
+            groups.setdefault((cell.model, cell.imgsz), []).append(cell)
+    for group in groups.values():
+        waiting = [cell for cell in group if cell.cell in pending]
+        if len(waiting) == len(group):
+            return min(waiting, key=lambda cell: (backend_rank(cell), cell.cell)).cell
+    return None
 
 
 def most_rounds(rules: Mapping[str, StoppingRule]) -> int:
     """The most launches that any cell may have: as many looks there are at most."""
-    counts = (rule.least if rule.target is None else rule.most for rule in rules.values())
-    return max(counts, default=1)
+    return max(map(most_launches, rules.values()), default=1)

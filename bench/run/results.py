@@ -36,9 +36,12 @@ class InterimResults:
         self._folder, self._info = folder, info
         self._scores: dict[str, Scores] = {}
 
-    def __call__(self, launches: Launches) -> Run:
-        """The run as it would be reported without further launches, agreement aside."""
-        files = predictions_of(self._cells, launches, self._folder)
+    def __call__(self, launches: Launches, with_boxes: Launches) -> Run:
+        """The run as it would be reported without further launches, agreement aside.
+
+        Boxes are those of ``with_boxes``, which may have later launches.
+        """
+        files = predictions_of(self._cells, with_boxes, self._folder)
         for cell in labelled(self._plan, self._cells, files):
             if cell.id not in self._scores:
                 self._scores[cell.id] = _score(self._plan, cell, files[cell.id])

@@ -17,6 +17,7 @@ from deploymark.bench.records.launches import (
     read_launches,
 )
 from deploymark.bench.records.run import LOGS_FOLDER, PREDICTIONS_FOLDER
+from deploymark.bench.run.boxes import BoxesPlan
 from deploymark.bench.run.confidence import percent, stopping_rule
 from deploymark.bench.run.decision import Decision, Interim, most_rounds
 from deploymark.bench.run.launch import LaunchTask, launch
@@ -68,6 +69,7 @@ def launch_all(
     done = {name: [made(record) for record in records] for name, records in launches.items()}
     decision = None if interim is None else Decision(plan.matrix, interim, most_rounds(rules))
     looked, closed = 0, {} if decision is None else decision.closed
+    boxes = BoxesPlan(plan.matrix, by_id, rules, deferred=decision is not None)
     progress.phase("measure", sure_launches(rules, done))
     with (folder / LAUNCHES_FILE).open("a", encoding="utf-8") as stream:
         if next_round(rules, done, plan.matrix.seed):
@@ -77,19 +79,23 @@ def launch_all(
         while slots := next_round(rules, done, plan.matrix.seed, closed):
             slot = slots[0]
             if decision is not None and looked < slot.launch:
-                looked += 1
                 known = set(closed)
-                decision.look(looked, launches)
-                for cell, records in launches.items():
-                    if any(record["status"] != "ok" for record in records):
-                        decision.failed(cell)
-                _say_closed(closed, known, progress)
-                continue
+                leader = decision.look(looked + 1, launches, boxes.pending(launches))
+                if leader is None:
+                    looked += 1
+                    for cell, records in launches.items():
+                        if any(record["status"] != "ok" for record in records):
+                            decision.failed(cell)
+                    _say_closed(closed, known, progress)
+                    continue
+                slot = LaunchSlot(leader, 1 + max(item.launch for item in done[leader]))
             progress.to_come(sure_launches(rules, done, closed))
             rule, before = rules[slot.cell], done.setdefault(slot.cell, [])
             where = f"{slot.cell} {_which(slot, rule, before)}"
+            file = (folder / PREDICTIONS_FOLDER).resolve() / f"{slot.cell}.npz"
+            scored = file if boxes.wanted(slot, launches.get(slot.cell, ())) else None
             record = _launch_one(
-                plan, by_id[slot.cell], built[slot.cell], slot, folder, progress, where
+                plan, by_id[slot.cell], built[slot.cell], slot, folder, progress, where, scored
             )
             append_launch(stream, record)
             launches.setdefault(slot.cell, []).append(record)
@@ -149,10 +155,10 @@ def _launch_one(
     folder: Path,
     progress: Progress,
     where: str,
+    boxes: Path | None,
 ) -> dict[str, Any]:
     cell, model = planned.cell, plan.models[planned.cell.model]
     assert built.artifact is not None  # noqa: S101 - for the type checker: its outcome was ok
-    # A disturbance changes times and not boxes: repeats need not score again.
     first = slot.launch == 0 and slot.attempt == 0
     task = LaunchTask(
         slot=slot,
@@ -161,7 +167,7 @@ def _launch_one(
         artifact=built.artifact,
         images=model.scored[cell.imgsz].path,
         e2e_images=[image.path for image in model.dataset.scored[:_E2E_IMAGES]],
-        predictions=(folder / PREDICTIONS_FOLDER).resolve() / f"{cell.id}.npz" if first else None,
+        predictions=boxes,
         inspect=first,
         burst_limits=plan.matrix.validity.burst_limits(),
     )

@@ -83,6 +83,11 @@ class StoppingRule:
     marks: bool = True
 
 
+def most_launches(rule: StoppingRule) -> int:
+    """The most launches that a cell may have, repeats aside."""
+    return rule.least if rule.target is None else max(rule.least, rule.most)
+
+
 @dataclasses.dataclass(frozen=True)
 class Made:
     """One launch that was made. ``median_ns`` is that of its inferences, None where it failed."""

@@ -88,9 +88,7 @@ def _set_up(backend: Backend, options: LoadOptions) -> dict[str, Setting]:
     return settings
 
 
-def open_session(
-    job: Message, send: Send, *, give_way: bool = False, rest: bool = False
-) -> Opened:
+def open_session(job: Message, send: Send, *, give_way: bool = False, rest: bool = False) -> Opened:
     """Import the runtime and load the artifact, as every job that infers begins.
 
     ``give_way`` changes the runtime options to those under which threads give way to others,

@@ -74,7 +74,7 @@ def simulate(seed: int, count: int = 12) -> tuple[bool, bool, int, int]:
     true = {f"c{index}": 10 * (1 + 0.6 * draw.random() ** 2) for index in range(count)}
     launches: dict[str, list[Record]] = {name: [] for name in true}
     rules = dict.fromkeys(true, RULE)
-    decision = Decision(asked, lambda seen: run_of(asked, seen, list(true)), most_rounds(rules))
+    decision = Decision(asked, lambda seen, _: run_of(asked, seen, list(true)), most_rounds(rules))
     looked, drift = 0, [draw.gauss(0, 0.05) for _ in range(RULE.most)]
     while True:
         done = {name: [made(item) for item in records] for name, records in launches.items()}

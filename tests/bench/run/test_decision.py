@@ -7,6 +7,7 @@ import random
 import pytest
 
 from deploymark.bench.matrix.schema import Matrix
+from deploymark.bench.records.run import Run
 from deploymark.bench.run.decision import Decision, most_rounds
 from deploymark.bench.run.schedule import StoppingRule, next_round
 from tests.benchmarks.decision_simulation import RULE, matrix, record, run_of, simulate
@@ -31,7 +32,7 @@ def looked(latencies: dict[str, list[float]], asked: Matrix | None = None) -> De
         for name, values in latencies.items()
     }
     settings = asked or matrix()
-    decision = Decision(settings, lambda seen: run_of(settings, seen, list(latencies)), looks=6)
+    decision = Decision(settings, lambda seen, _: run_of(settings, seen, list(latencies)), looks=6)
     for number in range(1, len(next(iter(latencies.values()))) + 1):
         decision.look(number, launches)
     return decision
@@ -50,6 +51,41 @@ def test_further_launches_tell_what_one_could_not() -> None:
     assert "near" in decision.closed
     assert "fast" in decision.closed, "the question is decided"
     assert decision.closed["fast"] == "", "and the winner was not stopped for a fault of its own"
+
+
+def test_a_leader_is_scored_before_others_are_given_up_for_it() -> None:
+    draw = random.Random(0)  # noqa: S311 - no secret
+    latencies = {"fast": 2.0, "near": 2.3, "far": 9.0}
+    launches = {name: [record(name, 0, value, draw)] for name, value in latencies.items()}
+    decision = Decision(matrix(), lambda seen, _: run_of(matrix(), seen, list(latencies)), looks=6)
+    assert decision.look(1, launches, pending={"fast", "near", "far"}) == "fast"
+    assert not decision.closed
+    assert decision.look(1, launches, pending={"near", "far"}) is None
+    assert set(decision.closed) == {"far"}
+    assert decision.closed["far"].startswith("stopped after 1 launch, not scored: cannot win: ")
+
+
+def test_an_fp32_cell_is_scored_before_anything_is_held_against_it() -> None:
+    draw = random.Random(0)  # noqa: S311 - no secret
+    launches = {name: [record(name, 0, 2.0, draw)] for name in ("a", "fp32")}
+
+    def interim(seen: object, _: object) -> Run:
+        run = run_of(matrix(), launches, list(launches))
+        run.cells[1].precision, run.cells[1].variant = "fp32", "dense"
+        return run
+
+    decision = Decision(matrix(), interim, looks=6)
+    assert decision.look(1, launches, pending={"a", "fp32"}) == "fp32"
+    assert decision.look(1, launches, pending=set()) is None
+
+
+def test_a_leader_that_failed_to_be_scored_leads_no_more() -> None:
+    draw = random.Random(0)  # noqa: S311 - no secret
+    launches = {name: [record(name, 0, value, draw)] for name, value in (("a", 2.0), ("b", 3.0))}
+    failed = {"status": "crashed", "reason": "it died", "remedy": ""}
+    launches["a"].append({**record("a", 1, 2.0, draw), **failed})
+    decision = Decision(matrix(), lambda seen, _: run_of(matrix(), seen, list(launches)), looks=6)
+    assert decision.look(1, launches, pending={"a", "b"}) == "b"
 
 
 def test_a_closed_cell_stays_closed() -> None:
