@@ -69,12 +69,12 @@ def main() -> None:
     ratios = []
     for _ in range(options.rounds):
         found = {way: way() for way in random.sample((in_bursts, in_a_bare_loop), 2)}
-        ratios.append(math.log(found[in_bursts] / found[in_a_bare_loop]))
-    low, high = launch_interval(ratios) or (-math.inf, math.inf)
+        ratios.append(found[in_bursts] / found[in_a_bare_loop])
+    low, high = launch_interval(ratios) or (0.0, math.inf)
     print(
         f"{options.threads} threads, {options.rounds} rounds: p50 in bursts over a bare loop "
-        f"{math.expm1(statistics.fmean(ratios)):+.2%} [{math.expm1(low):+.2%}, "
-        f"{math.expm1(high):+.2%}], median {math.expm1(statistics.median(ratios)):+.2%}"
+        f"{statistics.geometric_mean(ratios):.4f} [{low:.4f}, {high:.4f}], "
+        f"median {statistics.median(ratios):.4f}"
     )
 
 
