@@ -9,7 +9,8 @@ from deploymark.bench.gate.sides import SideCell
 from deploymark.bench.run.guarding import facts_of, judge_labels, subject_of
 from deploymark.bench.score.average_precision import Scores
 from deploymark.bench.score.coco_matches import Predictions
-from deploymark.bench.score.guards import Finding, judge_outputs
+from deploymark.bench.score.findings import Finding
+from deploymark.bench.score.guards import judge_outputs
 from deploymark.bench.score.misreadings import Evidence
 
 

@@ -19,8 +19,10 @@ from deploymark.bench.records.run import CellResult
 from deploymark.bench.run.plan import Plan, PlannedCell
 from deploymark.bench.score.average_precision import Scores
 from deploymark.bench.score.between_cells import disagreement, drift, nothing_beside_others
-from deploymark.bench.score.guards import Finding, Subject, judge_outputs, judge_scores
+from deploymark.bench.score.findings import Finding, Subject
+from deploymark.bench.score.guards import judge_outputs
 from deploymark.bench.score.misreadings import Evidence, labels_to_find, misread
+from deploymark.bench.score.score_guards import judge_scores
 from deploymark.bench.worker.detections import load_detections
 from deploymark.bench.worker.outputs import OutputFacts
 
@@ -56,8 +58,10 @@ class OutputGuards:
             if (found := facts_of(launches.get(cell, ()))) is not None
         }
         for name, cell in self._cells.items():
-            found = self._findings(cell, facts.get(name), scores.get(name), files.get(name))
-            mark(results[name], found)
+            mark(
+                results[name],
+                self._findings(cell, facts.get(name), scores.get(name), files.get(name)),
+            )
         measured = [result for result in results.values() if result.status == "ok"]
         beside = [
             (result, nothing_beside_others(result, measured, facts, given=self._given(result)))

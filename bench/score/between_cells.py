@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from deploymark.bench.records.run import CellResult
-from deploymark.bench.score.guards import FEW_IMAGES, NO_MAP50, Finding, is_changed
+from deploymark.bench.score.findings import FEW_IMAGES, Finding, is_changed
+from deploymark.bench.score.score_guards import NO_MAP50
 from deploymark.bench.worker.outputs import OutputFacts
 
 _FLOAT16 = frozenset({"fp16", "bf16", "int8-weights", "palettized"})

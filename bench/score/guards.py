@@ -8,18 +8,24 @@ weights can explain is hard.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
-from deploymark.bench.matrix.cells import AS_IS, DENSE
-from deploymark.bench.score.average_precision import Scores
+from deploymark.bench.score.findings import (
+    FEW_BOXES,
+    FEW_IMAGES,
+    Finding,
+    Subject,
+    labelled,
+    likely_causes,
+    remedy_of,
+)
 from deploymark.bench.worker.detections import (
     BOX_CHANNELS,
     DEPLOYMENT_CONFIDENCE,
     MAX_DETECTIONS,
     SCORING_CONFIDENCE,
 )
-from deploymark.bench.worker.outputs import FAR, OUTSIDE, OutputFacts
+from deploymark.bench.worker.outputs import FAR, OutputFacts
 
 SCORE_SLACK = 0.02
 """By how much a score may leave [0, 1]: the steps of INT8 outputs (1/127) round it off."""
@@ -45,80 +51,17 @@ INT8_FLOOR = 0.03
 """Lowest score from which on a floor is baked in: most boxes above 0.001 are below 0.01. INT8
 outputs have steps, and none may lie between."""
 
-FEW_BOXES = 20
-"""Boxes from which on their scores are told to be constant, or to have a floor."""
-
 CAP = 100
 """COCO scores the best 100 boxes of an image, so that more than these are no cap."""
 
 CAPPED_SHARE = 0.5
-FEW_IMAGES = 5
-"""Share of the images with exactly as many boxes, and images in all, that tell a cap of boxes."""
-
-NO_MAP50 = 0.001
-"""mAP50 below which nothing was found right."""
-
-FEW_LABELS = 10
-"""Labelled boxes from which on a detector that finds none of them is nonsense, not bad luck."""
+"""Share of the images with exactly as many boxes that tells a cap of boxes."""
 
 STRIDES = (8, 16, 32)
 """Of the heads of an anchor layout: they make the number of places."""
 
 MOST_CLASSES = 20_000
 """No detection data set has as many (V3Det: 13,204)."""
-
-LOW_SCORE = 0.55
-LOW_MAP50 = 0.3
-"""A detector of that mAP50 or more has boxes that it is surer of than the former."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """What a guard saw. ``seen`` and ``cause`` make a sentence, ``remedy`` is what mends it.
-
-    ``hard`` makes the cell invalid. ``cuts`` tells that the file leaves boxes out, so that its mAP
-    is not that of the detector: it counts for no constraint, and for no other cell.
-    """
-
-    guard: str
-    seen: str
-    cause: str
-    remedy: str
-    hard: bool = True
-    cuts: bool = False
-
-    @property
-    def words(self) -> str:
-        """The sentence."""
-        return f"{self.seen}: {self.cause}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """The cell that is judged.
-
-    ``classes`` is the number of the model's classes, ``imgsz`` the size of its input in pixels;
-    ``labels`` counts the labelled boxes that it could find, None where images have no labels.
-    ``given`` tells that the file was made elsewhere.
-    """
-
-    layout: str
-    classes: int
-    imgsz: int
-    precision: str
-    variant: str = DENSE
-    given: bool = False
-    labels: int | None = None
-
-    @property
-    def changed(self) -> bool:
-        """Whether a recipe changed the weights."""
-        return is_changed(self.variant)
-
-
-def is_changed(variant: str) -> bool:
-    """Whether a recipe changed the weights of a variant."""
-    return variant not in {DENSE, AS_IS}
 
 
 def judge_outputs(facts: OutputFacts, subject: Subject) -> list[Finding]:
@@ -130,60 +73,38 @@ def judge_outputs(facts: OutputFacts, subject: Subject) -> list[Finding]:
         return []
     for alone in (_not_finite, _transposed):
         if found := alone(facts, subject):
-            return [found]
+            return [found]  # nothing else that is seen of such values means anything
     found_all = [found for guard in _GUARDS if (found := guard(facts, subject)) is not None]
     hard = [found for found in found_all if found.hard]
     return hard or found_all
 
 
-def judge_scores(facts: OutputFacts | None, scores: Scores, subject: Subject) -> list[Finding]:
-    """What is wrong with a mAP: nothing found right, or nothing that a user would be shown."""
-    if scores.map50 < NO_MAP50 and (facts is None or facts.boxes):
-        few = (subject.labels or 0) < FEW_LABELS
-        said = _where_boxes_lie(facts, subject)
-        return [
-            Finding(
-                "nothing-right",
-                f"mAP50 is {scores.map50:.4f}: of {_labelled(subject)} none was found right",
-                f"{said}{_causes(subject)}",
-                _remedy(subject),
-                hard=not few and not subject.changed,
-            )
-        ]
-    low = facts is not None and facts.boxes >= FEW_BOXES and (facts.kept_high or 0) <= LOW_SCORE
-    if low and scores.map50 >= LOW_MAP50 and facts is not None and not subject.changed:
-        return [
-            Finding(
-                "low-scores",
-                f"no score is above {facts.kept_high:.2f}, though mAP50 is {scores.map50:.3f}",
-                "the scores are scaled down (as a product of two that count for one, say); a "
-                "threshold set for the model loses boxes",
-                "Set the threshold of the application for this file, or export it again.",
-                hard=False,
-            )
-        ]
-    return []
-
-
 def _not_finite(facts: OutputFacts, subject: Subject) -> Finding | None:
-    count = facts.not_finite_images
-    if not count and not facts.not_finite_elsewhere:
+    if not facts.not_finite_images:
         return None
-    overflow = "16-bit arithmetic that overflows, or " if "16" in subject.precision else ""
-    if not count:
-        return Finding(
-            "not-finite-elsewhere",
-            f"values that are not finite on {facts.not_finite_elsewhere} of {facts.images} images",
-            f"where no score counts, so no box is touched; {overflow}a division by zero",
-            "Watch them where boxes are decoded by others.",
-            hard=False,
-        )
     return Finding(
         "not-finite",
-        f"outputs are not finite on {count} of {facts.images} images",
-        f"the file computes NaN or infinity: {overflow}weights or a decode that are broken",
+        f"outputs are not finite on {facts.not_finite_images} of {facts.images} images",
+        f"the file computes NaN or infinity: {_overflow(subject)}weights or a decode that are "
+        "broken",
         "Export the model again, at fp32 to begin with, and compare.",
     )
+
+
+def _not_finite_elsewhere(facts: OutputFacts, subject: Subject) -> Finding | None:
+    if not facts.not_finite_elsewhere:
+        return None
+    return Finding(
+        "not-finite-elsewhere",
+        f"values that are not finite on {facts.not_finite_elsewhere} of {facts.images} images",
+        f"where no score counts, so no box is touched; {_overflow(subject)}a division by zero",
+        "Watch them where boxes are decoded by others.",
+        hard=False,
+    )
+
+
+def _overflow(subject: Subject) -> str:
+    return "16-bit arithmetic that overflows, or " if "16" in subject.precision else ""
 
 
 def _transposed(facts: OutputFacts, subject: Subject) -> Finding | None:
@@ -364,12 +285,12 @@ def _nothing(facts: OutputFacts, subject: Subject) -> Finding | None:
     if facts.boxes:
         return _nothing_shown(facts, subject)
     enough = facts.images >= FEW_IMAGES if subject.labels is None else subject.labels > 0
-    labels = f", which have {_labelled(subject)}" if subject.labels is not None else ""
+    labels = f", which have {labelled(subject)}" if subject.labels is not None else ""
     return Finding(
         "nothing",
         f"no box above a score of {SCORING_CONFIDENCE:g} on any of {facts.images} images{labels}",
-        _causes(subject),
-        _remedy(subject),
+        likely_causes(subject),
+        remedy_of(subject),
         hard=enough and not subject.changed,
     )
 
@@ -381,8 +302,8 @@ def _nothing_shown(facts: OutputFacts, subject: Subject) -> Finding | None:
     return Finding(
         "nothing-shown",
         f"no box above a score of {DEPLOYMENT_CONFIDENCE:g} on any of {facts.images} images",
-        _causes(subject),
-        _remedy(subject),
+        likely_causes(subject),
+        remedy_of(subject),
         hard=False,
     )
 
@@ -396,54 +317,7 @@ _GUARDS: Sequence[Callable[[OutputFacts, Subject], Finding | None]] = (
     _far,
     _constant,
     _nothing,
+    _not_finite_elsewhere,
     _floor,
     _cap,
 )
-
-
-def _labelled(subject: Subject) -> str:
-    return f"{subject.labels or 0} labelled boxes"
-
-
-def _where_boxes_lie(facts: OutputFacts | None, subject: Subject) -> str:
-    """What of the facts points to a cause."""
-    if facts is None or facts.coordinate_high is None or facts.images < FEW_IMAGES:
-        return ""
-    said = []
-    if facts.coordinate_high < subject.imgsz / 2:
-        said.append(
-            f"no box reaches beyond {facts.coordinate_high:.0f} of {subject.imgsz} px (the scale "
-            "of boxes)"
-        )
-    elif facts.outside > OUTSIDE_SHARE * facts.shown:
-        said.append(
-            f"{facts.outside} of {facts.shown} boxes stick out of the picture by {OUTSIDE:g} of it "
-            "(the scale of boxes, or another layout)"
-        )
-    if facts.classes_found == 1 and subject.classes > 1:
-        said.append("all boxes are of one class (another layout)")
-    return f"{', '.join(said)}; " if said else ""
-
-
-def _causes(subject: Subject) -> str:
-    if subject.changed:
-        return "the recipe may have taken that much of the weights"
-    if subject.given:
-        return (
-            "likely causes are another range of the input (0 to 255), colour order or "
-            "normalisation, another scale of boxes, another layout or order of classes"
-        )
-    if subject.precision != "fp32":
-        return f"the export lost it at {subject.precision}, or the data set is of other pictures"
-    return "the export lost it, or the data set is of other pictures than the model knows"
-
-
-def _remedy(subject: Subject) -> str:
-    if subject.changed:
-        return "Fine-tune after it, or take a smaller amount."
-    if subject.given:
-        return (
-            "Say in the model's entry in the matrix what the file takes and gives: "
-            "`input: {range: [0, 255]}`, `boxes: normalised`, `family: yolov5`."
-        )
-    return "Measure the model at fp32 and under another backend, and look at its images and labels."

@@ -17,7 +17,7 @@ import numpy as np
 from deploymark.backends.agreement import overlaps
 from deploymark.bench.data.labels import ImageLabels
 from deploymark.bench.score.average_precision import Scores, score
-from deploymark.bench.score.guards import FEW_LABELS, Finding, Subject
+from deploymark.bench.score.findings import FEW_LABELS, Finding, Subject
 from deploymark.bench.worker.detections import Detections
 from deploymark.bench.worker.letterbox import Geometry, unletterbox_boxes
 

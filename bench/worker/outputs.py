@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deploymark.backends.layout import OutputLayout
 from deploymark.bench.worker.detections import (
     BOX_CHANNELS,
     DEPLOYMENT_CONFIDENCE,
     SCORING_CONFIDENCE,
     Detections,
-    OutputLayout,
 )
 
 if TYPE_CHECKING:

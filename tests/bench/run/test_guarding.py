@@ -12,7 +12,7 @@ import pytest
 
 from deploymark.bench.records.run import CellResult
 from deploymark.bench.run.guarding import facts_of, mark
-from deploymark.bench.score.guards import Finding
+from deploymark.bench.score.findings import Finding
 
 if TYPE_CHECKING:
     from conftest import CommandLine

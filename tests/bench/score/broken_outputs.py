@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from deploymark.backends.layout import OutputLayout
 from deploymark.bench.data.datasets import Dataset, DataSource, load_dataset
 from deploymark.bench.score.average_precision import score
-from deploymark.bench.score.guards import Finding, Subject, judge_outputs, judge_scores
+from deploymark.bench.score.findings import Finding, Subject
+from deploymark.bench.score.guards import judge_outputs
 from deploymark.bench.score.misreadings import Evidence, misread
-from deploymark.bench.worker.detections import OutputLayout, decode
+from deploymark.bench.score.score_guards import judge_scores
+from deploymark.bench.worker.detections import decode
 from deploymark.bench.worker.letterbox import geometry, letterbox, read_rgb, to_input
 from deploymark.bench.worker.outputs import OutputCheck
 

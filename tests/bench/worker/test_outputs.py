@@ -8,7 +8,8 @@ import warnings
 
 import numpy as np
 
-from deploymark.bench.worker.detections import OutputLayout, decode
+from deploymark.backends.layout import OutputLayout
+from deploymark.bench.worker.detections import decode
 from deploymark.bench.worker.outputs import OutputCheck, OutputFacts
 
 
