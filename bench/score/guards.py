@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from deploymark.bench.score.findings import (
     FEW_BOXES,
     FEW_IMAGES,
+    FEW_LABELS,
     Finding,
     Subject,
     labelled,
@@ -284,7 +285,7 @@ def _cap(facts: OutputFacts, subject: Subject) -> Finding | None:
 def _nothing(facts: OutputFacts, subject: Subject) -> Finding | None:
     if facts.boxes:
         return _nothing_shown(facts, subject)
-    enough = facts.images >= FEW_IMAGES if subject.labels is None else subject.labels > 0
+    enough = facts.images >= FEW_IMAGES or (subject.labels or 0) >= FEW_LABELS
     labels = f", which have {labelled(subject)}" if subject.labels is not None else ""
     return Finding(
         "nothing",
