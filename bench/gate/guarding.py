@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deploymark.bench.gate.scores import Boxes
 from deploymark.bench.gate.sides import SideCell
-from deploymark.bench.run.guarding import facts_of, judge_labels, subject_of
+from deploymark.bench.run.guarding import facts_of, judge_labels, labels_of, subject_of
 from deploymark.bench.score.average_precision import Scores
 from deploymark.bench.score.coco_matches import Predictions
 from deploymark.bench.score.findings import Finding
@@ -22,7 +22,8 @@ def findings_of(
     Boxes that a run left had their outputs judged there; they are held against the labels only.
     """
     dataset, cell = item.scored_on.dataset, item.cell
-    subject = subject_of(cell, item.measurable.artifact.detector, dataset, item.scored_on.class_map)
+    labels = labels_of(dataset, item.scored_on.class_map)
+    subject = subject_of(cell, item.measurable.artifact.detector, labels)
     facts = facts_of([boxes.record]) if boxes.record else None
     found = [] if facts is None else judge_outputs(facts, subject)
     if scores is None or any(one.hard for one in found):

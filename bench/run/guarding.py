@@ -42,6 +42,7 @@ class OutputGuards:
             if cell.id in built and built[cell.id].artifact is not None
         }
         self._built = built
+        self._labels: dict[str, int | None] = {}
         self._by_labels: dict[str, list[Finding]] = {}
 
     def judge(
@@ -90,7 +91,9 @@ class OutputGuards:
         cell, artifact = planned.cell, self._built[planned.id].artifact
         assert artifact is not None  # noqa: S101 - for the type checker: chosen by it
         model = self._plan.models[cell.model]
-        subject = subject_of(cell, artifact.detector, model.dataset, model.class_map)
+        if cell.model not in self._labels:
+            self._labels[cell.model] = labels_of(model.dataset, model.class_map)
+        subject = subject_of(cell, artifact.detector, self._labels[cell.model])
         found = [] if facts is None else judge_outputs(facts, subject)
         if scores is None or boxes is None or any(item.hard for item in found):
             return found
@@ -105,9 +108,12 @@ class OutputGuards:
         return [*found, *self._by_labels[planned.id]]
 
 
-def subject_of(
-    cell: Cell, detector: Mapping[str, Any], dataset: Dataset, class_map: Mapping[int, int]
-) -> Subject:
+def labels_of(dataset: Dataset, class_map: Mapping[int, int]) -> int | None:
+    """How many labelled boxes a model could find; None where its images have no labels."""
+    return labels_to_find(dataset.scored, class_map) if dataset.labelled else None
+
+
+def subject_of(cell: Cell, detector: Mapping[str, Any], labels: int | None) -> Subject:
     """What the guards need to know of a cell; ``detector`` is that of its stored artifact."""
     return Subject(
         layout=detector["layout"],
@@ -116,7 +122,7 @@ def subject_of(
         precision=cell.precision,
         variant=cell.variant,
         given=cell.given is not None,
-        labels=labels_to_find(dataset.scored, class_map) if dataset.labelled else None,
+        labels=labels,
     )
 
 
