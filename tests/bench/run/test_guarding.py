@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,19 +170,23 @@ validity: {{enabled: false}}
 """
 
 
-@pytest.fixture
-def good_file(digits: Path, tmp_path: Path) -> Path:
-    """The embedded detector as ONNX."""
+def exported(checkpoint: Path, size: int, folder: Path) -> Path:
+    """A detector as ONNX."""
     from deploymark.backends.base import ExportRequest
     from deploymark.backends.onnxruntime import OnnxRuntimeBackend
     from deploymark.bench.variants.checkpoint import describe, model_factory
 
-    factory = model_factory(digits / "digits.pt", SIZE)
-    folder = tmp_path / "export"
+    factory = model_factory(checkpoint, size)
     folder.mkdir()
-    detector = describe(factory(), SIZE)
-    request = ExportRequest(factory, detector, "fp32", "cpu", SIZE, 1, folder)
+    detector = describe(factory(), size)
+    request = ExportRequest(factory, detector, "fp32", "cpu", size, 1, folder)
     return OnnxRuntimeBackend().export(request).path
+
+
+@pytest.fixture
+def good_file(digits: Path, tmp_path: Path) -> Path:
+    """The embedded detector as ONNX."""
+    return exported(digits / "digits.pt", SIZE, tmp_path / "export")
 
 
 @pytest.mark.heavy
@@ -236,3 +243,41 @@ def test_files_that_give_nonsense_are_told(deploymark: CommandLine, good_file: P
     assert again.returncode == 1, again.stdout + again.stderr
     judged = {cell["model"]: cell for cell in json.loads((run / "cells.json").read_text())}
     assert judged == cells
+
+
+CASES_VARIABLE = "DEPLOYMARK_CASES"
+
+CASES = {
+    "nan_all": "outputs are not finite on 24 of 24 images",
+    "nan_found": "outputs are not finite on 24 of 24 images",
+    "inf_boxes": "outputs are not finite on 24 of 24 images",
+    "takes_0_255": "which points to the input",
+}
+
+
+@pytest.mark.heavy
+@pytest.mark.real
+def test_files_of_a_coco_detector_that_went_wrong(
+    deploymark: CommandLine, coco_mini: Path, tmp_path: Path
+) -> None:
+    cases = os.environ.get(CASES_VARIABLE, "")
+    if not cases:
+        pytest.skip(f"{CASES_VARIABLE} names no folder")
+    good = exported(coco_mini / "yolo11n-coco.pt", 320, tmp_path / "export")
+    made = deploymark.folder / "made"
+    maker = [sys.executable, str(Path(cases) / "make_models.py"), str(good), str(made)]
+    subprocess.run(maker, check=True, capture_output=True)
+    data = json.dumps(str(coco_mini / "data.yaml"))
+    models = [f"  - {{artifact: made/{name}.onnx, data: {data}}}" for name in CASES]
+    matrix = MATRIX.format(models="\n".join(models)).replace("[160]", "[320]")
+    (deploymark.folder / "m.yaml").write_text(matrix)
+    done = deploymark("run", "m.yaml")
+    assert done.returncode == 1, done.stdout + done.stderr
+    cells = {
+        item["model"]: item for item in json.loads((deploymark.latest / "cells.json").read_text())
+    }
+    assert {name: cells[name]["status"] for name in CASES} == dict.fromkeys(CASES, "invalid")
+    for name, seen in CASES.items():
+        assert seen in cells[name]["reason"]
+        assert cells[name]["map50_95"] is None
+    assert "input: {range: [0, 255]}" in cells["takes_0_255"]["remedy"]
