@@ -103,7 +103,7 @@ def default_where(cells: Sequence[CellResult]) -> list[str]:
 
     Nothing, too, where the run has no FP32 cell to hold others against.
     """
-    measured = [cell for cell in cells if cell.status == "ok"]
+    measured = [cell for cell in cells if cell.status == "ok" and cell.accuracy_doubt is None]
     unchanged = [
         cell for cell in measured if cell.precision == "fp32" and cell.variant in {DENSE, AS_IS}
     ]

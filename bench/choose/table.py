@@ -76,6 +76,7 @@ class RunTable:
             if (row.model, row.imgsz, row.precision) == (own.model, own.imgsz, "fp32")
             and row.variant in {DENSE, AS_IS}
             and row.status == "ok"
+            and row.accuracy_doubt is None
         ]
         names = {row.cell for row in unchanged}
         agreed = [row.agreement_reference for row in unchanged if row.agreement_reference in names]
@@ -99,8 +100,8 @@ class RunTable:
     def figure(self, cell: str, name: str) -> Estimate:
         """A figure of a cell."""
         row = self.cells[cell]
-        if row.status != "ok":
-            return Estimate(reason=f"{row.status}: {row.reason or 'no reason was recorded'}")
+        if why := _why_unfit(row, name):
+            return Estimate(reason=why)
         value: float | None = getattr(row, name)
         if value is None and name == "agreement" and cell in self._agreed_on:
             return Estimate(1.0, 1.0, 1.0)  # it is what the others agree with
@@ -229,6 +230,13 @@ def _launches(run: Run, given: Mapping[str, Sequence[Record]] | None) -> dict[st
         for cell in run.cells
         if cell.cell in by_cell
     }
+
+
+def _why_unfit(row: CellResult, name: str) -> str:
+    """Why whatever a cell has of a figure does not count; empty where it does."""
+    if row.status != "ok":
+        return f"{row.status}: {row.reason or 'no reason was recorded'}"
+    return row.accuracy_doubt or "" if FIGURES[name] == "image" else ""
 
 
 def _why_none(row: CellResult, name: str) -> str:

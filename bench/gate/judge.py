@@ -16,6 +16,7 @@ from deploymark.bench.gate.figure_checks import (
     size_check,
 )
 from deploymark.bench.gate.figures import figures, pair_medians_ms, values_of_pairs
+from deploymark.bench.gate.guarding import findings_of
 from deploymark.bench.gate.latency import PairedCell
 from deploymark.bench.gate.pairing import SIDES, PairRecord
 from deploymark.bench.gate.scores import Boxer, Boxes
@@ -24,7 +25,7 @@ from deploymark.bench.matrix.gate_settings import GateSettings
 from deploymark.bench.matrix.validity import Validity, disturbances
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.records.verdicts import CellVerdict, Check, Verdict, overall
-from deploymark.bench.score.average_precision import score
+from deploymark.bench.score.average_precision import Scores, score
 from deploymark.bench.score.coco_matches import Predictions
 from deploymark.bench.score.map_interval import map_change
 from deploymark.bench.worker.detections import load_detections
@@ -94,6 +95,15 @@ def judge(
         boxes.append(made)
     predictions = [_predictions(item, made) for item, made in zip(sides, boxes, strict=True)]
     scores = [_scores(item, read) for item, read in zip(sides, predictions, strict=True)]
+    doubts: list[str] = []
+    for item, made, read, scored, side in zip(
+        sides, boxes, predictions, scores, SIDES, strict=True
+    ):
+        found = findings_of(item, made, read, scored)
+        if hard := [one for one in found if one.hard]:
+            words = "; ".join(one.words for one in hard)
+            return _failed(facts, Outcome("invalid", words, hard[0].remedy), side)
+        doubts += [f"the {side}: {one.words}" for one in found]
     values = [
         figures(
             item.measurable.artifact,
@@ -101,7 +111,7 @@ def judge(
             index,
             item.cell.batch,
             boxes[index].record,
-            scores[index],
+            _figures_of(scores[index]),
         )
         for index, item in enumerate(sides)
     ]
@@ -119,7 +129,7 @@ def judge(
         reason=decisive.reason if decisive and verdict in {"regressed", "inconclusive"} else "",
         remedy=_remedy(checks, records) if verdict == "inconclusive" else "",
         checks=checks,
-        warnings=_warnings(records, rules.validity),
+        warnings=[*_warnings(records, rules.validity), *doubts],
     )
 
 
@@ -141,12 +151,15 @@ def _predictions(item: SideCell, boxes: Boxes) -> Predictions:
     return Predictions(found, item.scored_on.geometries, item.scored_on.class_map)
 
 
-def _scores(item: SideCell, read: Predictions) -> dict[str, float]:
+def _scores(item: SideCell, read: Predictions) -> Scores | None:
     dataset = item.scored_on.dataset
     if not dataset.labelled:
-        return {}
-    found = score(dataset.scored, read.detections, read.geometries, read.class_map)
-    return {"map50_95": found.map50_95, "map50": found.map50}
+        return None
+    return score(dataset.scored, read.detections, read.geometries, read.class_map)
+
+
+def _figures_of(scores: Scores | None) -> dict[str, float]:
+    return {} if scores is None else {"map50_95": scores.map50_95, "map50": scores.map50}
 
 
 def _latency_check(paired: PairedCell, settings: GateSettings, error: float) -> Check:

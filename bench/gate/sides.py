@@ -269,7 +269,9 @@ class _RunData:
             for item in self.run.info.datasets
         )
         boxes = self.run.folder / PREDICTIONS_FOLDER / f"{cell.id}.npz"
-        kept = same and request.python is None and row.status == "ok" and boxes.is_file()
+        # Where their mAP is in doubt they are made again, to be told of here as well.
+        good = row.status == "ok" and row.accuracy_doubt is None
+        kept = same and request.python is None and good and boxes.is_file()
         names: Sequence[str] = artifact.detector["names"]
         return SideCell(
             Measurable(cell, row.threads, artifact, images.path),

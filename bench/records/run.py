@@ -88,7 +88,9 @@ class CellResult:
     were, ``steady_launches`` were steady when their warm-up ended; ``tail_reason`` says why a
     percentile is null. Of the ``bursts`` that inferences were timed in, ``quiet_bursts`` were not
     disturbed; in launches with enough of them the others are set aside. ``stopped`` says why a cell
-    that cannot be the answer to the run's question got no further launches.
+    that cannot be the answer to the run's question got no further launches. ``accuracy_doubt`` says
+    why the mAP of a cell is not that of its detector (a floor of scores baked into the file): it
+    meets no constraint and is no reference.
     """
 
     cell: str
@@ -153,6 +155,7 @@ class CellResult:
     bursts: int | None = None
     quiet_bursts: int | None = None
     stopped: str | None = None
+    accuracy_doubt: str | None = None
 
 
 @dataclasses.dataclass

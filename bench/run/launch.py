@@ -90,6 +90,7 @@ def launch(
     if figures.pop("score_apart", False):
         scored = _worker(task, {**job, "kind": "score"}, log, on_message)
         seconds, outcome = seconds + scored.duration_s, scored.outcome
+        figures |= scored.result or {}
     return {
         **record(task.slot, outcome),
         "started": started,

@@ -12,13 +12,12 @@ from deploymark.bench.progress import Progress
 from deploymark.bench.records.launches import Record
 from deploymark.bench.records.run import PREDICTIONS_FOLDER, CellResult, Outcome, Run, RunInfo
 from deploymark.bench.run.confidence import is_marked, judge, stopping_rule
+from deploymark.bench.run.guarding import Launches, OutputGuards
 from deploymark.bench.run.plan import Plan, PlannedCell
 from deploymark.bench.run.schedule import StoppingRule
 from deploymark.bench.score.aggregate import add_launches, settings_text
 from deploymark.bench.score.average_precision import Scores, score
 from deploymark.bench.worker.detections import load_detections
-
-Launches = Mapping[str, Sequence[Record]]
 
 
 class InterimResults:
@@ -35,6 +34,7 @@ class InterimResults:
         self._plan, self._cells, self._built = plan, cells, built
         self._folder, self._info = folder, info
         self._scores: dict[str, Scores] = {}
+        self._guards = OutputGuards(plan, cells, built)
 
     def __call__(self, launches: Launches, with_boxes: Launches) -> Run:
         """The run as it would be reported without further launches, agreement aside.
@@ -46,6 +46,7 @@ class InterimResults:
             if cell.id not in self._scores:
                 self._scores[cell.id] = _score(self._plan, cell, files[cell.id])
         results = results_of(self._plan, self._cells, self._built, launches, self._scores)
+        self._guards.judge(results, launches, self._scores, files)
         return Run(self._folder, self._info, tuple(results.values()))
 
 

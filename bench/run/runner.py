@@ -19,6 +19,7 @@ from deploymark.bench.records.scenarios import ScenarioResult
 from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.confidence import marked_cells
 from deploymark.bench.run.decision import can_be_decided
+from deploymark.bench.run.guarding import OutputGuards
 from deploymark.bench.run.launch import now
 from deploymark.bench.run.plan import Plan, PlannedCell
 from deploymark.bench.run.results import (
@@ -79,8 +80,11 @@ def execute(
     with timings.part("score_s"):
         scores = score_all(plan, cells, predictions, progress)
     results = results_of(plan, cells, built, launches, scores, closed)
+    guards = OutputGuards(plan, cells, built)
     with timings.part("compare_s"):
+        guards.judge(results, launches, scores, predictions)
         _compare_all(plan, cells, predictions, list(results.values()), folder, progress)
+        guards.compare(results)
     status = exit_status([*results.values(), *scenarios])
     used = {
         cell: counted(records, disturbed=results[cell].disturbed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 COMPUTES_IN = {
@@ -20,6 +21,10 @@ MOSTLY = 0.5
 design: the decode, layers that a recipe keeps."""
 
 
+_CONVOLUTION = re.compile(r"conv(?!er)", re.IGNORECASE)
+"""Names of convolutions; ``Convert``, ``conversion`` and ``convert_element_type`` are none."""
+
+
 def convolutions(layers: Mapping[str, int]) -> dict[str, int]:
     """Counts of convolutions by data type, from counts by ``"Convolution:f32"`` and the like.
 
@@ -28,7 +33,7 @@ def convolutions(layers: Mapping[str, int]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for key, count in layers.items():
         operator, _, data_type = key.rpartition(":")
-        if "conv" in operator.lower():
+        if _CONVOLUTION.search(operator):
             counts[data_type] = counts.get(data_type, 0) + count
     return counts
 

@@ -101,12 +101,14 @@ def reference_of(cell: CellResult, cells: Sequence[CellResult]) -> CellResult | 
 
     Unchanged is the variant ``dense``. Of a file made elsewhere (``as-is``) it is the same file
     under another backend, where that file is FP32: nothing else in the run is sure to be the same
-    detector. ``cells`` are those that have predictions.
+    detector. ``cells`` are those that have predictions and pass their guards; one whose mAP is in
+    doubt is no reference.
     """
     unchanged = [
         other
         for other in cells
         if other.variant in {DENSE, AS_IS}
+        and other.accuracy_doubt is None
         and (other.precision, other.model, other.imgsz) == ("fp32", cell.model, cell.imgsz)
     ]
     here = (cell.backend, cell.device)

@@ -67,19 +67,22 @@ def decode(
     ``conf``. With ``multi_label`` one place gives a box for every class above ``conf``, otherwise
     for its best class alone; scoring wants the former, deployment the latter. With ``agnostic``
     boxes suppress each other whatever their class. ``detections`` are reduced already: ``iou`` and
-    the switches do not touch them. Raises ValueError where the shape does not fit the layout.
+    the switches do not touch them. A score that is not a number is not above ``conf``: such values
+    give no boxes and no warning here, ``bench.worker.outputs`` counts them. Raises ValueError where
+    the shape does not fit the layout.
     """
     _check_shape(raw, layout)
-    if layout == "detections":
-        return [_reduced(image, conf, max_det) for image in raw]
-    found = []
-    for image in raw:
-        boxes, scores, classes = _candidates(image, conf, multi_label=multi_label)
-        offset = np.float32(0.0 if agnostic else CLASS_OFFSET_PX)
-        shifted = boxes + classes[:, None].astype(np.float32) * offset
-        kept = nms(shifted, iou, max_det)
-        found.append(_detections(boxes[kept], scores[kept], classes[kept]))
-    return found
+    with np.errstate(invalid="ignore", over="ignore"):
+        if layout == "detections":
+            return [_reduced(image, conf, max_det) for image in raw]
+        found = []
+        for image in raw:
+            boxes, scores, classes = _candidates(image, conf, multi_label=multi_label)
+            offset = np.float32(0.0 if agnostic else CLASS_OFFSET_PX)
+            shifted = boxes + classes[:, None].astype(np.float32) * offset
+            kept = nms(shifted, iou, max_det)
+            found.append(_detections(boxes[kept], scores[kept], classes[kept]))
+        return found
 
 
 def _check_shape(raw: npt.NDArray[np.float32], layout: OutputLayout) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +57,24 @@ def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
     return times, ""
 
 
-def _detections(session: Session, job: Message, prepared: Any, send: Send) -> None:
-    """Infer on every scored image and save the boxes."""
+def _detections(session: Session, job: Message, prepared: Any, send: Send) -> Message:
+    """Infer on every scored image and save the boxes; what the outputs look like."""
     from deploymark.bench.worker.detections import SCORING_CONFIDENCE, decode, save_detections
+    from deploymark.bench.worker.outputs import OutputCheck
 
     batch, count = job["batch"], len(prepared)
+    check = OutputCheck(job["layout"], job["imgsz"])
     found: list[Any] = []
     for start in range(0, count, batch):
         raw = session.infer(batch_of(prepared, start, batch))
-        found += decode(raw, job["layout"], conf=SCORING_CONFIDENCE, multi_label=True)
+        boxes = decode(raw, job["layout"], conf=SCORING_CONFIDENCE, multi_label=True)
+        boxes = boxes[: count - start]
+        check.add(raw, boxes)
+        found += boxes
         if start % (batch * 16) == 0:
             send({"event": "progress", "phase": "score", "done": start, "total": count})
-    save_detections(Path(job["predictions"]), found[:count])
+    save_detections(Path(job["predictions"]), found)
+    return dataclasses.asdict(check.facts())
 
 
 def measure(job: Message, send: Send) -> Message:
@@ -98,9 +105,11 @@ def measure(job: Message, send: Send) -> Message:
         e2e, e2e_reason = _end_to_end(session, job)
         power = energy.find_meter().measure(lambda: session.infer(inputs[0]), batch)
         apart = bool(job["predictions"]) and _is_scored_apart(opened, job, times, during)
-        boxes_ns = 0
+        boxes_ns, outputs = 0, None
         if job["predictions"] and not apart:
-            boxes_ns = latency.time_once_ns(lambda: _detections(session, job, prepared, send))
+            started_ns = time.perf_counter_ns()
+            outputs = _detections(session, job, prepared, send)
+            boxes_ns = time.perf_counter_ns() - started_ns
         executed = session.executed_precision() if job["inspect"] else None
         runtime_settings = opened.all_settings()
     return {
@@ -114,6 +123,7 @@ def measure(job: Message, send: Send) -> Message:
         "conditions": during,
         "e2e_ns": e2e,
         "boxes_s": boxes_ns / 1e9,
+        "outputs": outputs,
         "e2e_reason": e2e_reason,
         "peak_rss_bytes": peak,
         "model_rss_bytes": opened.grown_bytes(rss_after),
@@ -148,8 +158,8 @@ def score(job: Message, send: Send) -> Message:
     """The boxes alone, in a process whose threads give way to others."""
     opened = open_session(job, send, give_way=True)
     with phase("crashed", "inference failed"):
-        _detections(opened.session, job, opened.prepared, send)
-    return {}
+        outputs = _detections(opened.session, job, opened.prepared, send)
+    return {"outputs": outputs}
 
 
 def scenario(job: Message, send: Send) -> Message:

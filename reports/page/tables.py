@@ -176,10 +176,14 @@ _ABSENCES = {
 """Why a column of an ok cell is empty, where it is more than not measured."""
 
 
+_SCORES = frozenset({"map50", "map50_95"})
+
+
 def _absence(cell: CellResult, key: str) -> str:
     """Why there is no figure, in one sentence."""
     if cell.status != "ok":
-        return f"not measured: {cell.status}"
+        why = f": {cell.reason}" if cell.status == "invalid" and key in _SCORES else ""
+        return f"not measured: {cell.status}{why}"
     if key == "energy_j_per_image" and cell.energy_reason:
         return f"not measured: {cell.energy_reason}"
     fewest = _FEWEST_ITERATIONS.get(key, 0)
@@ -213,8 +217,8 @@ def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
     elif column.key == "energy_j_per_image":
         title = cell.energy_source or ""
         extra = "modelled" if "modelled" in title.lower() else ""
-    elif column.key in {"map50_95", "map50"} and cell.map_images is not None:
-        title = f"over {figures.plural(cell.map_images, 'image')}"
+    elif column.key in _SCORES and cell.map_images is not None:
+        extra, title = _score_notes(cell, cell.map_images)
     elif column.key in {"agreement", "score_drift"} and cell.agreement_reference:
         title = f"with {cell.agreement_reference}"
     elif column.key == "status":
@@ -222,6 +226,11 @@ def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
     elif column.key in LONG_TEXTS:
         title = str(_value(cell, column) or "")
     return extra, title
+
+
+def _score_notes(cell: CellResult, images: int) -> tuple[str, str]:
+    over = f"over {figures.plural(images, 'image')}"
+    return ("cut", f"{over}\n{cell.accuracy_doubt}") if cell.accuracy_doubt else ("", over)
 
 
 def _interval_notes(cell: CellResult) -> tuple[str, str]:

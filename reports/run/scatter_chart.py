@@ -19,10 +19,11 @@ def without_labels(cells: Sequence[CellResult]) -> bool:
 def _accuracies(cells: Sequence[CellResult]) -> list[float | None]:
     """The accuracy of each cell: its mAP, or its agreement where the run has no labels.
 
-    A cell that others are compared with agrees with itself.
+    A cell that others are compared with agrees with itself. One whose accuracy is in doubt has none
+    to be compared by.
     """
     if not without_labels(cells):
-        return [figures.measured(cell.map50_95) for cell in cells]
+        return [None if cell.accuracy_doubt else figures.measured(cell.map50_95) for cell in cells]
     references = {cell.agreement_reference for cell in cells}
     return [
         1.0

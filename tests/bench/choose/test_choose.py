@@ -119,6 +119,21 @@ def test_without_fp32_nothing_can_be_held_against_it(make_run: MakeRun) -> None:
     assert "no dense FP32 cell" in answer.cell("a").reason
 
 
+def test_a_cell_whose_map_is_cut_meets_no_constraint_on_it_and_is_no_reference(
+    make_run: MakeRun,
+) -> None:
+    doubt = "the file keeps scores above a floor only"
+    cut = fp32("cut", 4.0, map50_95=0.1, accuracy_doubt=doubt)
+    folder = make_run(0, cut, fp32(), row("int8", 5.0, map50_95=0.395))
+    answer = choose(folder, ["map50_95 >= fp32 - 0.01"])
+    assert answer.winner == "int8"
+    assert answer.cell("int8").constraints[0].reference == "fp32"
+    assert answer.cell("cut").standing == "not_measured"
+    assert doubt in answer.cell("cut").reason
+    alone = choose(make_run(1, cut))
+    assert (alone.question.where, alone.winner) == ([], "cut")
+
+
 def test_without_labels_the_default_is_agreement(make_run: MakeRun) -> None:
     none = {"map50_95": None, "map_images": None}
     folder = make_run(

@@ -36,7 +36,8 @@ DATASET = Dataset(
     calibration_hash="1" * 64,
 )
 CELL = Cell("m", "dense", "fp32", "onnxruntime", "cpu", 320, 1, None)
-ARTIFACT = StoredArtifact(Path("folder"), "model.onnx", "0" * 64, 1000, 900, {}, {}, {}, 0.0)
+DETECTOR = {"layout": "anchors", "names": ["a", "b", "c", "d"]}
+ARTIFACT = StoredArtifact(Path("folder"), "model.onnx", "0" * 64, 1000, 900, DETECTOR, {}, {}, 0.0)
 
 Judged = Callable[..., CellVerdict]
 
@@ -140,6 +141,34 @@ def test_an_open_cell_says_what_would_decide_it(judged: Judged) -> None:
     assert cell.remedy == "About 40 pairs would decide: --max-pairs 40 --budget-s 90"
     at_threshold = judged(decision=Decision("inconclusive", Interval(0.01, 0.0, 0.02, 8)))
     assert "at the threshold" in at_threshold.remedy
+
+
+def nonsense(folder: Path, name: str) -> SideCell:
+    """A side whose boxes are nowhere near the labels."""
+    one = side(folder, name)
+    away = [
+        dataclasses.replace(image, boxes=image.boxes * 0 + np.float32([1, 1, 2, 2]))
+        for image in DETECTIONS
+    ]
+    save_detections(folder / f"{name}.npz", away)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (("baseline",), "inconclusive"),
+        (("candidate",), "regressed"),
+        (("baseline", "candidate"), "inconclusive"),
+    ],
+)
+def test_nonsense_is_never_unchanged(
+    judged: Judged, tmp_path: Path, bad: tuple[str, ...], said: str
+) -> None:
+    cell = judged(**{name: nonsense(tmp_path, name) for name in bad})
+    assert (cell.verdict, cell.status) == (said, "invalid")
+    assert f"the {bad[0]}: mAP50 is 0.0000" in cell.reason
+    assert cell.remedy
 
 
 def test_the_time_may_end_before_a_second_pair(judged: Judged) -> None:

@@ -11,10 +11,17 @@ def test_convolutions_are_counted_under_every_runtimes_name() -> None:
     assert convolutions(layers) == {"f32": 3, "u8": 4, "i8": 4, "bf16": 1}
 
 
+def test_what_converts_is_no_convolution() -> None:
+    layers = {"Convert:i64": 2, "ConvertLike:f16": 1, "aten::convert_element_type:f16": 3}
+    layers |= {"TypeConversion:i32": 1, "Convolution:f32": 83, "GroupConvolution:f32": 5}
+    assert convolutions(layers) == {"f32": 88}
+
+
 @pytest.mark.parametrize(
     ("precision", "layers"),
     [
         ("fp32", {"Conv:f32": 88, "Add:f32": 3}),
+        ("fp32", {"Convolution:f32": 102, "Convert:i32": 2, "Convert:i64": 1}),
         ("int8", {"Conv:u8": 80, "Conv:f32": 8}),
         ("int8-dynamic", {"Conv:i8": 88}),
         ("bf16", {"Conv:bf16": 80, "Conv:f32": 8}),

@@ -219,6 +219,11 @@ def test_nothing_else_is_a_reference(other: CellResult) -> None:
     assert reference_name(cell(precision="int8"), other) is None
 
 
+def test_a_cell_whose_boxes_are_cut_is_no_reference() -> None:
+    cut = cell("openvino", accuracy_doubt="a cap of boxes")
+    assert reference_name(cell(precision="int8"), cut) is None
+
+
 def test_a_file_made_elsewhere_is_compared_with_itself_under_another_backend() -> None:
     ours, theirs = cell("torch"), cell("openvino", variant="as-is", model="file")
     file = cell(variant="as-is", model="file")

@@ -139,6 +139,16 @@ def test_agreement_names_its_reference(make_cell: Callable[..., CellResult]) -> 
     assert shown(empty, "agreement").title == "no boxes to compare"
 
 
+def test_a_map_that_is_no_figure_or_is_cut_says_why(
+    make_cell: Callable[..., CellResult],
+) -> None:
+    reason = "outputs are not finite on 3 of 24 images"
+    invalid = make_cell(status="invalid", reason=reason, map50_95=None)
+    assert shown(invalid, "map50_95").title == f"not measured: invalid: {reason}"
+    cut = make_cell(map50_95=0.08, map_images=24, accuracy_doubt="a floor of scores")
+    assert shown(cut, "map50_95").title == "over 24 images\na floor of scores"
+
+
 def test_notes_are_folded_away_and_whole_in_their_title(
     make_cell: Callable[..., CellResult],
 ) -> None:

@@ -75,6 +75,11 @@ def test_agreement_stands_for_accuracy_only_without_labels(
     assert not scatter_chart.without_labels(cells[:1])
 
 
+def test_a_cell_whose_accuracy_is_in_doubt_is_not_drawn(make_cell: MakeCell) -> None:
+    cells = [make_cell("a"), make_cell("cut", accuracy_doubt="a floor of scores")]
+    assert [row["cell"] for row in scatter_chart.scatter_rows(cells)] == ["a"]
+
+
 def test_the_specification_names_no_address(make_cell: MakeCell) -> None:
     spec = scatter_chart.latency_accuracy_chart([make_cell()])
     assert spec is not None
