@@ -46,7 +46,7 @@ class InterimResults:
             if cell.id not in self._scores:
                 self._scores[cell.id] = _score(self._plan, cell, files[cell.id])
         results = results_of(self._plan, self._cells, self._built, launches, self._scores)
-        self._guards.judge(results, launches, self._scores, files)
+        self._guards.judge(results, with_boxes, self._scores, files)
         return Run(self._folder, self._info, tuple(results.values()))
 
 
