@@ -21,7 +21,7 @@ from deploymark.bench.cli.options import (
     PrecisionsOption,
     RequiresOption,
 )
-from deploymark.bench.cli.shared import EXIT_INTERRUPTED, console, image_sizes, mends_errors, words
+from deploymark.bench.cli.shared import EXIT_INTERRUPTED, console, mends_errors, words
 
 if TYPE_CHECKING:
     from deploymark.bench.matrix.gate_settings import GateSettings
@@ -89,9 +89,9 @@ def gate(
         SideRequest(
             reference=reference,
             data=data,
-            imgsz=image_sizes(imgsz),
-            backends=words(backends),
-            precisions=words(precisions),
+            imgsz=words("--imgsz", imgsz),
+            backends=words("--backends", backends),
+            precisions=words("--precisions", precisions),
             select=select,
             python=python,
         )
@@ -131,6 +131,7 @@ def _with(settings: GateSettings, changes: dict[str, Any]) -> GateSettings:
     import pydantic
 
     from deploymark.bench.errors import BadInputError
+    from deploymark.bench.yaml_source import sentence
 
     given = {key: value for key, value in changes.items() if value is not None}
     try:
@@ -138,7 +139,7 @@ def _with(settings: GateSettings, changes: dict[str, Any]) -> GateSettings:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         option = "--" + str(first["loc"][0] if first["loc"] else "min-effect").replace("_", "-")
-        raise BadInputError(f"{option}: {first['msg']} (got {first['input']!r})") from error
+        raise BadInputError(f"{option}: {sentence(first)} (got {first['input']!r})") from error
 
 
 def _tell(found: Gate, folder: Path) -> None:

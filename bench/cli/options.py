@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploymark.bench.cli.shared import image_sizes, words
+from deploymark.bench.cli.shared import words
 
 if TYPE_CHECKING:
     from deploymark.bench.matrix.request import RunRequest
@@ -100,9 +100,9 @@ class Choice:
             matrix=matrix or option,
             model=self.model,
             data=self.data,
-            imgsz=image_sizes(self.imgsz),
-            backends=words(self.backends),
-            precisions=words(self.precisions),
+            imgsz=words("--imgsz", self.imgsz),
+            backends=words("--backends", self.backends),
+            precisions=words("--precisions", self.precisions),
             select=self.select,
             strict=self.strict,
         )

@@ -54,7 +54,7 @@ class SideRequest:
 
     reference: str
     data: str | None = None
-    imgsz: tuple[int, ...] = ()
+    imgsz: tuple[int | str, ...] = ()
     backends: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     select: str = ""

@@ -69,6 +69,8 @@ class ModelEntry(Strict):
     def _one_source(self) -> ModelEntry:
         if (self.path is None) == (self.artifact is None):
             raise ValueError("give either `path` (a checkpoint) or `artifact` (an exported file)")
+        if "://" in self.source:
+            raise ValueError("that is an address: fetch the file, and name where it lies")
         if self.path is not None and (self.backends or self.precision):
             raise ValueError("`backends` and `precision` of a model belong to an `artifact`")
         if self.artifact is not None and self.head != "auto":
