@@ -17,7 +17,10 @@ from rich.table import Table
 
 from deploymark.bench.cli.options import (
     BackendsOption,
+    BoxesOption,
+    FamilyOption,
     ImgszOption,
+    InputRangeOption,
     PrecisionsOption,
     RequiresOption,
 )
@@ -65,6 +68,9 @@ def gate(
     imgsz: ImgszOption = "",
     backends: BackendsOption = "",
     precisions: PrecisionsOption = "",
+    family: FamilyOption = "",
+    boxes: BoxesOption = "",
+    input_range: InputRangeOption = "",
     select: Annotated[
         str, typer.Option("-k", metavar="EXPR", help='Cells: "openvino and not int8".')
     ] = "",
@@ -77,7 +83,7 @@ def gate(
     requires: RequiresOption = False,
 ) -> None:
     """Compare a candidate with a baseline, in pairs of live workers; fail where it is worse."""
-    from deploymark.bench.gate.sides import SideRequest, resolve_cells, resolve_side
+    from deploymark.bench.gate.sides import SideRequest, check_of_use, resolve_cells, resolve_side
     from deploymark.bench.machine.fingerprint import git_commit
     from deploymark.bench.progress import Progress
     from deploymark.bench.records.verdicts import GATE_FILE, PAIRS_FILE
@@ -92,11 +98,15 @@ def gate(
             imgsz=words("--imgsz", imgsz),
             backends=words("--backends", backends),
             precisions=words("--precisions", precisions),
+            family=family,
+            boxes=boxes,
+            input_range=words("--input-range", input_range),
             select=select,
             python=python,
         )
         for reference, python in ((baseline, baseline_python), (candidate, candidate_python))
     ]
+    check_of_use(requests)
     if requires:
         extras = {extra for item in requests for extra in required_extras(resolve_cells(item))}
         sys.stdout.write(",".join(sorted(extras)) + "\n")

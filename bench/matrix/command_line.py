@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 
-from deploymark.backends.base import PRECISIONS
+from deploymark.backends.base import PRECISIONS, BoxUnit, FamilyName
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.matrix.axes import MAX_IMGSZ, MIN_IMGSZ, known_backend
 from deploymark.bench.matrix.entries import BUILTIN
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.yaml_source import Place, did_you_mean, dotted_path, sentence
+
+_RANGES = ("0,1", "0,255")
+"""What ``--input-range`` takes."""
 
 CHECKPOINT_ENDING = ".pt"
 """What ``--model`` takes for a checkpoint; anything else is an exported file."""
@@ -28,6 +31,9 @@ class Overrides:
     imgsz: Sequence[int | str] = ()
     backends: Sequence[str] = ()
     precisions: Sequence[str] = ()
+    family: str = ""
+    boxes: str = ""
+    input_range: Sequence[str] = ()
 
     def places(self) -> dict[Place, str]:
         """The places of a matrix that it fills, and the option that fills each."""
@@ -40,7 +46,21 @@ class Overrides:
         if self.model is not None:
             found["models",] = found["models", 0] = f"--model {self.model}"
             found["models", 0, "data"] = f"--data {self.data}"
+            found["models", 0, "family"] = f"--family {self.family}"
+            found["models", 0, "boxes"] = f"--boxes {self.boxes}"
+            found["models", 0, "input"] = f"--input-range {','.join(self.input_range)}"
         return found
+
+    def of_file(self) -> dict[str, Any]:
+        """What it says of an exported file, by the keys of a model's entry."""
+        said: dict[str, Any] = {}
+        if self.family:
+            said["family"] = self.family
+        if self.boxes:
+            said["boxes"] = self.boxes
+        if self.input_range:
+            said["input"] = {"range": [int(word) for word in self.input_range]}
+        return said
 
 
 def is_checkpoint(model: str) -> bool:
@@ -60,7 +80,8 @@ def with_overrides(matrix: Matrix, given: Overrides) -> Matrix:
     if given.model is not None:
         key = "path" if is_checkpoint(given.model) else "artifact"
         names = next(iter(matrix.models)).names
-        values["models"] = [{key: given.model, "data": given.data, "names": names}]
+        entry = {key: given.model, "data": given.data, "names": names, **given.of_file()}
+        values["models"] = [entry]
     if given.imgsz:
         values["imgsz"] = [int(size) for size in given.imgsz]
     if given.backends:
@@ -116,10 +137,32 @@ def _faults(given: Overrides) -> Iterator[BadInputError]:
                 f"--precisions {precision}: unknown precision, expected one of "
                 f"{', '.join(PRECISIONS)}{did_you_mean(precision, PRECISIONS)}"
             )
+    yield from _faults_of_file(given)
     for key in ("imgsz", "backends", "precisions"):
         values = [str(value) for value in getattr(given, key)]
         for value in dict.fromkeys(value for value in values if values.count(value) > 1):
             yield BadInputError(f"--{key} {','.join(values)}: {value} is given twice")
+
+
+def _faults_of_file(given: Overrides) -> Iterator[BadInputError]:
+    """What is wrong with what is said of an exported file."""
+    for option, value, known in (
+        ("--family", given.family, get_args(FamilyName)),
+        ("--boxes", given.boxes, get_args(BoxUnit)),
+        ("--input-range", ",".join(given.input_range), _RANGES),
+    ):
+        if not value:
+            continue
+        if value not in known:
+            words = " or ".join(known)
+            yield BadInputError(f"{option} {value}: expected {words}{did_you_mean(value, known)}")
+        elif given.model is None or is_checkpoint(given.model):
+            key = "input" if option == "--input-range" else option[2:]
+            yield BadInputError(
+                f"{option} {value}: says how an exported file reads, and --model names none",
+                remedy=f"Give the file: --model my.onnx. In a matrix write `{key}:` beside "
+                "`artifact:`.",
+            )
 
 
 def _is_size(size: int | str) -> bool:

@@ -7,7 +7,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from deploymark.backends.base import Detector, OutputLayout
+from deploymark.backends.base import (
+    AS_SEEN,
+    PLAIN_INPUT,
+    Detector,
+    InputSpec,
+    OutputLayout,
+    ReadAs,
+)
 from deploymark.bench.children.spawn import WORKER, run_child
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.machine.probing import Found
@@ -27,7 +34,7 @@ class GivenArtifact:
 
     ``outcome`` is there where the backend cannot tell anything here: the rest is then empty.
     ``imgsz`` (pixels) and ``batch`` are None where the file leaves them open, ``classes`` and
-    ``precision`` where it does not tell.
+    ``precision`` where it does not tell. ``spec``, ``told`` and ``score_floor`` as in ``Detector``.
     """
 
     backend: str
@@ -43,6 +50,9 @@ class GivenArtifact:
     names: tuple[str, ...] = ()
     stride: int = 32
     precision: str | None = None
+    spec: InputSpec = PLAIN_INPUT
+    told: ReadAs = AS_SEEN
+    score_floor: float | None = None
 
     def detector(self, dataset_names: Sequence[str]) -> Detector:
         """What is known of the detector in the file.
@@ -54,12 +64,34 @@ class GivenArtifact:
         numbers = tuple(str(index) for index in range(self.classes or 0))
         names = self.names or tuple(dataset_names) or numbers
         if self.classes not in (None, len(names)):
+            whose = "it names" if self.names else "does not name them; its data set has"
             raise BadInputError(
-                f"{self.path} has {self.classes} classes and does not name them; its data set has "
-                f"{len(names)}",
-                remedy="Give the data set that the model was trained for.",
+                f"{self.path} has {self.classes} classes and {whose} {len(names)}",
+                remedy="Say how its output reads, with `family:` or --family."
+                if self.names
+                else "Give the data set that the model was trained for.",
             )
-        return Detector(names=names, stride=self.stride, layout=self.layout)
+        return Detector(
+            names=names,
+            stride=self.stride,
+            layout=self.layout,
+            boxes=self.told.boxes or "pixels",
+            spec=self.spec,
+            told=self.told,
+            score_floor=self.score_floor,
+            family=self.told.family or "",
+        )
+
+    @property
+    def remark(self) -> str:
+        """What makes the file's figures others than those of its model; empty if nothing does."""
+        if self.score_floor is None:
+            return ""
+        return (
+            f"scores below {self.score_floor:g} are cut in the file, whose maker noted nms=True "
+            "and no other `conf`: mAP integrates over all scores and is not comparable; export with "
+            "nms=False, or with conf=0.001"
+        )
 
     def stored(self, detector: Detector) -> StoredArtifact:
         """The file as the launches take artifacts; it stays where it is."""
@@ -211,7 +243,13 @@ def _described(
     if not found.probe.installed and python is None:
         outcome = Outcome("unavailable", found.probe.reason, found.probe.remedy)
         return GivenArtifact(name, path, outcome)
-    job = {"kind": "describe", "spec": found.spec, "path": str(path)}
+    said = ReadAs(entry.family, entry.boxes)
+    job = {
+        "kind": "describe",
+        "spec": found.spec,
+        "path": str(path),
+        "told": dataclasses.asdict(said),
+    }
     with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
         log = Path(folder) / "describe.log"
         end = run_child(WORKER, job, timeout_s=_TIMEOUT_S, log=log, python=python)
@@ -225,6 +263,16 @@ def _described(
         )
     told = end.result
     batch, _, height, _ = told["input_shape"]
+    spec = told["spec"]
+    taken = InputSpec(spec["dtype"], spec["channels_last"], tuple(spec["range"]))
+    if entry.input is not None and entry.input.range != taken.range:
+        if taken.dtype == "uint8":
+            raise where.error(
+                ("models", index, "input"),
+                f"{path.name} takes bytes: its range is 0 to 255",
+                remedy="Leave `input` out.",
+            )
+        taken = dataclasses.replace(taken, range=entry.input.range)
     return GivenArtifact(
         backend=name,
         path=path,
@@ -238,4 +286,7 @@ def _described(
         names=tuple(told["names"]),
         stride=told["stride"],
         precision=told["precision"],
+        spec=taken,
+        told=said,
+        score_floor=told["score_floor"],
     )
