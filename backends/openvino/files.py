@@ -49,7 +49,7 @@ def files_of(path: Path) -> list[Path]:
     if is_onnx(path):
         return onnx_content.files_of(path, onnx_content.read_content(path))
     beside = path.with_suffix(".bin")
-    found = [beside, *(near for near in path.parent.glob(f"{glob.escape(path.stem)}.*"))]
+    found = [beside, *path.parent.glob(f"{glob.escape(path.stem)}.*")]
     weights = next((f for f in found if f.suffix.lower() == ".bin" and f.is_file()), None)
     if weights is None:
         raise LoadError(

@@ -78,7 +78,8 @@ def decode(
     for image in raw:
         turned = _channels_first(image, layout, conf)
         boxes, scores, classes = _candidates(turned, conf, multi_label=multi_label)
-        boxes *= np.float32(box_scale)
+        if box_scale != 1.0:
+            boxes *= np.float32(box_scale)
         offset = np.float32(0.0 if agnostic else CLASS_OFFSET_PX)
         shifted = boxes + classes[:, None].astype(np.float32) * offset
         kept = nms(shifted, iou, max_det)
