@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, loading, packages
-from deploymark.backends.foreign import facts, metadata_from_json, sizes, the_file
+from deploymark.backends.foreign import facts, metadata_from_json, the_file
 from deploymark.backends.hardware import half
 from deploymark.backends.mnn import convert as mnn_convert
 from deploymark.backends.mnn import net as mnn_net
 from deploymark.backends.onnx.graph import onnx_file
 from deploymark.backends.options import resolve_choices
+from deploymark.backends.recognise import sizes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -89,8 +89,8 @@ class GivenArtifact:
             return ""
         return (
             f"scores below {self.score_floor:g} are cut in the file, whose maker noted nms=True "
-            "and no other `conf`: mAP integrates over all scores and is not comparable; export with "
-            "nms=False, or with conf=0.001"
+            "and no other `conf`: mAP integrates over all scores and is not comparable; export "
+            "with nms=False, or with conf=0.001"
         )
 
     def stored(self, detector: Detector) -> StoredArtifact:
