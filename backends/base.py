@@ -25,7 +25,13 @@ from deploymark.backends.errors import InputError as InputError
 from deploymark.backends.errors import LoadError as LoadError
 from deploymark.backends.errors import UnavailableError as UnavailableError
 from deploymark.backends.errors import UnsupportedError as UnsupportedError
+from deploymark.backends.layout import AS_SEEN as AS_SEEN
+from deploymark.backends.layout import PLAIN_INPUT as PLAIN_INPUT
+from deploymark.backends.layout import BoxUnit as BoxUnit
+from deploymark.backends.layout import FamilyName as FamilyName
+from deploymark.backends.layout import InputSpec as InputSpec
 from deploymark.backends.layout import OutputLayout as OutputLayout
+from deploymark.backends.layout import ReadAs as ReadAs
 from deploymark.backends.probe import Probe as Probe
 from deploymark.backends.probe import Service as Service
 
@@ -68,11 +74,18 @@ class Detector:
 
     ``names`` are the class names by index; ``stride`` is the largest stride in pixels, which imgsz
     must be a multiple of; ``macs`` are multiply-accumulates of one image at the size exported.
+    ``boxes`` is the unit of the output's boxes, ``spec`` how it takes images, ``told`` what its
+    user said of its output; ``score_floor`` the lowest score that it keeps, None where it keeps
+    them all.
     """
 
     names: tuple[str, ...]
     stride: int = 32
     layout: OutputLayout = "anchors"
+    boxes: BoxUnit = "pixels"
+    spec: InputSpec = PLAIN_INPUT
+    told: ReadAs = AS_SEEN
+    score_floor: float | None = None
     family: str = ""
     params: int | None = None
     macs: int | None = None
@@ -128,7 +141,9 @@ class ArtifactFacts:
     ``artifact`` is what ``load`` opens, ``files`` are all files of it, relative to its folder.
     ``input_shape`` is (batch, 3, height, width), whatever order the file keeps, with None for a
     size that it leaves open. ``names`` is empty and ``precision`` None where the file does not
-    tell. ``macs`` and ``params`` cannot be told from a file, and are not asked.
+    tell. ``spec`` is how the session takes images, ``score_floor`` the lowest score that the file
+    keeps, None where it keeps them all. ``macs`` and ``params`` cannot be told from a file, and are
+    not asked.
     """
 
     artifact: Artifact
@@ -139,13 +154,17 @@ class ArtifactFacts:
     names: tuple[str, ...] = ()
     stride: int = 32
     precision: str | None = None
+    spec: InputSpec = PLAIN_INPUT
+    score_floor: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadOptions:
     """How a session is to run: threads and precision always, and what differs from the defaults.
 
-    ``threads`` counts the threads of one inference. ``input_shape`` is (batch, 3, imgsz, imgsz).
+    ``threads`` counts the threads of one inference. ``input_shape`` is (batch, 3, imgsz, imgsz),
+    ``spec`` how ``infer`` is given images of it. ``layout`` is the output's, where it is known;
+    ``boxes`` what a user said of its boxes.
     ``options`` are runtime options (``Backend.runtime_choices``): without any a runtime waits,
     spins, allocates and lays out as its documentation has a user run it.
     """
@@ -155,6 +174,9 @@ class LoadOptions:
     threads: int
     input_shape: tuple[int, int, int, int]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    spec: InputSpec = PLAIN_INPUT
+    layout: OutputLayout | None = None
+    boxes: BoxUnit | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,19 +196,24 @@ class ExecutedPrecision:
 class Session(abc.ABC):
     """A loaded artifact, ready to infer. Subclasses fill ``infer_impl``."""
 
-    def __init__(self, input_shape: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, input_shape: tuple[int, int, int, int], spec: InputSpec = PLAIN_INPUT
+    ) -> None:
         self.input_shape = input_shape
+        self.spec = spec
+        self._array_shape = spec.shape(input_shape)
 
-    def infer(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Raw predictions of one batch.
 
-        ``images``: float32 (batch, 3, imgsz, imgsz), RGB in [0, 1], contiguous. Returns float32 in
-        the detector's layout (see ``OutputLayout``); the array may be reused by the next call.
-        Raises InputError if shape or dtype is another.
+        ``images``: float32 (batch, 3, imgsz, imgsz), RGB in [0, 1], contiguous, unless ``spec`` is
+        another. Returns float32 in the detector's layout (see ``OutputLayout``); the array may be
+        reused by the next call. Raises InputError if shape or dtype is another.
         """
-        if images.shape != self.input_shape or images.dtype.name != "float32":
+        if images.shape != self._array_shape or images.dtype.name != self.spec.dtype:
             raise InputError(
-                f"infer() takes float32 {self.input_shape}, got {images.dtype.name} {images.shape}"
+                f"infer() takes {self.spec.dtype} {self._array_shape}, got {images.dtype.name} "
+                f"{images.shape}"
             )
         return self.infer_impl(images)
 
@@ -315,13 +342,15 @@ class Backend(abc.ABC):
         del settings
         return {}
 
-    def describe(self, path: Path) -> ArtifactFacts:
+    def describe(self, path: Path, told: ReadAs = AS_SEEN) -> ArtifactFacts:
         """What a file or folder made elsewhere says of itself. Runs in a worker, as ``load`` does.
 
-        ``path`` is what a user names: a file, or a folder such as ``yolo11n_openvino_model``.
+        ``path`` is what a user names: a file, or a folder such as ``yolo11n_openvino_model``;
+        ``told`` what its user says of its output.
         Raises LoadError where it cannot be read or is no detector, UnavailableError where the
         runtime is not there.
         """
+        del told
         raise UnsupportedError(
             f"{self.name} measures its own exports only, not {path.name}",
             remedy="Give the checkpoint as the model.",

@@ -8,19 +8,23 @@ strings of Python literals (``ultralytics.engine.exporter.Exporter.metadata``). 
 from __future__ import annotations
 
 import ast
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploymark.backends.base import Artifact, ArtifactFacts, LoadError, UnavailableError
-from deploymark.backends.layout import BOX_CHANNELS, DETECTION_COLUMNS, OutputLayout
+from deploymark.backends.layout import AS_SEEN, PLAIN_INPUT, InputSpec, ReadAs
+from deploymark.backends.recognise import Metadata, reading, several, sizes
 
 METADATA_FILE = "metadata.yaml"
 """Ultralytics' name of the file that it puts beside formats that are folders."""
 
 RGB = 3
+
+NMS_CONFIDENCE = 0.25
+"""Lowest score that a file with suppression in it keeps, unless ``conf`` was given to the export:
+its notes do not tell (``Exporter.__call__``)."""
 
 QUANTIZE_PRECISIONS = {
     "16": "fp16",
@@ -31,17 +35,6 @@ QUANTIZE_PRECISIONS = {
     "None": "fp32",
 }
 """Ultralytics' export argument ``quantize`` as a precision (``engine/exporter.py``)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Metadata:
-    """What Ultralytics' exporter noted. ``precision`` is None where it noted nothing of it."""
-
-    names: tuple[str, ...] = ()
-    task: str = ""
-    stride: int = 32
-    end_to_end: bool = False
-    precision: str | None = None
 
 
 def _literal(value: Any) -> Any:
@@ -62,6 +55,10 @@ def _names(value: Any) -> tuple[str, ...]:
     return ()
 
 
+def _argument(arguments: Any, name: str) -> Any:
+    return arguments.get(name) if isinstance(arguments, Mapping) else None
+
+
 def _precision(arguments: Any) -> str | None:
     """The precision that export arguments ask for; older versions wrote ``half`` and ``int8``."""
     if not isinstance(arguments, Mapping):
@@ -79,12 +76,15 @@ def read_metadata(values: Mapping[str, Any]) -> Metadata:
     """Ultralytics' metadata from a mapping whose values may be texts of Python literals."""
     plain = {str(key): _literal(value) for key, value in values.items()}
     stride = plain.get("stride", 32)
+    confidence = _argument(plain.get("args"), "conf")
     return Metadata(
         names=_names(plain.get("names")),
         task=str(plain.get("task", "")),
         stride=stride if isinstance(stride, int) else 32,
         end_to_end=plain.get("end2end") is True,
         precision=_precision(plain.get("args")),
+        nms=_argument(plain.get("args"), "nms") is True,
+        confidence=confidence if isinstance(confidence, float) else None,
     )
 
 
@@ -120,11 +120,6 @@ def metadata_beside(folder: Path) -> Metadata:
     return read_metadata(values) if isinstance(values, Mapping) else Metadata()
 
 
-def sizes(shape: Sequence[Any]) -> tuple[int | None, ...]:
-    """A shape with None for each size that is left open: a name, -1, None."""
-    return tuple(size if isinstance(size, int) and size > 0 else None for size in shape)
-
-
 def fits(found: Sequence[Any], wanted: Sequence[int]) -> bool:
     """True if arrays of the shape ``wanted`` can be given where a file says ``found``."""
     known = sizes(found)
@@ -133,23 +128,16 @@ def fits(found: Sequence[Any], wanted: Sequence[int]) -> bool:
     )
 
 
-def layout_of(path: Path, output_shape: Sequence[Any], metadata: Metadata) -> OutputLayout:
-    """How an output reads, from its shape and what the file's maker noted.
-
-    Raises LoadError where the shape is no list of boxes.
-    """
-    shape = sizes(output_shape)
-    if len(shape) == 3:  # noqa: PLR2004 - batch, rows, columns
-        _, rows, columns = shape
-        # No image is so small that an anchor head has six places.
-        if columns == DETECTION_COLUMNS:
-            return "detections"
-        if not metadata.end_to_end and (rows is None or rows > BOX_CHANNELS):
-            return "anchors"
-    raise LoadError(
-        f"{path} gives an output of shape {tuple(output_shape)}, which is no list of boxes",
-        remedy="Deploymark reads (batch, 4 + classes, places) and (batch, n, 6).",
+def image_input(shape: Sequence[Any], *, of_bytes: bool) -> tuple[InputSpec, tuple[Any, ...]]:
+    """How a file takes images, from its input's shape and type, and the shape channels first."""
+    known = tuple(shape)
+    last = len(known) == 4 and known[3] == RGB and known[1] != RGB  # noqa: PLR2004 - four axes
+    spec = InputSpec(
+        dtype="uint8" if of_bytes else "float32",
+        channels_last=last,
+        range=(0, 255) if of_bytes else (0, 1),
     )
+    return spec, (known[0], known[3], known[1], known[2]) if last else known
 
 
 def facts(
@@ -160,40 +148,50 @@ def facts(
     metadata: Metadata,
     *,
     precision: str | None = None,
+    told: ReadAs = AS_SEEN,
+    spec: InputSpec = PLAIN_INPUT,
+    output_names: Sequence[str] = (),
 ) -> ArtifactFacts:
     """The facts of a file, checked: one image input of three channels, one output of boxes.
 
-    ``input_shape`` in the order (batch, 3, height, width). ``precision`` is what the file itself
-    shows, and wins over the note of its maker. Raises LoadError saying what does not fit.
+    ``input_shape`` in the order (batch, 3, height, width), ``spec`` how the session takes images.
+    ``precision`` is what the file itself shows, and wins over the note of its maker. Raises
+    LoadError saying what does not fit.
     """
     path = artifact.path
     if metadata.task not in ("", "detect"):
-        raise LoadError(f"{path} is a {metadata.task!r} model, Deploymark measures detectors")
+        raise LoadError(
+            f"{path} is a {metadata.task!r} model, Deploymark measures detectors",
+            remedy="Give the file of a model that was trained to detect.",
+        )
     shape = sizes(input_shape)
     if len(shape) != 4 or shape[1] not in (None, RGB):  # noqa: PLR2004 - batch, channels, rows, columns
+        last = len(shape) == 4 and shape[3] == RGB  # noqa: PLR2004 - four axes
         raise LoadError(
-            f"{path} takes an input of shape {tuple(input_shape)}, not images (batch, 3, h, w)"
+            f"{path} takes an input of shape {tuple(input_shape)}, not images (batch, 3, h, w)",
+            remedy="onnxruntime and openvino read files that take the channels last."
+            if last
+            else "Export the detector for pictures of three channels.",
         )
     if shape[2] != shape[3]:
         raise LoadError(
-            f"{path} takes images of {shape[3]} x {shape[2]} pixels, Deploymark gives square ones"
+            f"{path} takes images of {shape[3]} x {shape[2]} pixels, Deploymark gives square ones",
+            remedy="Export the detector with one size for both sides: imgsz=640.",
         )
     if len(output_shapes) != 1:
-        raise LoadError(f"{path} has {len(output_shapes)} outputs, Deploymark reads one")
-    layout = layout_of(path, output_shapes[0], metadata)
-    rows = sizes(output_shapes[0])[1]
-    classes = len(metadata.names) or None
-    if layout == "anchors" and rows is not None:
-        classes = rows - BOX_CHANNELS
+        raise several(path, output_names, output_shapes)
+    found = reading(path, output_shapes[0], metadata, size=shape[2], told=told)
     return ArtifactFacts(
         artifact=artifact,
         files=tuple(sorted(file.relative_to(artifact.folder).as_posix() for file in files)),
         input_shape=(shape[0], RGB, shape[2], shape[3]),
-        layout=layout,
-        classes=classes,
+        layout=found.layout,
+        classes=found.classes or len(metadata.names) or None,
         names=metadata.names,
         stride=metadata.stride,
         precision=precision or metadata.precision,
+        spec=spec,
+        score_floor=(metadata.confidence or NMS_CONFIDENCE) if metadata.nms else None,
     )
 
 
@@ -206,7 +204,11 @@ def the_file(path: Path, pattern: str) -> Path:
         return path
     if not path.is_dir():
         raise LoadError(f"there is no file {path}")
-    found = sorted(path.glob(pattern))
+    ending = pattern.removeprefix("*")
+    found = sorted(file for file in path.iterdir() if file.name.lower().endswith(ending))
     if len(found) != 1:
-        raise LoadError(f"{path} holds {len(found)} files {pattern}, not one")
+        raise LoadError(
+            f"{path} holds {len(found)} files {pattern}, not one",
+            remedy="Name the file itself." if found else "",
+        )
     return found[0]

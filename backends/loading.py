@@ -42,7 +42,10 @@ def require_cpu(backend: str, options: LoadOptions) -> None:
 def require_shape(path: Path, found: Sequence[Any], options: LoadOptions) -> None:
     """Raise LoadError where a file takes images of another shape, (batch, 3, height, width).
 
+    In the order of ``options.spec``.
+
     A size that it leaves open (None, -1, a name) fits any.
     """
-    if not fits(found, options.input_shape):
-        raise LoadError(f"{path} takes images of shape {tuple(found)}, not {options.input_shape}")
+    wanted = options.spec.shape(options.input_shape)
+    if not fits(found, wanted):
+        raise LoadError(f"{path} takes images of shape {tuple(found)}, not {wanted}")

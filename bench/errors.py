@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from deploymark.backends.base import DeploymarkError
 
-__all__ = ["BadInputError", "DeploymarkError", "NothingToRunError"]
+__all__ = ["BadInputError", "DeploymarkError", "NothingToRunError", "together"]
 
 
 class BadInputError(DeploymarkError):
@@ -13,3 +15,11 @@ class BadInputError(DeploymarkError):
 
 class NothingToRunError(BadInputError):
     """A selection or a matrix that leaves no cell (exit code 2)."""
+
+
+def together(faults: Sequence[BadInputError]) -> BadInputError:
+    """Several faults as one error, each with its remedy; one alone is itself."""
+    told = {str(fault): fault for fault in faults}
+    if len(told) == 1:
+        return faults[0]
+    return BadInputError("\n".join([f"{len(told)} things are wrong", *told]))

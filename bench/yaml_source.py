@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,12 +21,28 @@ _MAX_SHOWN = 60
 """Longest rendering of an offending value in a message, characters."""
 
 
+Place = tuple[str | int, ...]
+"""Where a value stands in a document: keys and indices from the top."""
+
+
 @dataclasses.dataclass(frozen=True)
 class YamlSource:
-    """A parsed YAML document. ``file`` is how messages name it."""
+    """A parsed YAML document. ``file`` is how messages name it.
+
+    ``document`` is None where none was read. ``given`` are the places whose values came from the
+    command line in place of the document's, and the option that gave each: ``--imgsz 320``.
+    """
 
     file: str
     document: Any
+    given: Mapping[Place, str] = dataclasses.field(default_factory=dict)
+
+    def option_of(self, path: Sequence[str | int]) -> str:
+        """The option that gave the value at ``path``; empty where the document did."""
+        for length in range(len(path), 0, -1):
+            if (option := self.given.get(tuple(path[:length]))) is not None:
+                return option
+        return ""
 
     def position(self, path: Sequence[str | int]) -> tuple[int, int]:
         """Line and column (from 1) of the value at ``path``, or of its nearest known ancestor."""
@@ -43,9 +59,17 @@ class YamlSource:
         return line + 1, column + 1
 
     def error(self, path: Sequence[str | int], what: str, *, remedy: str = "") -> BadInputError:
-        """The error for the value at ``path``: ``file:line:column: path: what``."""
-        line, column = self.position(path)
-        where = f"{self.file}:{line}:{column}"
+        """The error for the value at ``path``: ``file:line:column: path: what``.
+
+        ``--option value: what`` where the command line gave it; without line and column where no
+        document was read.
+        """
+        if option := self.option_of(path):
+            return BadInputError(f"{option}: {what}", remedy=remedy)
+        where = self.file
+        if self.document is not None:
+            line, column = self.position(path)
+            where += f":{line}:{column}"
         dotted = dotted_path(path)
         return BadInputError(
             f"{where}: {dotted}: {what}" if dotted else f"{where}: {what}", remedy=remedy
@@ -165,6 +189,8 @@ def _first_error(
     # A union reports one error a member: the deepest location is the member that was meant.
     details = max(error.errors(include_url=False), key=lambda item: len(item["loc"]))
     path = _path_in_document(source.document, details["loc"])
+    if not details["loc"]:  # of keys that contradict each other the input is all of the file
+        return source.error(path, sentence(details))
     got = _shown(details["input"])
     kind = details["type"]
     if kind == "extra_forbidden":
@@ -180,5 +206,10 @@ def _first_error(
         return source.error(path, f"expected {expected} (got {got}){hint}")
     if kind == "too_short":
         return source.error(path, f"must not be empty (got {got})")
-    message = details["msg"].removeprefix("Value error, ")
-    return source.error(path, f"{message} (got {got})")
+    return source.error(path, f"{sentence(details)} (got {got})")
+
+
+def sentence(details: Mapping[str, Any]) -> str:
+    """What one of pydantic's errors says, in our words."""
+    said = str(details["msg"]).removeprefix("Value error, ")
+    return said.replace("Input should be", "must be", 1)

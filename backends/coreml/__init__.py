@@ -126,7 +126,7 @@ class CoreMlBackend(base.Backend):
                 coreml_package.save(program, artifact.path)
         return artifact
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """Facts of a package, such as Ultralytics', read from its specification alone."""
         specification = coreml_package.read(path)
         artifact = base.Artifact(path.parent, path.name)
@@ -137,6 +137,7 @@ class CoreMlBackend(base.Backend):
             coreml_package.output_shapes(specification),
             foreign.read_metadata(specification.description.metadata.userDefined),
             precision=coreml_package.precision(specification),
+            told=told,
         )
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
@@ -184,6 +185,11 @@ class CoreMlSession(base.Session):
         self._takes_image = feature.type.WhichOneof("Type") == "imageType"
         if self._takes_image and options.input_shape[0] != 1:
             raise base.LoadError("a Core ML image input takes one image at a time")
+        if self._takes_image and options.spec != base.PLAIN_INPUT:
+            raise base.LoadError(
+                "a Core ML image input scales its pixels itself",
+                remedy="Leave `input` out: its range is that of the package.",
+            )
 
     def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """One prediction; a float16 output is widened.

@@ -127,7 +127,7 @@ class ExecuTorchBackend(base.Backend):
         artifact.path.write_bytes(program)
         return artifact
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """A ``.pte`` file, or the folder that Ultralytics puts it and ``metadata.yaml`` in."""
         file = the_file(path, "*.pte")
         meta = _open(_runtime(), file).method_meta(METHOD)
@@ -138,6 +138,7 @@ class ExecuTorchBackend(base.Backend):
             meta.input_tensor_meta(0).sizes(),
             [meta.output_tensor_meta(index).sizes() for index in range(meta.num_outputs())],
             metadata_beside(file.parent),
+            told=told,
         )
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:

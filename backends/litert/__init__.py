@@ -125,12 +125,13 @@ class LiteRtBackend(base.Backend):
                     )
         return artifact
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """The facts of a ``.tflite`` file, or of the one such file in a folder."""
         file = the_file(path, "*.tflite")
         interpreter = _open(file, threads=1, delegate=False)
-        form = litert_file.read_form(file, interpreter)
-        return litert_file.file_facts(base.Artifact(file.parent, file.name), form, interpreter)
+        form = litert_file.read_form(file, interpreter, told=told)
+        artifact = base.Artifact(file.parent, file.name)
+        return litert_file.file_facts(artifact, form, interpreter, told)
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the file with ``options.threads`` threads, and plan its memory."""
@@ -140,7 +141,7 @@ class LiteRtBackend(base.Backend):
         if options.device != "cpu":
             raise base.UnavailableError(f"litert has no device {options.device!r} here, only cpu")
         interpreter = _open(path, threads=options.threads)
-        form = litert_file.read_form(path, interpreter)
+        form = litert_file.read_form(path, interpreter, layout=options.layout, boxes=options.boxes)
         loading.require_shape(path, form.image_shape, options)
         _allocate(path, interpreter, form, options.input_shape)
         normalised = form.normalised

@@ -12,17 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends.base import ArtifactFacts, LoadError, OutputLayout
-from deploymark.backends.foreign import (
-    RGB,
-    Metadata,
-    facts,
-    layout_of,
-    metadata_from_json,
-    read_metadata,
-    sizes,
-)
-from deploymark.backends.layout import BOX_CHANNELS
+from deploymark.backends.base import ArtifactFacts, BoxUnit, LoadError, OutputLayout, ReadAs
+from deploymark.backends.foreign import RGB, facts, metadata_from_json, read_metadata
+from deploymark.backends.layout import AS_SEEN, BOX_CHANNELS, DETECTION_COLUMNS
+from deploymark.backends.recognise import Metadata, reading, sizes
 from deploymark.backends.short_types import SHORT_TYPES
 
 if TYPE_CHECKING:
@@ -138,11 +131,19 @@ def read_notes(path: Path) -> Metadata:
     return read_metadata(values) if isinstance(values, dict) else Metadata()
 
 
-def read_form(path: Path, interpreter: Any) -> Form:
+def read_form(
+    path: Path,
+    interpreter: Any,
+    *,
+    layout: OutputLayout | None = None,
+    boxes: BoxUnit | None = None,
+    told: ReadAs = AS_SEEN,
+) -> Form:
     """How an opened file takes images and gives boxes. Raises LoadError where it is no detector.
 
-    Ultralytics' files give boxes as shares of the image, but those of a one-to-one head that keeps
-    the order of axes, which are in pixels (``ultralytics/nn/backends/litert.py``).
+    ``layout`` where it is known already, ``boxes`` where a user said: they are then left as they
+    are. Ultralytics' files give boxes as shares of the image, but those of a one-to-one head that
+    keeps the order of axes, which are in pixels (``ultralytics/nn/backends/litert.py``).
     """
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or not outputs:
@@ -152,9 +153,14 @@ def read_form(path: Path, interpreter: Any) -> Form:
     metadata = read_notes(path)
     shape = images.shape
     channels_last = len(shape) == 4 and shape[3] == RGB and shape[1] != RGB  # noqa: PLR2004 - axes
-    layout = layout_of(path, given[0].shape, metadata)
+    ours = SIGNATURE in interpreter.get_signature_list()
+    if layout is None and ours:
+        layout = "detections" if given[0].shape[-1] == DETECTION_COLUMNS else "anchors"
+    elif layout is None:
+        size = shape[1] if channels_last else shape[-1]
+        layout = reading(path, given[0].shape, metadata, size=size, told=told).layout
     normalised: bool | None = None
-    if SIGNATURE in interpreter.get_signature_list():
+    if ours or boxes is not None:
         normalised = False
     elif metadata.task or metadata.names:
         normalised = layout == "anchors" or channels_last
@@ -265,7 +271,9 @@ def stored_precision(interpreter: Any) -> str | None:
     return max(found, key=lambda kind: found[kind]) if found else None
 
 
-def file_facts(artifact: Any, form: Form, interpreter: Any) -> ArtifactFacts:
+def file_facts(
+    artifact: Any, form: Form, interpreter: Any, told: ReadAs = AS_SEEN
+) -> ArtifactFacts:
     """The facts of a file made elsewhere. Raises LoadError where it is no detector."""
     return facts(
         artifact,
@@ -274,4 +282,5 @@ def file_facts(artifact: Any, form: Form, interpreter: Any) -> ArtifactFacts:
         [output.shape for output in form.outputs],
         form.metadata,
         precision=stored_precision(interpreter),
+        told=told,
     )

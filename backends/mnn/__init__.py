@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, loading, packages
-from deploymark.backends.foreign import facts, metadata_from_json, sizes, the_file
+from deploymark.backends.foreign import facts, metadata_from_json, the_file
 from deploymark.backends.hardware import half
 from deploymark.backends.mnn import convert as mnn_convert
 from deploymark.backends.mnn import net as mnn_net
 from deploymark.backends.onnx.graph import onnx_file
 from deploymark.backends.options import resolve_choices
+from deploymark.backends.recognise import sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +115,7 @@ class MnnBackend(base.Backend):
             mnn_convert.convert(source, artifact.path, arguments)
         return artifact
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """What a file says of itself, Ultralytics' notes (its ``bizCode``) included."""
         file = the_file(path, "*.mnn")
         mnn = mnn_net.import_mnn()
@@ -137,7 +138,7 @@ class MnnBackend(base.Backend):
         # Its INT8 are 8-bit weights under float arithmetic.
         stored = "int8-weights" if metadata.precision == "int8" else None
         artifact = base.Artifact(file.parent, file.name)
-        return facts(artifact, [file], shape, outputs, metadata, precision=stored)
+        return facts(artifact, [file], shape, outputs, metadata, precision=stored, told=told)
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the file with ``options.threads`` threads."""

@@ -128,7 +128,7 @@ class NcnnBackend(OpenMpBackend):
             artifact.path.with_suffix(".bin").write_bytes(made.read_bytes())
         return artifact
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """What a pair of files says of itself; its output's shape is told by one inference."""
         file = the_file(path, "*.param")
         layers = read_graph(file)
@@ -154,6 +154,7 @@ class NcnnBackend(OpenMpBackend):
             [output],
             metadata,
             precision=precision,
+            told=told,
         )
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:

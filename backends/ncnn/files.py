@@ -152,9 +152,12 @@ def with_size(text: str, size: Size) -> str:
 def weights_file(path: Path) -> Path:
     """The ``.bin`` that belongs to a ``.param``. Raises LoadError where there is none."""
     weights = path.with_suffix(".bin")
-    if not weights.is_file():
-        raise LoadError(f"there is no file {weights}")
-    return weights
+    if weights.is_file():
+        return weights
+    for near in path.parent.iterdir():
+        if near.name.lower() == weights.name.lower():
+            return near
+    raise LoadError(f"there is no file {weights}")
 
 
 def stored_precision(weights: Path, layers: tuple[Layer, ...]) -> str | None:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, exporting, loading, packages, telemetry
 from deploymark.backends.foreign import the_file
+from deploymark.backends.onnx import content as onnx_content
 from deploymark.backends.onnx import qdq
+from deploymark.backends.onnx import wire as onnx_wire
 from deploymark.backends.onnx.graph import matching, onnx_file
 from deploymark.backends.onnxruntime import files as ort_files
 from deploymark.backends.onnxruntime import providers as ort_providers
@@ -111,16 +113,19 @@ class OnnxRuntimeBackend(base.Backend):
                 )
         return dataclasses.replace(artifact, notes=notes)
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """What an ``.onnx`` file says of itself; weights in files beside it belong to it."""
         file = the_file(path, "*.onnx")
+        # Its bytes first: the runtime's words for a file that is cut off are about its parser.
+        onnx_content.files_of(file, onnx_content.read_content(file))
+        onnx_wire.read_header(file)
         ort = loading.runtime("onnxruntime", REMEDY)
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         session = _open(ort, file, options, ort_providers.CPU_PROVIDER, {})
-        return ort_files.facts(session, file)
+        return ort_files.facts(session, file, told)
 
     def runtime_choices(self, options: base.LoadOptions) -> Mapping[str, tuple[base.Setting, ...]]:
         """ONNX Runtime's own defaults, and what they may be changed to.
@@ -166,11 +171,12 @@ class OnnxRuntimeBackend(base.Backend):
         ort_providers.verify(provider, options.device, session.get_providers())
         image, predictions = ort_files.ends(session, artifact.path)
         loading.require_shape(artifact.path, image.shape, options)
+        ort_files.require_input(artifact.path, image, options.spec)
         return OnnxRuntimeSession(session, image, predictions, open_session, options)
 
 
 class OnnxRuntimeSession(base.Session):
-    """An ``InferenceSession`` of one input and one output, each float32 or float16."""
+    """An ``InferenceSession`` of one input and one output of floating numbers; or bytes come in."""
 
     def __init__(
         self,
@@ -180,7 +186,7 @@ class OnnxRuntimeSession(base.Session):
         open_session: Callable[..., Any],
         options: base.LoadOptions,
     ) -> None:
-        super().__init__(options.input_shape)
+        super().__init__(options.input_shape, options.spec)
         self._run = session.run
         self._input = image.name
         self._outputs = [predictions.name]
@@ -206,7 +212,8 @@ class OnnxRuntimeSession(base.Session):
         """
         import numpy as np
 
-        zeros = np.zeros(self.input_shape, np.float16 if self._half_input else np.float32)
+        dtype = "float16" if self._half_input else self.spec.dtype
+        zeros = np.zeros(self.spec.shape(self.input_shape), dtype)
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             session = self._open_session(profile=Path(folder, "profile"))
             session.run(self._outputs, {self._input: zeros})

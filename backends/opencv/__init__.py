@@ -122,12 +122,17 @@ class OpenCvBackend(base.Backend):
         write_onnx(request.model(), artifact.path, batch=request.batch, imgsz=request.imgsz)
         return artifact
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """What an ONNX file says of itself; weights in files beside it belong to it."""
         file = the_file(path, "*.onnx")
         header = onnx_wire.read_header(file)
         if len(header.inputs) != 1:
             raise base.LoadError(f"{file} has {len(header.inputs)} inputs, a detector has one")
+        if header.inputs[0].element != onnx_wire.FLOAT:
+            raise base.LoadError(
+                f"{file} does not take one float32 image, as OpenCV gives it",
+                remedy="onnxruntime and openvino read files that take bytes or float16.",
+            )
         content = read_content(file)
         return facts(
             base.Artifact(file.parent, file.name),
@@ -136,6 +141,8 @@ class OpenCvBackend(base.Backend):
             [output.shape for output in header.outputs],
             read_metadata(header.metadata),
             precision=content.precision,
+            told=told,
+            output_names=[output.name for output in header.outputs],
         )
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:

@@ -105,9 +105,9 @@ class OpenVinoBackend(base.Backend):
                 ov.save_model(model, artifact.path, compress_to_fp16=request.precision == "fp16")
         return dataclasses.replace(artifact, notes=notes)
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """What an ``.xml``, a folder with one, or an ``.onnx`` file says of itself."""
-        return ov_files.facts(loading.runtime("openvino", REMEDY).Core(), path)
+        return ov_files.facts(loading.runtime("openvino", REMEDY).Core(), path, told)
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Compile the model for one device, one stream, ``options.threads`` threads."""
@@ -115,7 +115,7 @@ class OpenVinoBackend(base.Backend):
         ov_files.files_of(artifact.path)
         core = loading.runtime("openvino", REMEDY).Core()
         model = ov_files.read(core, artifact.path)
-        model = ov_files.fix(model, artifact.path, options.input_shape)
+        model = ov_files.fix(model, artifact.path, options.input_shape, options.spec)
         plugin = options.device.upper()
         plugins = list(dict.fromkeys(name.partition(".")[0] for name in core.available_devices))
         if plugin not in {*plugins, "AUTO"}:
@@ -137,14 +137,14 @@ class OpenVinoBackend(base.Backend):
             if plugin in {"CPU", "AUTO"}:
                 raise base.LoadError(message) from error
             raise base.UnavailableError(message) from error
-        return OpenVinoSession(compiled, options.input_shape, plugin)
+        return OpenVinoSession(compiled, options, plugin)
 
 
 class OpenVinoSession(base.Session):
     """A compiled model and its one infer request."""
 
-    def __init__(self, compiled: Any, input_shape: tuple[int, int, int, int], plugin: str) -> None:
-        super().__init__(input_shape)
+    def __init__(self, compiled: Any, options: base.LoadOptions, plugin: str) -> None:
+        super().__init__(options.input_shape, options.spec)
         self._plugin = plugin
         self._compiled = compiled
         self._request = compiled.create_infer_request()

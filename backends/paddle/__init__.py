@@ -110,7 +110,7 @@ class PaddleBackend(OpenMpBackend):
         )
         return base.Artifact(request.folder, paddle_convert.FILES[0])
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """What a folder of Paddle's files says of itself, Ultralytics' notes included."""
         if not path.exists():
             raise base.LoadError(f"there is no file {path}")
@@ -129,6 +129,7 @@ class PaddleBackend(OpenMpBackend):
             [output.shape for output in program.outputs],
             metadata_beside(path),
             precision="fp32" if {value.element for value in program.weights} == {"f32"} else None,
+            told=told,
         )
 
     def runtime_choices(self, options: base.LoadOptions) -> Mapping[str, tuple[base.Setting, ...]]:

@@ -109,7 +109,7 @@ class TorchScriptBackend(OpenMpBackend):
                 traced.save(str(artifact.path), _extra_files=note)
         return artifact
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """The facts of a ``.torchscript`` file: its note's, and what one inference shows."""
         file = foreign.the_file(path, f"*{ENDING}")
         options = base.LoadOptions("cpu", "fp32", threads=1, input_shape=(1, 3, 1, 1))
@@ -124,6 +124,7 @@ class TorchScriptBackend(OpenMpBackend):
             [output_shape],
             foreign.read_metadata(opened.note),
             precision=opened.precision,
+            told=told,
         )
 
     def runtime_choices(self, options: base.LoadOptions) -> Mapping[str, tuple[base.Setting, ...]]:

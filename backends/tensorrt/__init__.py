@@ -97,7 +97,7 @@ class TensorRtBackend(base.Backend):
         artifact.path.write_bytes(plan)
         return artifact
 
-    def describe(self, path: Path) -> base.ArtifactFacts:
+    def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
         """Facts of an engine, such as Ultralytics', which only TensorRT can open."""
         plan, metadata = tensorrt_engine.read_plan(path)
         opened = tensorrt_engine.open_plan(plan, path)
@@ -107,6 +107,7 @@ class TensorRtBackend(base.Backend):
             opened.shape(opened.input_name),
             [opened.shape(opened.output_name)],
             metadata,
+            told=told,
         )
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:

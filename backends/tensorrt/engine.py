@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from deploymark.backends import foreign
 from deploymark.backends.base import ExportError, LoadError, UnavailableError
 from deploymark.backends.loading import require_file
+from deploymark.backends.recognise import Metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +59,7 @@ def gpu_model(root: Path = Path("/")) -> str:
     return text.strip("\0 \n") if "jetson" in text.lower() or "nvidia" in text.lower() else ""
 
 
-def read_plan(path: Path) -> tuple[bytes, foreign.Metadata]:
+def read_plan(path: Path) -> tuple[bytes, Metadata]:
     """The serialized engine of a file and what Ultralytics' exporter noted before it.
 
     Raises LoadError where there is no file, or nothing in it.
@@ -67,10 +68,10 @@ def read_plan(path: Path) -> tuple[bytes, foreign.Metadata]:
     data = path.read_bytes()
     start = HEADER_LENGTH_BYTES
     end = start + int.from_bytes(data[:start], "little")
-    metadata = foreign.Metadata()
+    metadata = Metadata()
     if start < end <= len(data) and data[start : start + 1] == b"{":
         metadata = foreign.metadata_from_json(data[start:end].decode(errors="replace"))
-        if metadata != foreign.Metadata():
+        if metadata != Metadata():
             data = data[end:]
     if not data:
         raise LoadError(f"{path} holds no engine")

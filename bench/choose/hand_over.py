@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import string
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from deploymark.backends.layout import PLAIN_INPUT, InputSpec
 from deploymark.backends.registry import resolve, specs
 from deploymark.bench.choose.words import title, with_interval
 from deploymark.bench.errors import BadInputError, DeploymarkError
@@ -121,6 +124,20 @@ def _loader(cell: CellResult, artifact: StoredArtifact) -> str:
     )
 
 
+def _input(cell: CellResult, detector: Mapping[str, Any]) -> str:
+    told = detector.get("spec") or dataclasses.asdict(PLAIN_INPUT)
+    spec = InputSpec(told["dtype"], told["channels_last"], tuple(told["range"]))
+    shape = spec.shape((cell.batch, 3, cell.imgsz, cell.imgsz))
+    low, high = spec.range
+    return f"{spec.dtype} {shape}, RGB in {low} to {high}, letterboxed on grey 114"
+
+
+def _output(detector: Mapping[str, Any]) -> str:
+    layout = str(detector.get("layout") or ABSENT)
+    shares = detector.get("boxes") == "normalised"
+    return f"{layout}, boxes as shares of the input's sides" if shares else layout
+
+
 def _card(
     run: Run, answer: Answer, cell: CellResult, artifact: StoredArtifact, *, loader: bool
 ) -> str:
@@ -135,9 +152,8 @@ def _card(
         "file": f"`{artifact.entry}`, SHA-256 `{cell.artifact_sha256}`",
         "model": f"{cell.model}, {cell.variant}, {cell.precision}",
         "runtime": f"{cell.backend} on {cell.device}",
-        "input": f"float32 ({cell.batch}, 3, {cell.imgsz}, {cell.imgsz}), RGB in 0 to 1, "
-        "letterboxed on grey 114",
-        "output": str(detector.get("layout") or ABSENT),
+        "input": _input(cell, detector),
+        "output": _output(detector),
         "classes": ", ".join(map(str, detector.get("names") or ())) or ABSENT,
     }
     lines = [f"# {cell.cell}", "", origin, ""]

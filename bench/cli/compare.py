@@ -45,7 +45,7 @@ def compare(
     from deploymark.reports.compare.compare import render_compare_markdown
     from deploymark.reports.compare.page import render_compare_page
 
-    comparison = compare_runs(runs, select=select, figures=words(figures))
+    comparison = compare_runs(runs, select=select, figures=words("--figure", figures))
     _show(comparison)
     if html is not None:
         write_file("--html", html, render_compare_page(comparison))

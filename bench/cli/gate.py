@@ -17,11 +17,14 @@ from rich.table import Table
 
 from deploymark.bench.cli.options import (
     BackendsOption,
+    BoxesOption,
+    FamilyOption,
     ImgszOption,
+    InputRangeOption,
     PrecisionsOption,
     RequiresOption,
 )
-from deploymark.bench.cli.shared import EXIT_INTERRUPTED, console, image_sizes, mends_errors, words
+from deploymark.bench.cli.shared import EXIT_INTERRUPTED, console, mends_errors, words
 
 if TYPE_CHECKING:
     from deploymark.bench.matrix.gate_settings import GateSettings
@@ -65,6 +68,9 @@ def gate(
     imgsz: ImgszOption = "",
     backends: BackendsOption = "",
     precisions: PrecisionsOption = "",
+    family: FamilyOption = "",
+    boxes: BoxesOption = "",
+    input_range: InputRangeOption = "",
     select: Annotated[
         str, typer.Option("-k", metavar="EXPR", help='Cells: "openvino and not int8".')
     ] = "",
@@ -77,7 +83,7 @@ def gate(
     requires: RequiresOption = False,
 ) -> None:
     """Compare a candidate with a baseline, in pairs of live workers; fail where it is worse."""
-    from deploymark.bench.gate.sides import SideRequest, resolve_cells, resolve_side
+    from deploymark.bench.gate.sides import SideRequest, check_of_use, resolve_cells, resolve_side
     from deploymark.bench.machine.fingerprint import git_commit
     from deploymark.bench.progress import Progress
     from deploymark.bench.records.verdicts import GATE_FILE, PAIRS_FILE
@@ -89,14 +95,18 @@ def gate(
         SideRequest(
             reference=reference,
             data=data,
-            imgsz=image_sizes(imgsz),
-            backends=words(backends),
-            precisions=words(precisions),
+            imgsz=words("--imgsz", imgsz),
+            backends=words("--backends", backends),
+            precisions=words("--precisions", precisions),
+            family=family,
+            boxes=boxes,
+            input_range=words("--input-range", input_range),
             select=select,
             python=python,
         )
         for reference, python in ((baseline, baseline_python), (candidate, candidate_python))
     ]
+    check_of_use(requests)
     if requires:
         extras = {extra for item in requests for extra in required_extras(resolve_cells(item))}
         sys.stdout.write(",".join(sorted(extras)) + "\n")
@@ -131,6 +141,7 @@ def _with(settings: GateSettings, changes: dict[str, Any]) -> GateSettings:
     import pydantic
 
     from deploymark.bench.errors import BadInputError
+    from deploymark.bench.yaml_source import sentence
 
     given = {key: value for key, value in changes.items() if value is not None}
     try:
@@ -138,7 +149,7 @@ def _with(settings: GateSettings, changes: dict[str, Any]) -> GateSettings:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         option = "--" + str(first["loc"][0] if first["loc"] else "min-effect").replace("_", "-")
-        raise BadInputError(f"{option}: {first['msg']} (got {first['input']!r})") from error
+        raise BadInputError(f"{option}: {sentence(first)} (got {first['input']!r})") from error
 
 
 def _tell(found: Gate, folder: Path) -> None:

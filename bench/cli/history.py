@@ -57,7 +57,9 @@ def history(
     from deploymark.bench.records.trends import history_text
 
     choice = Choice(
-        followed_figures(words(figure)), significance=significance, min_change=min_change
+        followed_figures(words("--figure", figure)),
+        significance=significance,
+        min_change=min_change,
     )
     found = history_of(
         results, choice, select=select, machine=machine, by_host=by_host, most_runs=last

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploymark.bench.cli.shared import image_sizes, words
+from deploymark.bench.cli.shared import words
 
 if TYPE_CHECKING:
     from deploymark.bench.matrix.request import RunRequest
@@ -49,6 +49,31 @@ BackendsOption = Annotated[
 PrecisionsOption = Annotated[
     str, typer.Option("--precisions", metavar="A,B", help="Precisions, instead of the matrix's.")
 ]
+FamilyOption = Annotated[
+    str,
+    typer.Option(
+        "--family",
+        metavar="NAME",
+        help="How an exported file's output reads, where it does not tell: yolov5, yolov8, "
+        "yolov10.",
+    ),
+]
+BoxesOption = Annotated[
+    str,
+    typer.Option(
+        "--boxes",
+        metavar="UNIT",
+        help="Boxes of an exported file: pixels, or normalised to its input.",
+    ),
+]
+InputRangeOption = Annotated[
+    str,
+    typer.Option(
+        "--input-range",
+        metavar="LOW,HIGH",
+        help="Values of black and white that an exported file takes: 0,1 or 0,255.",
+    ),
+]
 SelectOption = Annotated[
     str,
     typer.Option(
@@ -85,6 +110,9 @@ class Choice:
     imgsz: ImgszOption = ""
     backends: BackendsOption = ""
     precisions: PrecisionsOption = ""
+    family: FamilyOption = ""
+    boxes: BoxesOption = ""
+    input_range: InputRangeOption = ""
     select: SelectOption = ""
     strict: StrictOption = False
 
@@ -100,9 +128,12 @@ class Choice:
             matrix=matrix or option,
             model=self.model,
             data=self.data,
-            imgsz=image_sizes(self.imgsz),
-            backends=words(self.backends),
-            precisions=words(self.precisions),
+            imgsz=words("--imgsz", self.imgsz),
+            backends=words("--backends", self.backends),
+            precisions=words("--precisions", self.precisions),
+            family=self.family,
+            boxes=self.boxes,
+            input_range=words("--input-range", self.input_range),
             select=self.select,
             strict=self.strict,
         )

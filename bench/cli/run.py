@@ -134,6 +134,7 @@ def list_cells(
     """Show the cells of a matrix before anything runs."""
     from deploymark.bench.matrix.request import expand_resolved, resolve_matrix
     from deploymark.bench.run.listing import listing, required_extras
+    from deploymark.bench.run.refusals import check_models
     from deploymark.bench.run.run_folder import reopen
     from deploymark.bench.yaml_source import YamlSource
 
@@ -145,6 +146,7 @@ def list_cells(
     if requires:
         sys.stdout.write(",".join(required_extras(resolved)) + "\n")
         return
+    check_models(resolved)
     table = Table(box=None)
     table.add_column("cell", no_wrap=True)
     table.add_column("what will happen", no_wrap=True)

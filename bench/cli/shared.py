@@ -51,18 +51,14 @@ def write_file(option: str, path: Path, text: str) -> None:
     console.print(escape(str(path)))
 
 
-def words(text: str) -> tuple[str, ...]:
-    """``a, b`` as a tuple of words."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+def words(option: str, text: str) -> tuple[str, ...]:
+    """``a, b``, given as an option, as a tuple of words.
 
-
-def image_sizes(text: str) -> tuple[int, ...]:
-    """``320,640`` in pixels. Raises BadInputError for anything else."""
+    Raises BadInputError where something is given, and no word.
+    """
     from deploymark.bench.errors import BadInputError
 
-    try:
-        return tuple(int(word) for word in words(text))
-    except ValueError:
-        raise BadInputError(
-            f"--imgsz {text}: not a whole number of pixels", remedy="Write: --imgsz 640"
-        ) from None
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    if text and not found:
+        raise BadInputError(f"{option} {text!r} names nothing", remedy="Leave the option out.")
+    return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploymark.bench.data.datasets import Dataset, match_names
 from deploymark.bench.data.images import prepare_images
-from deploymark.bench.errors import BadInputError
+from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.gate.pairing import Measurable
 from deploymark.bench.machine.fingerprint import git_commit
 from deploymark.bench.machine.probing import probe_backends
@@ -54,9 +54,12 @@ class SideRequest:
 
     reference: str
     data: str | None = None
-    imgsz: tuple[int, ...] = ()
+    imgsz: tuple[int | str, ...] = ()
     backends: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    family: str = ""
+    boxes: str = ""
+    input_range: tuple[str, ...] = ()
     select: str = ""
     python: str | None = None
 
@@ -113,6 +116,29 @@ def reference_kind(reference: str) -> str:
     )
 
 
+def check_of_use(requests: Sequence[SideRequest]) -> None:
+    """Raise BadInputError for options that no side can follow, all of them at once.
+
+    A run has the cells that it measured, a matrix the models that it names.
+    """
+    kinds = {reference_kind(request.reference) for request in requests}
+    faults = []
+    for names, wanted, what in (
+        (("data", "family", "boxes", "input_range"), {"model"}, "a model file"),
+        (("imgsz", "backends", "precisions"), {"model", "matrix"}, "a model file or a matrix"),
+    ):
+        faults += [
+            BadInputError(
+                f"--{name.replace('_', '-')} is of {what}, and no side is one",
+                remedy="Leave it out; -k chooses cells of a run.",
+            )
+            for name in names
+            if getattr(requests[0], name) and not kinds & wanted
+        ]
+    if faults:
+        raise together(faults)
+
+
 def resolve_side(
     request: SideRequest, store: Store, folder: Path, progress: Progress
 ) -> ResolvedSide:
@@ -157,6 +183,9 @@ def _resolved_matrix(request: SideRequest, kind: str) -> ResolvedMatrix:
             imgsz=request.imgsz,
             backends=request.backends,
             precisions=request.precisions,
+            family=request.family if kind == "model" else "",
+            boxes=request.boxes if kind == "model" else "",
+            input_range=request.input_range if kind == "model" else (),
             select=request.select,
         )
     )

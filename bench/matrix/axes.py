@@ -44,4 +44,7 @@ def _threads(value: object) -> object:
 
 
 Threads = Annotated[Literal["auto"] | int, BeforeValidator(_threads)]
-ImageSize = Annotated[int, Field(ge=32, le=4096)]
+MIN_IMGSZ, MAX_IMGSZ = 32, 4096
+"""Sizes of an input, pixels a side."""
+
+ImageSize = Annotated[int, Field(ge=MIN_IMGSZ, le=MAX_IMGSZ)]

@@ -19,7 +19,7 @@ from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.sections import CellPattern, Include, Limits, Measure, Settings
 from deploymark.bench.matrix.selection import matches
 from deploymark.bench.matrix.steps import Step, is_quantization_aware, without_rounding
-from deploymark.bench.yaml_source import YamlSource, did_you_mean
+from deploymark.bench.yaml_source import YamlSource, did_you_mean, sentence
 
 DENSE = "dense"
 
@@ -158,7 +158,11 @@ def _unique_names(matrix: Matrix, where: YamlSource) -> None:
     ):
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise where.error((key, index), f"a second one of {key} is named {name!r}")
+                raise where.error(
+                    (key, index),
+                    f"two {key} are called {name!r}, and cells are told apart by the names",
+                    remedy="Give one of them a name of its own: `name: other`.",
+                )
 
 
 def _no_duplicates(cells: Sequence[Cell], where: YamlSource) -> None:
@@ -272,7 +276,7 @@ def _exclude(
 
 
 def _all_used(key: str, count: int, used: set[int], where: YamlSource) -> None:
-    if where.document is None:
+    if where.document is None or where.given:
         return  # the command line narrowed the matrix: a rule may be left without a cell
     for index in range(count):
         if index not in used:
@@ -352,7 +356,7 @@ def _changed(cell: Cell, settings: Settings, index: int, where: YamlSource) -> C
                 )
             else:  # of keys that contradict each other the input is all of them
                 got = value if not first["loc"] else first["input"]
-                what = f"{first['msg']} (got {got!r})"
+                what = f"{sentence(first)} (got {got!r})"
             raise where.error(path, what) from error
     return dataclasses.replace(cell, **changes)
 

@@ -2,44 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
 
-from deploymark.backends.base import PRECISIONS
-from deploymark.bench.errors import BadInputError
-from deploymark.bench.matrix.axes import known_backend
+import pydantic
+
+from deploymark.backends.base import PRECISIONS, BoxUnit, FamilyName
+from deploymark.bench.errors import BadInputError, together
+from deploymark.bench.matrix.axes import MAX_IMGSZ, MIN_IMGSZ, known_backend
 from deploymark.bench.matrix.entries import BUILTIN
 from deploymark.bench.matrix.schema import Matrix
-from deploymark.bench.yaml_source import did_you_mean
+from deploymark.bench.yaml_source import Place, did_you_mean, dotted_path, sentence
+
+_RANGES = ("0,1", "0,255")
+"""What ``--input-range`` takes."""
 
 CHECKPOINT_ENDING = ".pt"
 """What ``--model`` takes for a checkpoint; anything else is an exported file."""
 
 
-def with_overrides(
-    matrix: Matrix,
-    *,
-    model: str | None = None,
-    data: str | None = None,
-    imgsz: Sequence[int] = (),
-    backends: Sequence[str] = (),
-    precisions: Sequence[str] = (),
-) -> Matrix:
+@dataclasses.dataclass(frozen=True)
+class Overrides:
+    """What the command line gives, in its words; empty where it gives nothing."""
+
+    model: str | None = None
+    data: str | None = None
+    imgsz: Sequence[int | str] = ()
+    backends: Sequence[str] = ()
+    precisions: Sequence[str] = ()
+    family: str = ""
+    boxes: str = ""
+    input_range: Sequence[str] = ()
+
+    def places(self) -> dict[Place, str]:
+        """The places of a matrix that it fills, and the option that fills each."""
+        lists = {key: getattr(self, key) for key in ("imgsz", "backends", "precisions")}
+        found: dict[Place, str] = {
+            (key,): f"--{key} {','.join(map(str, values))}"
+            for key, values in lists.items()
+            if values
+        }
+        if self.model is not None:
+            found["models",] = found["models", 0] = f"--model {self.model}"
+            found["models", 0, "data"] = f"--data {self.data}"
+            found["models", 0, "family"] = f"--family {self.family}"
+            found["models", 0, "boxes"] = f"--boxes {self.boxes}"
+            found["models", 0, "input"] = f"--input-range {','.join(self.input_range)}"
+        return found
+
+    def of_file(self) -> dict[str, Any]:
+        """What it says of an exported file, by the keys of a model's entry."""
+        said: dict[str, Any] = {}
+        if self.family:
+            said["family"] = self.family
+        if self.boxes:
+            said["boxes"] = self.boxes
+        if self.input_range:
+            said["input"] = {"range": [int(word) for word in self.input_range]}
+        return said
+
+
+def is_checkpoint(model: str) -> bool:
+    """Whether a model is a checkpoint, by its name; an exported file otherwise."""
+    return model.startswith(BUILTIN) or model.lower().endswith(CHECKPOINT_ENDING)
+
+
+def with_overrides(matrix: Matrix, given: Overrides) -> Matrix:
     """The matrix with what the command line gives in place of what the file says.
 
     ``backends`` keeps the file's entry of a backend where it has one; ``precisions`` replaces those
-    of every backend. Raises BadInputError naming the option.
+    of every backend. Raises BadInputError naming the options, all that are wrong at once.
     """
+    if faults := list(_faults(given)):
+        raise together(faults)
     values = matrix.model_dump()
-    if model is not None or data is not None:
+    if given.model is not None:
+        key = "path" if is_checkpoint(given.model) else "artifact"
         names = next(iter(matrix.models)).names
-        values["models"] = [{**_given_model(model, data), "names": names}]
-    if imgsz:
-        values["imgsz"] = list(imgsz)
-    if backends:
+        entry = {key: given.model, "data": given.data, "names": names, **given.of_file()}
+        values["models"] = [entry]
+    if given.imgsz:
+        values["imgsz"] = [int(size) for size in given.imgsz]
+    if given.backends:
         entries = {entry.name: entry.model_dump() for entry in matrix.backend_entries()}
-        values["backends"] = [entries.get(name, {"name": name}) for name in _checked(backends)]
-    if precisions:
-        values["precisions"] = list(_known_precisions(precisions))
+        values["backends"] = [entries.get(name, {"name": name}) for name in given.backends]
+        for model in values["models"]:
+            model["backends"] = None
+    if given.precisions:
+        values["precisions"] = list(given.precisions)
         values["native_only"] = []
         values["backends"] = [
             {**(item if isinstance(item, dict) else {"name": item}), "precisions": None}
@@ -47,34 +98,78 @@ def with_overrides(
         ] or None
     try:
         return Matrix.model_validate(values)
-    except ValueError as error:
-        raise BadInputError(f"the command line gives an impossible matrix: {error}") from error
+    except pydantic.ValidationError as error:
+        details = error.errors(include_url=False)
+        raise together([_impossible(item, given.places()) for item in details]) from error
 
 
-def _given_model(model: str | None, data: str | None) -> dict[str, str]:
-    if model is None or data is None:
-        raise BadInputError(
+def _impossible(details: Mapping[str, Any], places: Mapping[Place, str]) -> BadInputError:
+    """What contradicts the rest of a matrix, told as the option that it came from."""
+    place = tuple(details["loc"])
+    option = next(
+        (places[place[:n]] for n in range(len(place), 0, -1) if place[:n] in places),
+        "with what the command line gives",
+    )
+    dotted = "" if place[:1] in places else f"{dotted_path(place)}: " if place else ""
+    return BadInputError(f"{option}: {dotted}{sentence(details)}")
+
+
+def _faults(given: Overrides) -> Iterator[BadInputError]:
+    if (given.model is None) != (given.data is None):
+        yield BadInputError(
             "--model and --data belong together",
             remedy="Write: --model my.pt --data my.yaml [--imgsz 640]",
         )
-    checkpoint = model.startswith(BUILTIN) or model.lower().endswith(CHECKPOINT_ENDING)
-    return {"path" if checkpoint else "artifact": model, "data": data}
-
-
-def _checked(backends: Sequence[str]) -> Sequence[str]:
-    for name in backends:
+    for size in given.imgsz:
+        if not _is_size(size):
+            yield BadInputError(
+                f"--imgsz {size}: expected whole numbers of pixels from {MIN_IMGSZ} to {MAX_IMGSZ}",
+                remedy="Write: --imgsz 640",
+            )
+    for name in given.backends:
         try:
             known_backend(name)
         except ValueError as error:
-            raise BadInputError(f"--backends {name}: {error}") from error
-    return backends
-
-
-def _known_precisions(precisions: Sequence[str]) -> Sequence[str]:
-    for precision in precisions:
+            yield BadInputError(f"--backends {name}: {error}")
+    for precision in given.precisions:
         if precision not in PRECISIONS:
-            raise BadInputError(
+            yield BadInputError(
                 f"--precisions {precision}: unknown precision, expected one of "
                 f"{', '.join(PRECISIONS)}{did_you_mean(precision, PRECISIONS)}"
             )
-    return precisions
+    yield from _faults_of_file(given)
+    for key in ("imgsz", "backends", "precisions"):
+        values = [str(value) for value in getattr(given, key)]
+        for value in dict.fromkeys(value for value in values if values.count(value) > 1):
+            yield BadInputError(f"--{key} {','.join(values)}: {value} is given twice")
+
+
+def _faults_of_file(given: Overrides) -> Iterator[BadInputError]:
+    """What is wrong with what is said of an exported file."""
+    for option, value, known in (
+        ("--family", given.family, get_args(FamilyName)),
+        ("--boxes", given.boxes, get_args(BoxUnit)),
+        ("--input-range", ",".join(given.input_range), _RANGES),
+    ):
+        if not value:
+            continue
+        if value not in known:
+            words = " or ".join(known)
+            yield BadInputError(f"{option} {value}: expected {words}{did_you_mean(value, known)}")
+        elif given.model is None or is_checkpoint(given.model):
+            key = "input" if option == "--input-range" else option[2:]
+            yield BadInputError(
+                f"{option} {value}: says how an exported file reads, and --model names none",
+                remedy=f"Give the file: --model my.onnx. In a matrix write `{key}:` beside "
+                "`artifact:`.",
+            )
+
+
+def _is_size(size: int | str) -> bool:
+    text = str(size)
+    return (
+        text.isascii()
+        and text.isdigit()
+        and len(text) <= len(str(MAX_IMGSZ))
+        and MIN_IMGSZ <= int(text) <= MAX_IMGSZ
+    )

@@ -9,13 +9,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from deploymark.backends.base import PrecisionName
+from deploymark.backends.base import BoxUnit, FamilyName, PrecisionName
+from deploymark.backends.layout import BYTE_RANGE, UNIT_RANGE
 from deploymark.bench.matrix.axes import BackendName, DeviceName, Name, OptionName, OptionValue
 from deploymark.bench.matrix.steps import Step
 from deploymark.bench.matrix.strict import Strict
 
 BUILTIN = "builtin:"
 """Prefix of the models and data sets that ship with the package."""
+
+_OF_ARTIFACTS = ("backends", "precision", "family", "boxes", "input")
+"""Keys of a model that say of an exported file what a checkpoint tells itself."""
 
 HeadName = Literal["auto", "one-to-one", "one-to-many"]
 
@@ -33,6 +37,20 @@ class DataEntry(Strict):
         description="COCO JSON, data.yaml, or folder `images` beside `labels`, of the images that "
         "recipes train on.",
     )
+
+
+class InputEntry(Strict):
+    """How an exported file takes its images, where the file does not tell."""
+
+    range: tuple[int, int] = Field(
+        description="The values of black and white: [0, 1] by default, or [0, 255]."
+    )
+
+    @model_validator(mode="after")
+    def _known_range(self) -> InputEntry:
+        if self.range not in (UNIT_RANGE, BYTE_RANGE):
+            raise ValueError("expected [0, 1] or [0, 255]")
+        return self
 
 
 class ModelEntry(Strict):
@@ -64,13 +82,28 @@ class ModelEntry(Strict):
     precision: PrecisionName | None = Field(
         None, description="Of an artifact: its precision, where the file does not tell."
     )
+    family: FamilyName | None = Field(
+        None,
+        description="Of an artifact: how its output reads, where the file does not tell. `yolov8` "
+        "is (batch, 4 + classes, places) or the same turned round, `yolov5` (batch, places, "
+        "5 + classes) with an objectness, `yolov10` finished detections (batch, n, 6).",
+    )
+    boxes: BoxUnit | None = Field(
+        None,
+        description="Of an artifact: its boxes in pixels, or normalised to the sides of the input.",
+    )
+    input: InputEntry | None = Field(None, description="Of an artifact: how it takes images.")
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelEntry:
         if (self.path is None) == (self.artifact is None):
             raise ValueError("give either `path` (a checkpoint) or `artifact` (an exported file)")
-        if self.path is not None and (self.backends or self.precision):
-            raise ValueError("`backends` and `precision` of a model belong to an `artifact`")
+        if "://" in self.source:
+            raise ValueError("that is an address: fetch the file, and name where it lies")
+        named = [name for name in _OF_ARTIFACTS if getattr(self, name) is not None]
+        if self.path is not None and named:
+            words = ", ".join(f"`{name}`" for name in named)
+            raise ValueError(f"{words}: of an `artifact`, not of a checkpoint")
         if self.artifact is not None and self.head != "auto":
             raise ValueError("`head` belongs to a checkpoint: an artifact has the one it has")
         return self

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from deploymark.backends.base import Detector, OutputLayout
+from deploymark.backends.base import (
+    AS_SEEN,
+    PLAIN_INPUT,
+    Detector,
+    InputSpec,
+    OutputLayout,
+    ReadAs,
+)
 from deploymark.bench.children.spawn import WORKER, run_child
-from deploymark.bench.errors import BadInputError
+from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.machine.probing import Found
 from deploymark.bench.matrix.entries import ModelEntry, model_name
+from deploymark.bench.matrix.file_kind import misfit, seen, way_out
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.store import StoredArtifact, foreign_artifact
@@ -26,7 +34,7 @@ class GivenArtifact:
 
     ``outcome`` is there where the backend cannot tell anything here: the rest is then empty.
     ``imgsz`` (pixels) and ``batch`` are None where the file leaves them open, ``classes`` and
-    ``precision`` where it does not tell.
+    ``precision`` where it does not tell. ``spec``, ``told`` and ``score_floor`` as in ``Detector``.
     """
 
     backend: str
@@ -42,6 +50,9 @@ class GivenArtifact:
     names: tuple[str, ...] = ()
     stride: int = 32
     precision: str | None = None
+    spec: InputSpec = PLAIN_INPUT
+    told: ReadAs = AS_SEEN
+    score_floor: float | None = None
 
     def detector(self, dataset_names: Sequence[str]) -> Detector:
         """What is known of the detector in the file.
@@ -53,12 +64,34 @@ class GivenArtifact:
         numbers = tuple(str(index) for index in range(self.classes or 0))
         names = self.names or tuple(dataset_names) or numbers
         if self.classes not in (None, len(names)):
+            whose = "it names" if self.names else "does not name them; its data set has"
             raise BadInputError(
-                f"{self.path} has {self.classes} classes and does not name them; its data set has "
-                f"{len(names)}",
-                remedy="Give the data set that the model was trained for.",
+                f"{self.path} has {self.classes} classes and {whose} {len(names)}",
+                remedy="Say how its output reads, with `family:` or --family."
+                if self.names
+                else "Give the data set that the model was trained for.",
             )
-        return Detector(names=names, stride=self.stride, layout=self.layout)
+        return Detector(
+            names=names,
+            stride=self.stride,
+            layout=self.layout,
+            boxes=self.told.boxes or "pixels",
+            spec=self.spec,
+            told=self.told,
+            score_floor=self.score_floor,
+            family=self.told.family or "",
+        )
+
+    @property
+    def remark(self) -> str:
+        """What makes the file's figures others than those of its model; empty if nothing does."""
+        if self.score_floor is None:
+            return ""
+        return (
+            f"scores below {self.score_floor:g} are cut in the file, whose maker noted nms=True "
+            "and no other `conf`: mAP integrates over all scores and is not comparable; export "
+            "with nms=False, or with conf=0.001"
+        )
 
     def stored(self, detector: Detector) -> StoredArtifact:
         """The file as the launches take artifacts; it stays where it is."""
@@ -71,22 +104,46 @@ def _reads(found: Found, path: Path) -> bool:
     return path.name.lower().endswith(found.artifact_endings)
 
 
-def _readers(
-    entry: ModelEntry, path: Path, matrix: Matrix, found: Mapping[str, Found]
-) -> Sequence[str]:
-    """The backends to measure a file with.
+def _ending(path: Path, found: Mapping[str, Found]) -> str:
+    """What the names of such files end in, as backends know it; the suffix where none does."""
+    name = path.name.lower()
+    known = [end for item in found.values() for end in item.artifact_endings if name.endswith(end)]
+    return known[0] if known else path.suffix or path.name
+
+
+@dataclasses.dataclass(frozen=True)
+class _Readers:
+    """The backends to measure a file with, and those that were asked and cannot read it."""
+
+    measure: tuple[str, ...]
+    cannot: tuple[str, ...] = ()
+
+
+def _readers(entry: ModelEntry, path: Path, matrix: Matrix, found: Mapping[str, Found]) -> _Readers:
+    """Who measures a file.
 
     Those that the entry names; or those of the matrix that can read it; or, where there is none,
-    the first of all that can, an installed one before others. Empty where none can.
+    the first of all that can, an installed one before others. Nobody where none can.
     """
-    if entry.backends is not None:
-        return [name for name in entry.backends if _reads(found[name], path)]
     able = [name for name, item in found.items() if _reads(item, path)]
-    asked = [item.name for item in matrix.backend_entries() if item.name in able]
-    if asked:
-        return asked
+    asked = entry.backends or [item.name for item in matrix.backend_entries()]
+    cannot = tuple(name for name in asked if name not in able)
+    if measuring := tuple(name for name in asked if name in able):
+        return _Readers(measuring, cannot)
     installed = [name for name in able if found[name].probe.installed]
-    return (installed or able)[:1]
+    return _Readers(() if entry.backends else tuple((installed or able)[:1]), cannot)
+
+
+def names_values(where: YamlSource, key: str) -> bool:
+    """Whether an axis is named for the very models at hand.
+
+    By an option; or by the file, as long as the models are the file's own: a shipped matrix says
+    nothing of what ``--model`` gives.
+    """
+    if where.option_of((key,)):
+        return True
+    document = where.document if isinstance(where.document, dict) else {}
+    return key in document and not where.option_of(("models",))
 
 
 def describe_given(
@@ -94,43 +151,105 @@ def describe_given(
 ) -> dict[str, tuple[GivenArtifact, ...]]:
     """Every artifact that the matrix names, by the model's name, once for each backend it gets.
 
-    ``found`` has all backends. Raises BadInputError, pointing into the matrix file, for a file that
-    no backend reads, or that its backend refuses.
+    ``found`` has all backends. Raises BadInputError, naming the option or pointing into the matrix
+    file, for a file that is no model, that no backend reads, or that its backend refuses; and for a
+    backend that is named for files which it does not read.
     """
-    given: dict[str, tuple[GivenArtifact, ...]] = {}
+    faults: list[BadInputError] = []
+    readers: dict[int, _Readers] = {}
     for index, entry in enumerate(matrix.models):
         if entry.artifact is None:
             continue
         path, place = Path(entry.artifact), ("models", index, "artifact")
-        names = _readers(entry, path, matrix, found)
-        if not names:
-            endings = sorted({end for item in found.values() for end in item.artifact_endings})
-            raise where.error(
-                place,
-                f"no backend reads {path.name}"
-                if entry.backends is None
-                else f"{', '.join(entry.backends)} cannot read {path.name}",
-                remedy=f"Endings of files and folders that are read: {', '.join(endings)}.",
-            )
-        pythons = {item.name: item.python for item in matrix.backend_entries()}
+        if path.exists() and (wrong := misfit(path)) is not None:
+            faults.append(where.error(place, wrong[0], remedy=wrong[1]))
+            continue
+        readers[index] = _readers(entry, path, matrix, found)
+        faults += _unread(readers[index], entry, index, found, where)
+    faults += _of_no_use(matrix, readers.values(), found, where)
+    if faults:
+        raise together(faults)
+    pythons = {item.name: item.python for item in matrix.backend_entries()}
+    given: dict[str, tuple[GivenArtifact, ...]] = {}
+    for index, who in readers.items():
+        entry = matrix.models[index]
         given[model_name(entry)] = tuple(
-            _described(name, path, found[name], pythons.get(name), where, place) for name in names
+            _described(name, entry, found[name], pythons.get(name), where, index)
+            for name in who.measure
         )
     return given
 
 
+def _unread(
+    readers: _Readers,
+    entry: ModelEntry,
+    index: int,
+    found: Mapping[str, Found],
+    where: YamlSource,
+) -> Iterator[BadInputError]:
+    """What is wrong with the file of an entry, or with the backends that the entry itself names."""
+    path = Path(entry.source)
+    ending = _ending(path, found)
+    able = [name for name, item in found.items() if _reads(item, path)]
+    if not able:
+        endings = sorted({end for item in found.values() for end in item.artifact_endings})
+        remedy = f"Endings of files and folders that are read: {', '.join(endings)}."
+        kind = seen(path) if path.exists() else None
+        what = f"no backend reads {path.name}"
+        if kind is not None:
+            what, remedy = f"{path.name} is {kind.what}: no backend reads it", way_out(path, kind)
+        yield where.error(("models", index, "artifact"), what, remedy=remedy)
+    elif entry.backends:
+        for name in readers.cannot:
+            yield where.error(
+                ("models", index, "backends"),
+                f"{name} does not open {ending}",
+                remedy=f"What opens {path.name}: {', '.join(able)}.",
+            )
+
+
+def _of_no_use(
+    matrix: Matrix,
+    readers: Iterable[_Readers],
+    found: Mapping[str, Found],
+    where: YamlSource,
+) -> Iterator[BadInputError]:
+    """Backends of the matrix, or of ``--backends``, that measure nothing of it."""
+    everyone = list(readers)
+    files = [entry for entry in matrix.models if entry.artifact is not None]
+    if not everyone or len(files) < len(matrix.models) or not names_values(where, "backends"):
+        return
+    for index, item in enumerate(matrix.backend_entries()):
+        if all(item.name in who.cannot for who in everyone):
+            paths = [Path(entry.source) for entry in files]
+            able = [name for name, it in found.items() if any(_reads(it, p) for p in paths)]
+            endings = ", ".join(dict.fromkeys(_ending(path, found) for path in paths))
+            yield where.error(
+                ("backends", index),
+                f"{item.name} does not open {endings}",
+                remedy=f"What does: {', '.join(able)}." if able else "",
+            )
+
+
 def _described(
     name: str,
-    path: Path,
+    entry: ModelEntry,
     found: Found,
     python: str | None,
     where: YamlSource,
-    place: tuple[str | int, ...],
+    index: int,
 ) -> GivenArtifact:
+    path = Path(entry.source)
     if not found.probe.installed and python is None:
         outcome = Outcome("unavailable", found.probe.reason, found.probe.remedy)
         return GivenArtifact(name, path, outcome)
-    job = {"kind": "describe", "spec": found.spec, "path": str(path)}
+    said = ReadAs(entry.family, entry.boxes)
+    job = {
+        "kind": "describe",
+        "spec": found.spec,
+        "path": str(path),
+        "told": dataclasses.asdict(said),
+    }
     with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
         log = Path(folder) / "describe.log"
         end = run_child(WORKER, job, timeout_s=_TIMEOUT_S, log=log, python=python)
@@ -138,10 +257,22 @@ def _described(
         if end.outcome.status in ("unavailable", "unsupported"):
             return GivenArtifact(name, path, end.outcome)
         raise where.error(
-            place, f"{name} cannot read it: {end.outcome.reason}", remedy=end.outcome.remedy
+            ("models", index, "artifact"),
+            f"{name} cannot read it: {end.outcome.reason}",
+            remedy=end.outcome.remedy,
         )
     told = end.result
     batch, _, height, _ = told["input_shape"]
+    spec = told["spec"]
+    taken = InputSpec(spec["dtype"], spec["channels_last"], tuple(spec["range"]))
+    if entry.input is not None and entry.input.range != taken.range:
+        if taken.dtype == "uint8":
+            raise where.error(
+                ("models", index, "input"),
+                f"{path.name} takes bytes: its range is 0 to 255",
+                remedy="Leave `input` out.",
+            )
+        taken = dataclasses.replace(taken, range=entry.input.range)
     return GivenArtifact(
         backend=name,
         path=path,
@@ -155,4 +286,7 @@ def _described(
         names=tuple(told["names"]),
         stride=told["stride"],
         precision=told["precision"],
+        spec=taken,
+        told=said,
+        score_floor=told["score_floor"],
     )

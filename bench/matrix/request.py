@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from deploymark.backends.registry import specs
 from deploymark.bench.assets import digits_dir
 from deploymark.bench.data.coco_names import COCO_NAMES
 from deploymark.bench.data.datasets import DataSource
+from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.machine.probing import Answers, OptionsQuestion, probe_backends
 from deploymark.bench.matrix.cells import Cell, Expansion, expand, select
-from deploymark.bench.matrix.command_line import CHECKPOINT_ENDING, with_overrides
+from deploymark.bench.matrix.command_line import Overrides, is_checkpoint, with_overrides
 from deploymark.bench.matrix.entries import BUILTIN, DataEntry, ModelEntry, VariantEntry, model_name
+from deploymark.bench.matrix.file_kind import misfit
+from deploymark.bench.matrix.followed import check_followed, with_asked_precision
 from deploymark.bench.matrix.given import describe_given
 from deploymark.bench.matrix.schema import Matrix, find_matrix, read_matrix
 from deploymark.bench.matrix.steps import files_of, with_files
@@ -23,18 +26,13 @@ from deploymark.bench.yaml_source import YamlSource
 
 
 @dataclasses.dataclass(frozen=True)
-class RunRequest:
+class RunRequest(Overrides):
     """What is asked for. Without ``matrix``: ``default`` or, with ``model``, ``yolo11``.
 
     ``strict`` makes a cell that stays disturbed ``invalid``, whatever the matrix says.
     """
 
     matrix: str | None = None
-    model: str | None = None
-    data: str | None = None
-    imgsz: tuple[int, ...] = ()
-    backends: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = ()
     select: str = ""
     strict: bool = False
 
@@ -55,16 +53,11 @@ def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
     reference = request.matrix or ("yolo11" if request.model else "default")
     path = find_matrix(reference)
     matrix, source = read_matrix(path)
-    overridden = with_overrides(
-        matrix,
-        model=None if request.model is None else _absolute(request.model, Path.cwd()),
-        data=None if request.data is None else _absolute(request.data, Path.cwd()),
-        imgsz=request.imgsz,
-        backends=request.backends,
-        precisions=request.precisions,
-    )
-    where = source if overridden == matrix else YamlSource(file=str(path), document=None)
-    absolute = _with_absolute_paths(overridden, path.resolve().parent)
+    overridden = with_overrides(matrix, request)
+    where = dataclasses.replace(source, given=request.places())
+    # What the command line names lies where it was typed, what the file names beside the file.
+    folder = path.resolve().parent if request.model is None else Path.cwd()
+    absolute = _with_absolute_paths(overridden, path.resolve().parent, models_in=folder)
     if request.strict:
         absolute = _strict(absolute)
     return expand_resolved(absolute, where, request.select)
@@ -93,36 +86,41 @@ def expand_resolved(
             names += specs()
         answers = probe_backends(dict.fromkeys(names), log=Path(folder) / "probe.log")
     devices = {name: found.default_device for name, found in answers.backends.items()}
-    given = describe_given(matrix, answers.backends, where)
+    given = with_asked_precision(matrix, describe_given(matrix, answers.backends, where), where)
     expansion = expand(matrix, where, default_devices=devices, given=given)
-    return ResolvedMatrix(matrix, where.file, selection, expansion, select(expansion, selection))
+    chosen = select(expansion, selection)
+    check_followed(matrix, expansion.cells, chosen, where)
+    return ResolvedMatrix(matrix, where.file, selection, expansion, chosen)
 
 
 def _check_files(matrix: Matrix, where: YamlSource) -> None:
+    faults: list[BadInputError] = []
     for index, entry in enumerate(matrix.models):
-        _check_model_file(entry, index, where)
+        faults += _faults_of_model(entry, index, where)
     for index, variant in enumerate(matrix.variants):
         if not isinstance(variant, str):
-            _check_recipe_files(variant, index, where)
+            faults += _faults_of_recipe(variant, index, where)
+    if faults:
+        raise together(faults)
 
 
 def _absolute(reference: str, folder: Path) -> str:
     return reference if reference.startswith(BUILTIN) else str((folder / reference).resolve())
 
 
-def _with_absolute_paths(matrix: Matrix, folder: Path) -> Matrix:
+def _with_absolute_paths(matrix: Matrix, folder: Path, *, models_in: Path) -> Matrix:
     models = []
     for entry in matrix.models:
         changes: dict[str, Any] = {}
         data: str | DataEntry
         if isinstance(entry.data, str):
-            data = _absolute(entry.data, folder)
+            data = _absolute(entry.data, models_in)
         else:
             given = entry.data.model_dump(exclude_none=True)
-            data = DataEntry(**{key: _absolute(value, folder) for key, value in given.items()})
+            data = DataEntry(**{key: _absolute(value, models_in) for key, value in given.items()})
         for key in ("path", "artifact"):
             if (reference := getattr(entry, key)) is not None:
-                changes[key] = _absolute(reference, folder)
+                changes[key] = _absolute(reference, models_in)
         models.append(entry.model_copy(update={**changes, "data": data}))
     variants = tuple(
         entry if isinstance(entry, str) else _with_absolute_files(entry, folder)
@@ -145,41 +143,49 @@ def _with_absolute_files(entry: VariantEntry, folder: Path) -> VariantEntry:
     return entry.model_copy(update={"steps": steps})
 
 
-def _check_model_file(entry: ModelEntry, index: int, where: YamlSource) -> None:
+def _faults_of_model(entry: ModelEntry, index: int, where: YamlSource) -> Iterator[BadInputError]:
+    """What is wrong with the file of a model; ``describe_given`` looks into exported files."""
+    if isinstance(entry.data, str) and entry.data.startswith(BUILTIN):
+        _builtin(entry.data, ".yaml", where, ("models", index, "data"))
     if entry.path is None:
         if not Path(entry.source).exists():
-            raise where.error(
+            yield where.error(
                 ("models", index, "artifact"),
                 f"no such file or folder: {entry.source}",
                 remedy="Give an exported file: here, or with --model my.onnx --data my.yaml",
             )
     elif entry.path.startswith(BUILTIN):
         _builtin(entry.path, ".pt", where, ("models", index, "path"))
-    elif not Path(entry.path).is_file():
-        raise where.error(
+    elif not Path(entry.path).exists():
+        yield where.error(
             ("models", index, "path"),
             f"no such file: {entry.path}",
             remedy="Give a checkpoint: in the matrix, or with --model my.pt --data my.yaml",
         )
-    elif not entry.path.lower().endswith(CHECKPOINT_ENDING):
-        raise where.error(
+    elif not is_checkpoint(entry.path):
+        yield where.error(
             ("models", index, "path"),
             f"{Path(entry.path).name} is not a .pt checkpoint",
             remedy="An exported file is measured as it is with `artifact:` in place of `path:`.",
         )
-    if isinstance(entry.data, str) and entry.data.startswith(BUILTIN):
-        _builtin(entry.data, ".yaml", where, ("models", index, "data"))
+    elif (wrong := misfit(Path(entry.path))) is not None:
+        yield where.error(("models", index, "path"), wrong[0], remedy=wrong[1])
 
 
-def _check_recipe_files(entry: VariantEntry, index: int, where: YamlSource) -> None:
+def _faults_of_recipe(
+    entry: VariantEntry, index: int, where: YamlSource
+) -> Iterator[BadInputError]:
     for number, step in enumerate(entry.steps):
         for name in files_of(step):
+            place = ("variants", index, "steps", number)
             if not Path(name).is_file():
-                raise where.error(
-                    ("variants", index, "steps", number),
+                yield where.error(
+                    place,
                     f"no such file: {name}",
                     remedy="Give a .pt checkpoint, by a path relative to the matrix.",
                 )
+            elif (wrong := misfit(Path(name))) is not None:
+                yield where.error(place, wrong[0], remedy=wrong[1])
 
 
 def _builtin(

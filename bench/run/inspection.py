@@ -43,4 +43,6 @@ def inspected(
         found: dict[str, Any] = end.result["detector"]
         store.write_inspection(key, found)
         values = found
-    return Detector(**{**values, "names": tuple(values["names"])})
+    # What only files made elsewhere can be told otherwise is the default of a checkpoint.
+    plain = {key: value for key, value in values.items() if key not in ("spec", "told")}
+    return Detector(**{**plain, "names": tuple(values["names"])})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.backends import registry
+from deploymark.backends.layout import PLAIN_INPUT
 from deploymark.bench.children.spawn import WORKER, ChildEnd, run_child, thread_environment
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.run import Outcome
@@ -52,6 +53,7 @@ def session_job(
     kind: str, cell: Cell, threads: int, artifact: StoredArtifact, images: Path
 ) -> dict[str, Any]:
     """What every job says of a worker that opens an artifact; ``images`` as in ``LaunchTask``."""
+    detector = artifact.detector
     return {
         "kind": kind,
         "spec": registry.specs()[cell.backend],
@@ -64,6 +66,10 @@ def session_job(
         "batch": cell.batch,
         "runtime_options": dict(cell.runtime_options),
         "images": str(images),
+        "layout": detector.get("layout"),
+        "boxes": detector.get("boxes", "pixels"),
+        "told_boxes": (detector.get("told") or {}).get("boxes"),
+        "input": detector.get("spec") or dataclasses.asdict(PLAIN_INPUT),
         "measure": cell.measure.model_dump(),
         "memory_mb": cell.limits.memory_mb,
     }
@@ -76,7 +82,6 @@ def launch(
     cell = task.cell
     job = {
         **session_job("measure", cell, task.threads, task.artifact, task.images),
-        "layout": task.artifact.detector["layout"],
         "e2e_images": [str(path) for path in task.e2e_images],
         "predictions": None if task.predictions is None else str(task.predictions),
         "inspect": task.inspect,

@@ -209,7 +209,7 @@ def _given_cell(
     return PlannedCell(
         cell,
         threads,
-        warnings=(remark,) if remark else (),
+        warnings=tuple(filter(None, (remark, given.remark))),
         artifact=given.stored(models[cell.model].detectors[cell.imgsz]),
     )
 

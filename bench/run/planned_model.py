@@ -74,7 +74,7 @@ def plan_model(
     if entry.path is None:
         given = next(cell.given for cell in mine if cell.given and cell.given.outcome is None)
         detector = given.detector(dataset.names)
-        _check_multiple(path, sizes, detector.stride)
+        check_multiple(path, sizes, detector.stride)
         sha256 = given.stored(detector).sha256
         detectors = dict.fromkeys(sizes, detector)
     else:
@@ -129,7 +129,7 @@ def _sometimes(say: Say, what: str) -> Callable[[int, int], None]:
     return progress
 
 
-def _check_multiple(path: Path, sizes: Sequence[int], stride: int) -> None:
+def check_multiple(path: Path, sizes: Sequence[int], stride: int) -> None:
     """Raise BadInputError for a size that an artifact of open size cannot take."""
     for imgsz in sizes:
         if imgsz % stride:

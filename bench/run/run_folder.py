@@ -47,6 +47,8 @@ def _model_facts(model: PlannedModel) -> dict[str, Any]:
         "family": detector.family,
         "classes": len(detector.names),
         "layout": detector.layout,
+        "boxes": detector.boxes,
+        "input": dataclasses.asdict(detector.spec),
         "params": detector.params,
     }
 

@@ -109,7 +109,7 @@ def _overflow(subject: Subject) -> str:
 
 
 def _transposed(facts: OutputFacts, subject: Subject) -> Finding | None:
-    if subject.layout != "anchors" or len(facts.shape) != 2:  # noqa: PLR2004 - rows, columns
+    if subject.layout == "detections" or len(facts.shape) != 2:  # noqa: PLR2004 - rows, columns
         return None
     rows, columns = facts.shape
     places = sum((subject.imgsz // stride) ** 2 for stride in STRIDES)
@@ -203,7 +203,7 @@ def _normalised(facts: OutputFacts, subject: Subject) -> Finding | None:
 
 def _corners(facts: OutputFacts, subject: Subject) -> Finding | None:
     """Two corners that are read as centre and size."""
-    if subject.layout != "anchors" or not facts.shown:
+    if subject.layout == "detections" or not facts.shown:
         return None
     corners = facts.corner_like >= CORNER_SHARE * facts.shown
     if not corners or facts.outside < OUTSIDE_SHARE * facts.shown:

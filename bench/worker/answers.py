@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from deploymark.backends.base import BackendError, UnavailableError
+from deploymark.backends.base import AS_SEEN, BackendError, ReadAs, UnavailableError
 from deploymark.backends.registry import resolve
 from deploymark.bench.children.child import Message, phase
 
@@ -64,7 +64,9 @@ def describe(job: Message) -> Message:
     backend = resolve(job["spec"])
     path = Path(job["path"])
     with phase("load_failed", f"{path.name} cannot be read"):
-        facts = backend.describe(path)
+        # A backend that takes no word of its user's is asked as ever.
+        said = ReadAs(**job["told"])
+        facts = backend.describe(path) if said == AS_SEEN else backend.describe(path, said)
     return {
         "folder": str(facts.artifact.folder),
         "entry": facts.artifact.entry,
@@ -75,4 +77,6 @@ def describe(job: Message) -> Message:
         "names": list(facts.names),
         "stride": facts.stride,
         "precision": facts.precision,
+        "spec": dataclasses.asdict(facts.spec),
+        "score_floor": facts.score_floor,
     }

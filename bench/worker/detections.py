@@ -60,6 +60,7 @@ def decode(
     max_det: int = MAX_DETECTIONS,
     multi_label: bool = False,
     agnostic: bool = False,
+    box_scale: float = 1.0,
 ) -> list[Detections]:
     """The boxes of each image of a batch.
 
@@ -67,17 +68,21 @@ def decode(
     ``conf``. With ``multi_label`` one place gives a box for every class above ``conf``, otherwise
     for its best class alone; scoring wants the former, deployment the latter. With ``agnostic``
     boxes suppress each other whatever their class. ``detections`` are reduced already: ``iou`` and
-    the switches do not touch them. A score that is not a number is not above ``conf``: such values
-    give no boxes and no warning here, ``bench.worker.outputs`` counts them. Raises ValueError where
-    the shape does not fit the layout.
+    the switches do not touch them. Boxes are multiplied by ``box_scale`` first: the input's side in
+    pixels where they are shares of it. A score that is not a number is not above ``conf``: such
+    values give no boxes and no warning here, ``bench.worker.outputs`` counts them. Raises
+    ValueError where the shape does not fit the layout.
     """
     _check_shape(raw, layout)
     with np.errstate(invalid="ignore", over="ignore"):
         if layout == "detections":
-            return [_reduced(image, conf, max_det) for image in raw]
+            return [_reduced(image, conf, max_det, box_scale) for image in raw]
         found = []
         for image in raw:
-            boxes, scores, classes = _candidates(image, conf, multi_label=multi_label)
+            turned = channels_first(image, layout, conf)
+            boxes, scores, classes = _candidates(turned, conf, multi_label=multi_label)
+            if box_scale != 1.0:
+                boxes *= np.float32(box_scale)
             offset = np.float32(0.0 if agnostic else CLASS_OFFSET_PX)
             shifted = boxes + classes[:, None].astype(np.float32) * offset
             kept = nms(shifted, iou, max_det)
@@ -91,13 +96,37 @@ def _check_shape(raw: npt.NDArray[np.float32], layout: OutputLayout) -> None:
             return
         case "anchors", (_, channels, _) if channels > BOX_CHANNELS:
             return
+        case "anchors-last", (_, _, channels) if channels > BOX_CHANNELS:
+            return
+        case "yolov5", (_, _, channels) if channels > BOX_CHANNELS + 1:
+            return
     raise ValueError(f"an output of shape {raw.shape} does not have the layout {layout!r}")
 
 
-def _reduced(image: npt.NDArray[np.float32], conf: float, max_det: int) -> Detections:
+def _reduced(
+    image: npt.NDArray[np.float32], conf: float, max_det: int, box_scale: float
+) -> Detections:
     """One image of an end-to-end head, (n, 6): only the threshold is left to apply."""
     rows = image[image[:, 4] > conf][:max_det]
-    return _detections(rows[:, :4], rows[:, 4], rows[:, 5])
+    return _detections(rows[:, :4] * np.float32(box_scale), rows[:, 4], rows[:, 5])
+
+
+def channels_first(
+    image: npt.NDArray[np.float32], layout: OutputLayout, conf: float | None = None
+) -> npt.NDArray[np.float32]:
+    """One image of any layout but ``detections`` as (4 + classes, places), with scores that count.
+
+    Of YOLOv5 those are objectness times class, as ``non_max_suppression`` of its repository takes
+    them; places whose objectness is not above ``conf``, where that is given, are left out.
+    """
+    if layout == "anchors":
+        return image
+    if layout == "anchors-last":
+        return image.T
+    kept = image if conf is None else image[image[:, BOX_CHANNELS] > conf]
+    boxes, objectness, classes = np.split(kept, (BOX_CHANNELS, BOX_CHANNELS + 1), axis=1)
+    joined: npt.NDArray[np.float32] = np.concatenate((boxes, classes * objectness), axis=1).T
+    return joined
 
 
 def _candidates(

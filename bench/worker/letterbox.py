@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deploymark.backends.layout import BYTE_RANGE, PLAIN_INPUT, InputSpec
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -100,10 +102,17 @@ def letterbox(image: npt.NDArray[np.uint8] | Any, imgsz: int) -> npt.NDArray[np.
     return canvas
 
 
-def to_input(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """uint8 (batch, height, width, 3) as contiguous float32 (batch, 3, height, width) in [0, 1]."""
-    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return np.divide(channels_first, np.float32(255.0), dtype=np.float32)
+def to_input(images: npt.NDArray[np.uint8], spec: InputSpec = PLAIN_INPUT) -> npt.NDArray[Any]:
+    """uint8 (batch, height, width, 3) as a session takes them, contiguous.
+
+    Without ``spec`` float32 (batch, 3, height, width) in [0, 1].
+    """
+    ordered = np.ascontiguousarray(images if spec.channels_last else images.transpose(0, 3, 1, 2))
+    if spec.dtype == "uint8":
+        return ordered
+    if spec.range == BYTE_RANGE:
+        return ordered.astype(np.float32)
+    return np.divide(ordered, np.float32(255.0), dtype=np.float32)
 
 
 def unletterbox_boxes(

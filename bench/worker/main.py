@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from deploymark.bench.worker.answers import describe, probe
 from deploymark.bench.worker.measure import bursts, conditions, energy, latency, memory
 from deploymark.bench.worker.pair import pair
 from deploymark.bench.worker.session import Opened, batch_of, open_session
+
+
+def _box_scale(job: Message) -> float:
+    """What boxes are multiplied by, to be in pixels of the input."""
+    return float(job["imgsz"]) if job["boxes"] == "normalised" else 1.0
 
 
 def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
@@ -42,8 +48,8 @@ def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
     def image_to_boxes(start: int) -> object:
         chosen = [paths[(start + offset) % len(paths)] for offset in range(batch)]
         pixels = np.stack([letterbox(read_rgb(path), imgsz) for path in chosen])
-        raw = session.infer(to_input(pixels))
-        return decode(raw, job["layout"], conf=DEPLOYMENT_CONFIDENCE)
+        raw = session.infer(to_input(pixels, session.spec))
+        return decode(raw, job["layout"], conf=DEPLOYMENT_CONFIDENCE, box_scale=_box_scale(job))
 
     image_to_boxes(starts[0])
     times = latency.timed(
@@ -62,13 +68,14 @@ def _detections(session: Session, job: Message, prepared: Any, send: Send) -> Me
     from deploymark.bench.worker.detections import SCORING_CONFIDENCE, decode, save_detections
     from deploymark.bench.worker.outputs import OutputCheck
 
-    batch, count = job["batch"], len(prepared)
+    batch, count, scale = job["batch"], len(prepared), _box_scale(job)
     check = OutputCheck(job["layout"], job["imgsz"])
     found: list[Any] = []
     for start in range(0, count, batch):
-        raw = session.infer(batch_of(prepared, start, batch))
-        boxes = decode(raw, job["layout"], conf=SCORING_CONFIDENCE, multi_label=True)
-        boxes = boxes[: count - start]
+        raw = session.infer(batch_of(prepared, start, batch, session.spec))
+        boxes = decode(
+            raw, job["layout"], conf=SCORING_CONFIDENCE, multi_label=True, box_scale=scale
+        )[: count - start]
         check.add(raw, boxes)
         found += boxes
         if start % (batch * 16) == 0:
@@ -175,7 +182,7 @@ def scenario(job: Message, send: Send) -> Message:
     with phase("crashed", "inference failed"):
         told = loadgen.run(
             [item.session for item in opened],
-            streams.Samples(first.prepared, to_input),
+            streams.Samples(first.prepared, partial(to_input, spec=first.session.spec)),
             first.inputs,
             job["scenario"],
             seed=job["seed"],

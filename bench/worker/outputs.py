@@ -21,6 +21,7 @@ from deploymark.bench.worker.detections import (
     DEPLOYMENT_CONFIDENCE,
     SCORING_CONFIDENCE,
     Detections,
+    channels_first,
 )
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ _SCORE, _CLASS = 4, 5
 class OutputFacts:
     """The outputs of all scored images together; a launch's record has them as ``outputs``.
 
-    ``shape`` is that of one image's output. Images: ``not_finite_images`` have a score that is not
-    finite, or a box or a class that is not where a score counts (above 0.001);
-    ``not_finite_elsewhere`` have such values elsewhere alone. Scores: ``score_low`` and
+    ``shape`` is that of one image's output, classes before places. Images: ``not_finite_images``
+    have a score that is not finite, or a box or a class that is not where a score counts (above
+    0.001); ``not_finite_elsewhere`` have such values elsewhere alone. Scores: ``score_low`` and
     ``score_high`` are the range of all finite ones, padding aside (rows of one value, which
     ``padding_rows`` counts in the layout ``detections``). Of the boxes above 0.001, after
     suppression: ``boxes``, their number, ``kept_low`` and ``kept_high``, the range of their scores,
@@ -108,11 +109,13 @@ class OutputCheck:
         with np.errstate(invalid="ignore", over="ignore"):
             for image, boxes in zip(raw, found):  # noqa: B905 - the longer one is padded
                 self._facts.images += 1
-                self._facts.shape = list(image.shape)
                 if self._layout == "detections":
+                    self._facts.shape = list(image.shape)
                     self._look_at_rows(image)
                 else:
-                    self._look_at_places(image)
+                    turned = channels_first(image, self._layout)
+                    self._facts.shape = list(turned.shape)
+                    self._look_at_places(turned)
                 self._look_at_boxes(boxes)
 
     def facts(self) -> OutputFacts:
@@ -134,7 +137,7 @@ class OutputCheck:
         )
 
     def _look_at_places(self, image: npt.NDArray[np.float32]) -> None:
-        """The layout ``anchors``: (4 + classes, places)."""
+        """The layouts of places, turned: (4 + classes, places)."""
         boxes, scores = image[:BOX_CHANNELS], image[BOX_CHANNELS:]
         best = scores.max(axis=0)
         low, high = scores.min(), best.max()  # both are NaN where any score is

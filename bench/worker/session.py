@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import waiting
 from deploymark.backends.base import Artifact, Backend, LoadOptions, Session, Setting
+from deploymark.backends.layout import PLAIN_INPUT, InputSpec
 from deploymark.backends.registry import resolve
 from deploymark.bench.children.child import Message, Send, phase
 from deploymark.bench.worker.measure import memory
@@ -33,18 +34,28 @@ def _import_runtime(modules: list[str]) -> float:
     return (time.perf_counter_ns() - started) / 1e6
 
 
-def batch_of(prepared: npt.NDArray[np.uint8], start: int, batch: int) -> npt.NDArray[np.float32]:
+def input_spec(job: Message) -> InputSpec:
+    """How the session of a job takes images."""
+    told = job["input"]
+    return InputSpec(told["dtype"], told["channels_last"], tuple(told["range"]))
+
+
+def batch_of(
+    prepared: npt.NDArray[np.uint8], start: int, batch: int, spec: InputSpec = PLAIN_INPUT
+) -> npt.NDArray[Any]:
     """``batch`` images from ``start`` on, going round at the end, as a session takes them."""
     from deploymark.bench.worker.letterbox import to_input
 
     count = len(prepared)
     chosen = [(start + offset) % count for offset in range(batch)]
-    return to_input(prepared[chosen])
+    return to_input(prepared[chosen], spec)
 
 
-def _timed_inputs(prepared: npt.NDArray[np.uint8], batch: int) -> list[npt.NDArray[np.float32]]:
+def _timed_inputs(
+    prepared: npt.NDArray[np.uint8], batch: int, spec: InputSpec
+) -> list[npt.NDArray[Any]]:
     count = min(max(1, TIMED_IMAGES // batch), len(prepared))
-    return [batch_of(prepared, index * batch, batch) for index in range(count)]
+    return [batch_of(prepared, index * batch, batch, spec) for index in range(count)]
 
 
 @dataclasses.dataclass
@@ -59,7 +70,7 @@ class Opened:
     session: Session
     settings: dict[str, Setting]
     giving_way: Mapping[str, Setting]
-    inputs: list[npt.NDArray[np.float32]]
+    inputs: list[npt.NDArray[Any]]
     prepared: npt.NDArray[np.uint8]
     import_ms: float
     load_ms: float
@@ -102,6 +113,9 @@ def open_session(job: Message, send: Send, *, give_way: bool = False, rest: bool
         threads=job["threads"],
         input_shape=(batch, 3, imgsz, imgsz),
         options=job["runtime_options"],
+        spec=input_spec(job),
+        layout=job["layout"],
+        boxes=job["told_boxes"],
     )
     for wanted, change in ((rest, backend.resting), (give_way, backend.giving_way)):
         if wanted:
@@ -110,7 +124,7 @@ def open_session(job: Message, send: Send, *, give_way: bool = False, rest: bool
     import numpy as np
 
     prepared = np.load(job["images"], mmap_mode="r")
-    inputs = _timed_inputs(prepared, batch)
+    inputs = _timed_inputs(prepared, batch, options.spec)
     with phase("load_failed", "importing the runtime failed"):
         import_ms = _import_runtime(list(backend.runtime_modules))
     rss_before = memory.rss_bytes()

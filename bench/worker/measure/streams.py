@@ -31,7 +31,7 @@ Query = list[tuple[int, int]]
 
 Complete = Callable[[Query], None]
 
-ToInput = Callable[["npt.NDArray[np.uint8]"], "npt.NDArray[np.float32]"]
+ToInput = Callable[["npt.NDArray[np.uint8]"], "npt.NDArray[Any]"]
 
 
 class Samples:
@@ -44,7 +44,7 @@ class Samples:
     def __init__(self, prepared: npt.NDArray[np.uint8], to_input: ToInput) -> None:
         self._prepared = prepared
         self._to_input = to_input
-        self._inputs: dict[int, npt.NDArray[np.float32]] = {}
+        self._inputs: dict[int, npt.NDArray[Any]] = {}
         bytes_each = 4 * prepared[0].size
         fitting = max(1, RESIDENT_BYTES // bytes_each)
         self.total = len(prepared)
@@ -60,7 +60,7 @@ class Samples:
         for index in indices:
             self._inputs.pop(index, None)
 
-    def batch(self, query: Query, size: int) -> npt.NDArray[np.float32]:
+    def batch(self, query: Query, size: int) -> npt.NDArray[Any]:
         """The images of a query as a batch of ``size``, its last one repeated to fill it."""
         if size == 1:
             return self._inputs[query[0][1]]

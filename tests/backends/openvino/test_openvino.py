@@ -255,7 +255,7 @@ def test_other_files_are_refused(plain: dict[str, Path], tmp_path: Path) -> None
         backend.describe(tmp_path / "model.xml")
     x = ov.opset13.parameter([1, 3, 64, 64], np.uint8, name="x")
     ov.save_model(ov.Model([ov.opset13.abs(x)], [x]), tmp_path / "bytes.xml")
-    with pytest.raises(LoadError, match="an input of u8"):
+    with pytest.raises(LoadError, match="an output of u8"):
         backend.describe(tmp_path / "bytes.xml")
 
 

@@ -11,10 +11,10 @@ from deploymark.backends.base import Probe
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.probing import Found
 from deploymark.bench.matrix.cells import expand
-from deploymark.bench.matrix.command_line import with_overrides
+from deploymark.bench.matrix.command_line import Overrides, with_overrides
 from deploymark.bench.matrix.entries import model_name
 from deploymark.bench.matrix.given import GivenArtifact, describe_given
-from deploymark.bench.matrix.schema import Matrix
+from deploymark.bench.matrix.schema import Matrix, read_matrix
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.yaml_source import YamlSource
 
@@ -120,7 +120,7 @@ def test_who_measures_a_file(matrix: dict[str, Any], expected: list[str]) -> Non
     ("model", "words"),
     [
         (artifact("my.safetensors"), "no backend reads my.safetensors"),
-        (artifact(backends=["torch"]), "torch cannot read my.onnx"),
+        (artifact("my.onnx.zip"), "no backend reads my.onnx.zip"),
     ],
 )
 def test_a_file_that_nobody_reads_is_bad_input(model: dict[str, Any], words: str) -> None:
@@ -129,6 +129,51 @@ def test_a_file_that_nobody_reads_is_bad_input(model: dict[str, Any], words: str
         describe_given(matrix, READERS, NOWHERE)
     assert "models[0].artifact" in caught.value.message
     assert ".onnx, .xml, _openvino_model" in caught.value.remedy
+
+
+@pytest.mark.parametrize("backends", [["torch"], ["onnxruntime", "torch"]])
+def test_a_backend_that_an_entry_names_reads_its_file(backends: list[str]) -> None:
+    matrix = Matrix.model_validate({"models": [artifact(backends=backends)]})
+    with pytest.raises(BadInputError) as caught:
+        describe_given(matrix, READERS, NOWHERE)
+    assert caught.value.message == "m.yaml: models[0].backends: torch does not open .onnx"
+    assert caught.value.remedy == "What opens my.onnx: onnxruntime, openvino, opencv."
+
+
+def test_a_backend_that_is_named_for_files_alone_reads_one_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "m.yaml"
+    models = [artifact(), artifact("a/my_openvino_model", name="other")]
+    values = {"models": models, "backends": ["onnxruntime", "openvino"]}
+    file.write_text(json.dumps(values))
+    matrix, source = read_matrix(file)
+    assert len(describe_given(matrix, READERS, source)) == 2
+    file.write_text(json.dumps({**values, "backends": ["torch", "openvino"]}))
+    matrix, source = read_matrix(file)
+    with pytest.raises(BadInputError, match=r"backends\[0\]: torch does not open .onnx, _openvino"):
+        describe_given(matrix, READERS, source)
+
+
+def test_an_option_that_a_file_cannot_follow_is_named(tmp_path: Path) -> None:
+    plain = Matrix.model_validate({"models": [CHECKPOINT], "backends": ["torch"]})
+    given = Overrides(model="my.onnx", data="d.yaml", backends=["torch", "onnxruntime"])
+    where = YamlSource("yolo11.yaml", {"models": []}, given.places())
+    with pytest.raises(BadInputError) as caught:
+        describe_given(with_overrides(plain, given), READERS, where)
+    assert caught.value.message == "--backends torch,onnxruntime: torch does not open .onnx"
+
+
+def test_a_file_that_is_no_model_is_told_before_a_backend_is_asked(tmp_path: Path) -> None:
+    page, pointer = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    page.write_text("<!DOCTYPE html><html></html>")
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    models = [artifact(str(page)), artifact(str(pointer))]
+    matrix = Matrix.model_validate({"models": models})
+    with pytest.raises(BadInputError) as caught:
+        describe_given(matrix, READERS, NOWHERE)
+    text = str(caught.value)
+    assert "models[0].artifact: a.onnx is a web page (HTML)" in text
+    assert "models[1].artifact: b.onnx is a pointer of Git LFS" in text
+    assert "git lfs pull" in text
 
 
 @pytest.mark.parametrize(
@@ -148,7 +193,7 @@ def test_what_does_not_go_together_is_refused(model: dict[str, Any]) -> None:
 def test_the_command_line_tells_a_file_from_a_checkpoint() -> None:
     plain = Matrix.model_validate({"models": [CHECKPOINT], "backends": ["torch"]})
     for path, key in (("my.pt", "path"), ("my.onnx", "artifact"), ("my_ncnn_model", "artifact")):
-        (entry,) = with_overrides(plain, model=path, data="d.yaml").models
+        (entry,) = with_overrides(plain, Overrides(model=path, data="d.yaml")).models
         assert getattr(entry, key) == path
         assert entry.source == path
 

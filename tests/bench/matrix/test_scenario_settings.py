@@ -31,15 +31,15 @@ MISTAKES = {
     "scenario: {target_qps: 3}": ("5:1: scenario: expected 'single-stream'",),
     "scenario: {kind: server, target_qp: 3}": ("5:26: scenario.target_qp", "'target_qps'"),
     "scenario: [{kind: server, target_qps: -3}]": ("5:27: scenario[0].target_qps", "greater than"),
-    "scenario: {kind: server, target_latency_ms: .inf}": ("should be a finite number",),
+    "scenario: {kind: server, target_latency_ms: .inf}": ("must be a finite number",),
     "scenario: {kind: single-stream, streams: [2]}": (
         "5:33: scenario.streams: unknown key (got [2])",
     ),
     "scenario: {kind: offline, streams: [1, 2, 2]}": ("scenario.streams: 2 is given twice",),
     "scenario: {kind: offline, streams: []}": ("scenario.streams: must not be empty",),
-    "scenario: {kind: offline, streams: [0]}": ("scenario.streams[0]: Input should be greater",),
+    "scenario: {kind: offline, streams: [0]}": ("scenario.streams[0]: must be greater",),
     "overrides: [{when: {threads: 1}, set: {scenario: {kind: server, target_qps: x}}}]": (
-        "overrides[0].set.scenario.target_qps: Input should be a valid number",
+        "overrides[0].set.scenario.target_qps: must be a valid number",
     ),
 }
 

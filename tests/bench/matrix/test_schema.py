@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.matrix.cells import expand
-from deploymark.bench.matrix.command_line import with_overrides
+from deploymark.bench.matrix.command_line import Overrides, with_overrides
 from deploymark.bench.matrix.entries import ModelEntry, model_name
 from deploymark.bench.matrix.schema import (
     Matrix,
@@ -62,7 +62,7 @@ MISTAKES = {
     ),
     "backends: [torch]\n"
     "overrides: [{when: {backend: torch}, set: {measure: {min_iterations: 500}}}]\n": (
-        "overrides[0].set.measure: Value error, min_iterations is above max_iterations",
+        "overrides[0].set.measure: min_iterations is above max_iterations",
         "'min_iterations': 500",
     ),
     "backends: [torch]\nmeasure: {target_interval: 1.5}\n": ("measure.target_interval",),
@@ -72,7 +72,7 @@ MISTAKES = {
     ),
     "backends: [torch]\nprecisions: [fp32]\nmodels: []\n": ("found duplicate key",),
     "backends: [{name: torch, devices: ['../x']}]\n": ("backends[0].devices[0]",),
-    "backends: [torch]\nvariants: [dense, dense]\n": ("variants[1]: a second one of variants",),
+    "backends: [torch]\nvariants: [dense, dense]\n": ("variants[1]: two variants are called",),
 }
 
 
@@ -134,9 +134,10 @@ def test_a_model_is_named_after_its_file(path: str, name: str) -> None:
 def test_the_command_line_replaces_axes(tmp_path: Path) -> None:
     text = MODEL + "backends: [torch, {name: openvino, options: {preset: x}, precisions: [int8]}]\n"
     matrix = load(tmp_path, text)
-    changed = with_overrides(
-        matrix, model="m.pt", data="d.yaml", imgsz=[96], backends=["openvino"], precisions=["fp16"]
+    given = Overrides(
+        model="m.pt", data="d.yaml", imgsz=[96], backends=["openvino"], precisions=["fp16"]
     )
+    changed = with_overrides(matrix, given)
     assert [entry.path for entry in changed.models] == ["m.pt"]
     assert changed.imgsz == (96,)
     (entry,) = changed.backend_entries()
@@ -150,9 +151,22 @@ def test_the_command_line_replaces_axes(tmp_path: Path) -> None:
         ({"model": "m.pt"}, "--model and --data belong together"),
         ({"backends": ["opnvino"]}, "--backends opnvino: unknown backend.*'openvino'"),
         ({"precisions": ["int9"]}, "--precisions int9: unknown precision.*'int8'"),
-        ({"imgsz": [1]}, "imgsz"),
+        ({"imgsz": [1]}, "--imgsz 1: expected whole numbers of pixels from 32 to 4096"),
+        ({"imgsz": ["0"]}, "--imgsz 0: expected"),
+        ({"imgsz": ["-5"]}, "--imgsz -5: expected"),
+        ({"imgsz": ["big", "320"]}, "--imgsz big: expected"),
+        ({"imgsz": ["9" * 5000]}, "--imgsz 9+: expected"),
+        ({"imgsz": ["320", "320"]}, "--imgsz 320,320: 320 is given twice"),
+        (
+            {"imgsz": ["0"], "backends": ["opnvino"], "precisions": ["int9"]},
+            r"(?s)^3 things are wrong\n--imgsz 0: .*--backends opnvino: .*--precisions int9: ",
+        ),
+        (
+            {"model": "https://a.b/c.onnx", "data": "d.yaml"},
+            "--model https://a.b/c.onnx: that is an address",
+        ),
     ],
 )
 def test_bad_options_are_told(tmp_path: Path, options: dict[str, object], words: str) -> None:
     with pytest.raises(BadInputError, match=words):
-        with_overrides(load(tmp_path, ORT), **options)  # type: ignore[arg-type]
+        with_overrides(load(tmp_path, ORT), Overrides(**options))  # type: ignore[arg-type]

@@ -56,6 +56,43 @@ def test_overlapping_boxes_of_one_class_become_one() -> None:
     )
 
 
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_the_same_output_in_other_layouts_gives_the_same_boxes(*, multi_label: bool) -> None:
+    raw = raw_anchors(3, batch=2, top=0.9)
+    expected = decode(raw, "anchors", conf=0.01, multi_label=multi_label)
+    turned = np.ascontiguousarray(raw.transpose(0, 2, 1))
+    objectness = np.full((2, raw.shape[2], 1), 0.5, dtype=np.float32)
+    scores = turned[..., 4:] * np.float32(2)
+    yolov5 = np.concatenate((turned[..., :4], objectness, scores), axis=2)
+    shares = raw.copy()
+    shares[:, :4] /= 320
+    for other in (
+        decode(turned, "anchors-last", conf=0.01, multi_label=multi_label),
+        decode(yolov5, "yolov5", conf=0.01, multi_label=multi_label),
+        decode(shares, "anchors", conf=0.01, multi_label=multi_label, box_scale=320),
+    ):
+        for found, want in zip(other, expected, strict=True):
+            assert len(found) == len(want) > 20
+            np.testing.assert_array_equal(found.classes, want.classes)
+            np.testing.assert_allclose(found.scores, want.scores, rtol=1e-6)
+            np.testing.assert_allclose(found.boxes, want.boxes, rtol=1e-5, atol=1e-3)
+
+
+def test_a_place_without_an_object_has_no_score() -> None:
+    rows = [(50, 50, 20, 20, 0.0, 0.9), (90, 90, 20, 20, 0.5, 0.8)]
+    found = one(decode(np.array([rows], dtype=np.float32), "yolov5", conf=0.25))
+    np.testing.assert_allclose(found.scores, [0.4])
+    assert len(one(decode(np.array([rows], dtype=np.float32), "yolov5", conf=0.6))) == 0
+
+
+def test_finished_detections_of_shares_are_scaled() -> None:
+    rows = [[(0.1, 0.2, 0.3, 0.4, 0.9, 1)]]
+    raw = np.array(rows, dtype=np.float32)
+    found = one(decode(raw, "detections", conf=0.25, box_scale=100))
+    np.testing.assert_allclose(found.boxes, [[10, 20, 30, 40]], rtol=1e-6)
+    assert raw[0, 0, 0] == np.float32(0.1)
+
+
 def test_classes_suppress_each_other_only_where_agnostic() -> None:
     raw = anchors((50, 50, 20, 20, 0.8, 0), (51, 50, 20, 20, 0, 0.9))
     assert one(decode(raw, "anchors", conf=0.25)).classes.tolist() == [1, 0]

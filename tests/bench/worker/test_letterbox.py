@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from deploymark.backends.layout import InputSpec
 from deploymark.bench.worker.letterbox import (
     PAD_GREY,
     Geometry,
@@ -91,6 +92,19 @@ def test_border_is_grey_and_centred() -> None:
 def test_takes_pillow_images_and_arrays_alike() -> None:
     image = noise(60, 80)
     np.testing.assert_array_equal(letterbox(Image.fromarray(image), 32), letterbox(image, 32))
+
+
+def test_to_input_is_what_a_session_takes() -> None:
+    images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    taken = to_input(images, InputSpec("uint8", channels_last=True, range=(0, 255)))
+    np.testing.assert_array_equal(taken, images)
+    assert taken.dtype == np.uint8
+    full = to_input(images, InputSpec(range=(0, 255)))
+    np.testing.assert_array_equal(full, images.transpose(0, 3, 1, 2))
+    assert full.dtype == np.float32
+    last = to_input(images, InputSpec(channels_last=True))
+    np.testing.assert_array_equal(last, images / np.float32(255))
+    assert all(array.flags.c_contiguous for array in (taken, full, last))
 
 
 def test_to_input_is_channels_first_in_0_to_1() -> None:

@@ -1,0 +1,60 @@
+"""What a run would refuse of its models and data sets, told before anything is built."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploymark.bench.data.datasets import match_names
+from deploymark.bench.errors import BadInputError, together
+from deploymark.bench.matrix.cells import Cell
+from deploymark.bench.matrix.entries import ModelEntry, model_name
+from deploymark.bench.matrix.request import ResolvedMatrix, model_path
+from deploymark.bench.matrix.schema import Matrix
+from deploymark.bench.run.inspection import inspected
+from deploymark.bench.run.planned_model import check_multiple, dataset_of
+from deploymark.bench.store import Store, file_sha256
+
+COMMON_STRIDE = 32
+"""Largest stride of nearly every YOLO: a checkpoint is opened only for sizes that it may refuse."""
+
+
+def check_models(resolved: ResolvedMatrix) -> None:
+    """Raise BadInputError for all that ``bench.run.plan.prepare`` would refuse.
+
+    As far as it can be told without opening checkpoints, and without letterboxing images.
+    """
+    faults: list[BadInputError] = []
+    for entry in resolved.matrix.models:
+        cells = [cell for cell in resolved.cells if cell.model == model_name(entry)]
+        try:
+            _check(entry, resolved.matrix, cells)
+        except BadInputError as error:
+            faults.append(error)
+    if faults:
+        raise together(faults)
+
+
+def _check(entry: ModelEntry, matrix: Matrix, cells: Sequence[Cell]) -> None:
+    given = next((cell.given for cell in cells if cell.given and cell.given.outcome is None), None)
+    if not cells or (entry.path is None and given is None):
+        return
+    dataset = dataset_of(entry, matrix)
+    sizes = list(dict.fromkeys(cell.imgsz for cell in cells))
+    path = model_path(entry)
+    if given is not None:
+        detector = given.detector(dataset.names)
+        check_multiple(path, sizes, detector.stride)
+        match_names(dataset.names, detector.names)
+        return
+    odd = [imgsz for imgsz in sizes if imgsz % COMMON_STRIDE]
+    if odd and importlib.util.find_spec("ultralytics") is not None:
+        with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+            log = Path(folder) / "inspect.log"
+            inspected(path, file_sha256(path), odd[0], entry.head, Store(), _say_nothing, log)
+
+
+def _say_nothing(_what: str) -> None:
+    return
