@@ -15,6 +15,7 @@ from tests.checkout import ROOT, build_wheel
 pytest_plugins = ["pytester"]
 
 COCO_MINI_VARIABLE = "DEPLOYMARK_COCO_MINI"
+CASES_VARIABLE = "DEPLOYMARK_CASES"
 
 # Absent where cells are run as tests from a checkout: that environment has no group `tests`.
 with contextlib.suppress(ModuleNotFoundError):
@@ -107,4 +108,15 @@ def coco_mini() -> Path:
     path = Path(folder)
     # Naming a folder that is not there is a mistake to be seen, not a reason to skip.
     assert (path / "data.yaml").is_file(), f"{COCO_MINI_VARIABLE}={folder} has no data.yaml"
+    return path
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Small inputs that once went wrong, ``data`` among them; skips where there are none."""
+    folder = os.environ.get(CASES_VARIABLE, "")
+    if not folder:
+        pytest.skip(f"{CASES_VARIABLE} names no folder")
+    path = Path(folder)
+    assert (path / "data").is_dir(), f"{CASES_VARIABLE}={folder} has no folder data"
     return path

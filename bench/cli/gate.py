@@ -20,6 +20,7 @@ from deploymark.bench.cli.options import (
     ImgszOption,
     PrecisionsOption,
     RequiresOption,
+    SkipBadOption,
 )
 from deploymark.bench.cli.shared import EXIT_INTERRUPTED, console, image_sizes, mends_errors, words
 
@@ -68,6 +69,7 @@ def gate(
     select: Annotated[
         str, typer.Option("-k", metavar="EXPR", help='Cells: "openvino and not int8".')
     ] = "",
+    skip_bad: SkipBadOption = False,
     min_effect: Effect = None,
     max_pairs: Pairs = None,
     budget_s: Budget = None,
@@ -94,6 +96,7 @@ def gate(
             precisions=words(precisions),
             select=select,
             python=python,
+            skip_bad=skip_bad,
         )
         for reference, python in ((baseline, baseline_python), (candidate, candidate_python))
     ]

@@ -12,6 +12,8 @@ from deploymark.backends.registry import specs
 from deploymark.bench.assets import digits_dir
 from deploymark.bench.data.coco_names import COCO_NAMES
 from deploymark.bench.data.datasets import DataSource
+from deploymark.bench.data.known_sets import check_kind, is_address, named_set
+from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.probing import Answers, OptionsQuestion, probe_backends
 from deploymark.bench.matrix.cells import Cell, Expansion, expand, select
 from deploymark.bench.matrix.command_line import CHECKPOINT_ENDING, with_overrides
@@ -19,6 +21,7 @@ from deploymark.bench.matrix.entries import BUILTIN, DataEntry, ModelEntry, Vari
 from deploymark.bench.matrix.given import describe_given
 from deploymark.bench.matrix.schema import Matrix, find_matrix, read_matrix
 from deploymark.bench.matrix.steps import files_of, with_files
+from deploymark.bench.records.files import printable
 from deploymark.bench.yaml_source import YamlSource
 
 
@@ -26,7 +29,8 @@ from deploymark.bench.yaml_source import YamlSource
 class RunRequest:
     """What is asked for. Without ``matrix``: ``default`` or, with ``model``, ``yolo11``.
 
-    ``strict`` makes a cell that stays disturbed ``invalid``, whatever the matrix says.
+    ``strict`` makes a cell that stays disturbed ``invalid``, whatever the matrix says;
+    ``skip_bad`` leaves out what of a data set has a fault.
     """
 
     matrix: str | None = None
@@ -37,6 +41,7 @@ class RunRequest:
     precisions: tuple[str, ...] = ()
     select: str = ""
     strict: bool = False
+    skip_bad: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +63,7 @@ def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
     overridden = with_overrides(
         matrix,
         model=None if request.model is None else _absolute(request.model, Path.cwd()),
-        data=None if request.data is None else _absolute(request.data, Path.cwd()),
+        data=None if request.data is None else _absolute_data(request.data, Path.cwd()),
         imgsz=request.imgsz,
         backends=request.backends,
         precisions=request.precisions,
@@ -67,6 +72,8 @@ def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
     absolute = _with_absolute_paths(overridden, path.resolve().parent)
     if request.strict:
         absolute = _strict(absolute)
+    if request.skip_bad:
+        absolute = skipping_faults(absolute)
     return expand_resolved(absolute, where, request.select)
 
 
@@ -74,6 +81,11 @@ def _strict(matrix: Matrix) -> Matrix:
     """The matrix with the veto, for a run and all that goes on with it."""
     validity = matrix.validity.model_copy(update={"on_disturbed": "fail"})
     return matrix.model_copy(update={"validity": validity})
+
+
+def skipping_faults(matrix: Matrix) -> Matrix:
+    """The matrix with faults of data skipped, for a run and all that reads its data again."""
+    return matrix.model_copy(update={"on_fault": "skip"})
 
 
 def expand_resolved(
@@ -107,7 +119,29 @@ def _check_files(matrix: Matrix, where: YamlSource) -> None:
 
 
 def _absolute(reference: str, folder: Path) -> str:
-    return reference if reference.startswith(BUILTIN) else str((folder / reference).resolve())
+    if reference.startswith(BUILTIN):
+        return reference
+    path = str((folder / reference).resolve())
+    if printable(path) != path:
+        raise BadInputError(
+            f"{printable(path)}: its path has bytes that are no UTF-8, which a matrix cannot hold",
+            remedy="Rename the folder, or give a link to it. Images in it may have any name.",
+        )
+    return path
+
+
+def _absolute_data(reference: str, folder: Path) -> str:
+    """A data set by its path; or by a name of Ultralytics, where no file has that name.
+
+    Raises BadInputError for an address: nothing is downloaded.
+    """
+    if is_address(reference):
+        check_kind(Path(reference))
+    absolute = _absolute(reference, folder)
+    if reference.startswith(BUILTIN) or Path(absolute).exists():
+        return absolute
+    found = named_set(reference)
+    return absolute if found is None else str(found)
 
 
 def _with_absolute_paths(matrix: Matrix, folder: Path) -> Matrix:
@@ -116,7 +150,7 @@ def _with_absolute_paths(matrix: Matrix, folder: Path) -> Matrix:
         changes: dict[str, Any] = {}
         data: str | DataEntry
         if isinstance(entry.data, str):
-            data = _absolute(entry.data, folder)
+            data = _absolute_data(entry.data, folder)
         else:
             given = entry.data.model_dump(exclude_none=True)
             data = DataEntry(**{key: _absolute(value, folder) for key, value in given.items()})

@@ -1,0 +1,179 @@
+"""Whether image files can be used, found out before anything is prepared: sizes, digests, flaws."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from deploymark.bench.data.fault_kinds import (
+    IMAGE_EMPTY,
+    IMAGE_LEVELS,
+    IMAGE_MISSING,
+    IMAGE_NO_IMAGE,
+    IMAGE_TOO_LARGE,
+    IMAGE_TRUNCATED,
+    IMAGE_UNDECODABLE,
+    FaultKind,
+)
+from deploymark.bench.data.faults import Fault
+from deploymark.bench.worker.letterbox import MAX_PIXELS, ImageTooLargeError, open_image
+
+ORIENTATION_TAG = 0x0112
+TURNED = frozenset({5, 6, 7, 8})
+"""EXIF orientations that exchange width and height."""
+
+_LARGE_PIXELS = 25_000_000
+"""Pictures from this size on are decoded one at a time: each takes up to 4 bytes a pixel."""
+
+_LOW_BITS = 4096
+"""A picture of 16 bits whose brightest value is below this has 12 bits or fewer."""
+
+_HIGH_BITS = 65536
+
+_DRAFT = 8
+"""libjpeg scales by at most this while it decodes: every byte is read, few pixels are made."""
+
+_LARGE = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image file that can be used: upright size in pixels, SHA-256 of its bytes."""
+
+    width: int
+    height: int
+    digest: bytes
+
+
+_KNOWN: dict[tuple[str, int, int, int], Picture | Fault] = {}
+"""What was found out in this process, by path, file and time: a run asks again at its end."""
+
+
+def examine(paths: Sequence[Path]) -> list[Picture | Fault]:
+    """A picture or a fault for each path, in order; decoded in as many threads as there are cores."""
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(max_workers=workers or 1) as pool:
+        return list(pool.map(_examined, paths))
+
+
+def file_digest(path: Path) -> bytes:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def _examined(path: Path) -> Picture | Fault:
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        link = " (a link that leads nowhere)" if _is_link(path) else ""
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return Fault(IMAGE_MISSING, str(path), f"{reason or 'cannot be read'}{link}")
+    key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+    if key not in _KNOWN:
+        _KNOWN[key] = _look(path)
+    return _KNOWN[key]
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except (OSError, ValueError):
+        return False
+
+
+def _look(path: Path) -> Picture | Fault:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Fault(IMAGE_UNDECODABLE, str(path), f"cannot be read: {error.strerror or error}")
+    kind, detail = _FINE, ""
+    if not data:
+        return Fault(IMAGE_EMPTY, str(path), "0 bytes")
+    try:
+        with open_image(io.BytesIO(data)) as image:
+            large = image.width * image.height > _LARGE_PIXELS
+            with _LARGE if large else threading.Lock():
+                width, height, detail = _decoded(image)
+        if not detail:
+            return Picture(width, height, hashlib.sha256(data).digest())
+        kind = IMAGE_LEVELS
+    except ImageTooLargeError as error:
+        kind, detail = IMAGE_TOO_LARGE, f"{error}, the most is {MAX_PIXELS // 10**6} megapixels"
+    except UnidentifiedImageError:
+        seen = sniffed(data)
+        kind = IMAGE_NO_IMAGE if seen else IMAGE_UNDECODABLE
+        detail = f"cannot be decoded as an image: {seen or 'of no known format'}"
+    except Exception as error:  # noqa: BLE001 - decoders raise all kinds for broken files
+        reason = str(error) or type(error).__name__
+        cut = "truncated" in reason or isinstance(error, EOFError)
+        kind = IMAGE_TRUNCATED if cut else IMAGE_UNDECODABLE
+        detail = f"cannot be decoded as an image: {reason}"
+    return Fault(kind, str(path), detail)
+
+
+_FINE = FaultKind("", "", "", "nothing")
+
+
+def _decoded(image: Any) -> tuple[int, int, str]:
+    """Width and height of the upright image, and what is wrong with its levels, after decoding."""
+    width, height = image.size
+    if image.format == "JPEG":
+        image.draft(None, (max(1, width // _DRAFT), max(1, height // _DRAFT)))
+    image.load()
+    if image.getexif().get(ORIENTATION_TAG) in TURNED:
+        width, height = height, width
+    return width, height, _levels(image)
+
+
+def _levels(image: Any) -> str:
+    """What is wrong with the range of the pixels; empty where 8 bits can be made of them."""
+    if image.mode == "F":
+        return "its pixels are floats, whose range no file tells"
+    if image.mode.startswith("I"):
+        low, high = image.getextrema()
+        if high >= _HIGH_BITS or low < 0:
+            return f"its pixels reach from {low:g} to {high:g}, more than 16 bits"
+        if 0 < high < _LOW_BITS:
+            return (
+                f"its brightest pixel is {high:g} of 65535: 12 bits or fewer in 16, almost black"
+            )
+    return ""
+
+
+_STARTS = (
+    (b"version https://git-lfs", "a pointer of Git LFS (fetch the file: git lfs pull)"),
+    (b"<!doctype html", "an HTML page, perhaps of a failed download"),
+    (b"<html", "an HTML page, perhaps of a failed download"),
+    (b"<?xml", "XML"),
+    (b"<svg", "an SVG drawing"),
+    (b"pk\x03\x04", "a ZIP archive"),
+    (b"%pdf", "a PDF document"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"{", "JSON"),
+)
+
+_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim")
+
+
+def sniffed(data: bytes) -> str:
+    """What a file that is no image is, by how it begins; empty where that cannot be told."""
+    head = data[:512].lstrip().lower()
+    if data[4:8] == b"ftyp":
+        return "HEIC, whatever its ending" if data[8:12] in _BRANDS else "a video (MP4)"
+    for start, what in _STARTS:
+        if head.startswith(start):
+            return what
+    if not any(data[:512]):
+        return "nothing but zeros, perhaps of a failed download or disk"
+    printable = all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in data[:512])  # noqa: PLR2004
+    return "text" if printable else ""
