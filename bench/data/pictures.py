@@ -109,16 +109,23 @@ def _look(path: Path) -> Picture | Fault:
         kind = IMAGE_LEVELS
     except ImageTooLargeError as error:
         kind, detail = IMAGE_TOO_LARGE, f"{error}, the most is {MAX_PIXELS // 10**6} megapixels"
-    except UnidentifiedImageError:
-        seen = sniffed(data)
-        kind = IMAGE_NO_IMAGE if seen else IMAGE_UNDECODABLE
-        detail = f"cannot be decoded as an image: {seen or 'of no known format'}"
     except Exception as error:  # noqa: BLE001 - decoders raise all kinds for broken files
-        reason = str(error) or type(error).__name__
-        cut = "truncated" in reason or isinstance(error, EOFError)
-        kind = IMAGE_TRUNCATED if cut else IMAGE_UNDECODABLE
-        detail = f"cannot be decoded as an image: {reason}"
+        kind, detail = _undecodable(data, error)
     return Fault(kind, str(path), detail)
+
+
+def _undecodable(data: bytes, error: Exception) -> tuple[FaultKind, str]:
+    """The kind of fault of a file that no decoder takes, and what was seen."""
+    if seen := sniffed(data):
+        return IMAGE_NO_IMAGE, f"cannot be decoded as an image: {seen}"
+    reason = str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = "of no known format"
+    cut = "truncated" in reason.lower() or isinstance(error, EOFError)
+    return (
+        IMAGE_TRUNCATED if cut else IMAGE_UNDECODABLE,
+        f"cannot be decoded as an image: {reason}",
+    )
 
 
 _FINE = FaultKind("", "", "", "nothing")
@@ -162,14 +169,15 @@ _STARTS = (
     (b"{", "JSON"),
 )
 
-_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim")
+_HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim")
+_VIDEO = (b"isom", b"iso2", b"mp41", b"mp42", b"avc1", b"qt  ", b"M4V ")
 
 
 def sniffed(data: bytes) -> str:
     """What a file that is no image is, by how it begins; empty where that cannot be told."""
     head = data[:512].lstrip().lower()
-    if data[4:8] == b"ftyp":
-        return "HEIC, whatever its ending" if data[8:12] in _BRANDS else "a video (MP4)"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC + _VIDEO:
+        return "HEIC, whatever its ending" if data[8:12] in _HEIC else "a video"
     for start, what in _STARTS:
         if head.startswith(start):
             return what
