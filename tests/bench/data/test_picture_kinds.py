@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deploymark.bench.data import pictures
 from deploymark.bench.data.datasets import Dataset, DataSource
 from deploymark.bench.data.images import image_size, letterboxed
 from deploymark.bench.errors import BadInputError
@@ -99,6 +100,19 @@ def test_a_large_image_is_read_without_a_warning_up_to_a_limit(
         load(source)
     with pytest.raises(BadInputError, match="12000 x 10000 pixels"):
         letterboxed(path, 32)
+
+
+def test_of_a_large_set_truncated_photos_are_found_by_their_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "MOST_DECODED", 2)
+    source = yolo(tmp_path, [GOOD])
+    whole = photo()
+    (tmp_path / "images" / "val" / "a.jpg").write_bytes(whole + b"trailer")
+    (tmp_path / "images" / "val" / "b.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadInputError, match=r"a truncated image: .*b\.jpg"):
+        load(source)
+    assert len(load(source, "skip").scored) == 2
 
 
 def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
