@@ -44,7 +44,12 @@ def document(boxes: Sequence[Sequence[Any]], images: int = 1) -> dict[str, Any]:
             for index in range(images)
         ],
         "annotations": [
-            {"id": index, "image_id": index % images, "category_id": 1 + index % 2, "bbox": list(box)}
+            {
+                "id": index,
+                "image_id": index % images,
+                "category_id": 1 + index % 2,
+                "bbox": list(box),
+            }
             for index, box in enumerate(boxes)
         ],
         "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],

@@ -24,8 +24,8 @@ class Census:
     ``listed`` images are named by the split or the file; of them ``images`` are scored,
     ``set_aside`` calibrate, ``skipped`` have a fault, and ``beyond`` lie beyond ``max_images``.
     ``rows`` are all lines of label files, or annotations, that were read; of them ``boxes`` and
-    ``crowd`` regions are on the images scored, ``rows_skipped`` have a fault, ``rows_elsewhere`` are
-    on the other images; the rest are in ``dropped`` (``repeated``, ``no_size``). ``background``
+    ``crowd`` regions are on the images scored, ``rows_skipped`` have a fault, ``rows_elsewhere``
+    are on the other images; the rest are in ``dropped`` (``repeated``, ``no_size``). ``background``
     images have a label file (or an entry) without boxes, ``unlabelled`` ones have no label file.
     ``classes`` has the boxes of each class. ``told`` counts what was read in its own way
     (``polygons``, ``oriented``, ``keypoints``, ``clipped``), ``unread`` files of types that are not
@@ -129,7 +129,7 @@ class Census:
         return parts
 
     def notes(self, match: ClassMatch | None = None) -> list[str]:
-        """Sentences for the reader of a report: what makes the score of little worth, or partial."""
+        """Sentences for the reader of a report: why a score is of little worth, or partial."""
         notes = []
         if self.images and self.images < FEW_IMAGES:
             notes.append(
@@ -150,7 +150,7 @@ class Census:
         if rows or images:
             what = [plural(rows, "row") if rows else "", plural(images, "image") if images else ""]
             notes.append(
-                f"{' and '.join(filter(None, what))} with faults were skipped; mAP is over the rest."
+                f"{' and '.join(filter(None, what))} with faults were skipped; mAP is over others."
             )
         return notes
 

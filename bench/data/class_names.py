@@ -96,19 +96,22 @@ def compare_classes(
         return ClassMatch()
     free = [model_names[index] for index in set(range(len(model_names))) - set(class_map.values())]
     only_in_data = tuple(
-        {"name": dataset_names[index], "boxes": count, "did_you_mean": _near(index, dataset_names, free)}
+        {
+            "name": dataset_names[index],
+            "boxes": count,
+            "did_you_mean": _near(index, dataset_names, free),
+        }
         for index, count in sorted(boxes.items())
         if count and index not in class_map
     )
     present = {class_map[index] for index in range(len(dataset_names)) if index in class_map}
-    only_in_model = tuple(
-        word for index, word in enumerate(model_names) if index not in present
-    )
+    only_in_model = tuple(word for index, word in enumerate(model_names) if index not in present)
     match = ClassMatch(only_in_data, only_in_model)
     if boxes and not any(count for index, count in boxes.items() if index in class_map):
         raise BadInputError(
             f"data set {name}: none of its {sum(boxes.values())} boxes is of a class that the model"
-            f" has: {match.unmatched_text()}; in common are {_shown(_common(dataset_names, class_map))}",
+            f" has: {match.unmatched_text()}; in common are"
+            f" {_shown(_common(dataset_names, class_map))}",
             remedy="Give the data set that the model was trained for, or correct its `names`.",
         )
     return match

@@ -141,8 +141,10 @@ class BoxChecks:
         )
 
     def _corners(self, item: Annotation, width: int, height: int) -> list[float] | None:
-        """x1, y1, x2, y2, clipped where they stick out by more than a rounding; None where the box
-        is left out."""
+        """x1, y1, x2, y2, clipped where they stick out by more than a rounding.
+
+        None where the box is left out.
+        """
         x, y, across, down = item.bbox
         if across == 0 or down == 0:
             self._counts["no_size"] += 1

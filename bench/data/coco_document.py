@@ -32,9 +32,7 @@ def read_document(path: Path) -> Mapping[str, list[Any]]:
             remedy="Export the file anew; perhaps it was cut off.",
         ) from None
     except (ValueError, RecursionError) as error:
-        raise BadInputError(
-            f"{path}: not JSON: {error}", remedy="Export the file anew."
-        ) from error
+        raise BadInputError(f"{path}: not JSON: {error}", remedy="Export the file anew.") from error
     for key in _LISTS:
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
             raise BadInputError(

@@ -55,8 +55,8 @@ def read_data_yaml(path: Path, default_names: tuple[str, ...] | None = None) -> 
     """Read a ``data.yaml`` and list the images of its ``val`` split.
 
     ``path:`` is relative to the file, or to where Ultralytics keeps data sets; splits are relative
-    to ``path:``, each a folder (searched through all its folders), a text file of images, one image,
-    or a list of those. ``default_names`` are the class names where the file has no ``names``.
+    to ``path:``, each a folder (searched through all its folders), a text file of images, one
+    image, or a list of those. ``default_names`` are the class names where the file has no ``names``.
     Raises BadInputError with file and line.
     """
     source = load_yaml(path)
@@ -98,9 +98,7 @@ def _given(source: YamlSource, key: str) -> bool:
 
 def _val_remedy(source: YamlSource) -> str:
     remedy = "Add `val:`, the images to score on"
-    near = next(
-        (key for key in source.document if did_you_mean(key, ("val", "validation"))), None
-    )
+    near = next((key for key in source.document if did_you_mean(key, ("val", "validation"))), None)
     others = [key for key in _SPLITS if _given(source, key)]
     if near is not None and near not in _SPLITS:
         return f"{remedy}: `{near}:` is not read, did you mean `val:`?"
@@ -225,7 +223,7 @@ def _path_remedy(place: str, root: Path) -> str:
 
 
 def key_text(place: str) -> str:
-    """A path whose ``\\t`` and the like were meant as a backslash and a letter, with ``/``."""
+    r"""A path whose ``\t`` and the like were meant as a backslash and a letter, with ``/``."""
     meant = {"\t": "/t", "\v": "/v", "\n": "/n", "\r": "/r", "\b": "/b", "\f": "/f", "\a": "/a"}
     return "".join(meant.get(character, character) for character in place).replace("\\", "/")
 

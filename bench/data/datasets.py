@@ -1,7 +1,7 @@
 """Data sets: the images to score on, labelled or not, and other images to calibrate on.
 
-The two never share an image: figures measured on images that shaped the artifact flatter it. What is
-wrong with a data set is told all at once, before anything is prepared or measured.
+The two never share an image: figures measured on images that shaped the artifact flatter it. What
+is wrong with a data set is told all at once, before anything is prepared or measured.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Dataset:
     scored_hash: str
     calibration_hash: str
     labelled: bool = True
-    census: Census = Census()
+    census: Census = dataclasses.field(default_factory=Census)
     calibration_lacks: str = ""
 
     def boxes_by_class(self) -> dict[int, int]:
@@ -71,8 +71,8 @@ def load_dataset(
 
     ``calibration_images`` are chosen by ``seed`` from the train split, none that is scored. Where
     there is no such split, or none of it is left, as many of the validation images, or of the
-    folder's, at most a quarter, are set aside and not scored; images beyond the first ``max_images``
-    are taken first. Scored are the first ``max_images`` of the rest. Where no calibration image is
+    folder's, at most a quarter, are set aside and not scored; images beyond the first
+    ``max_images`` are taken first. Scored are the first ``max_images`` of the rest. Where no calibration image is
     asked for, the train split is not looked at.
 
     Raises BadInputError: a missing or broken file, no labels, no box; and, unless ``on_fault`` is
@@ -89,7 +89,7 @@ def load_dataset(
     faults.check(source.name, on_fault)
     chosen = set(calibration.paths)
     scored = tuple(image for image in images.good if image.path not in chosen)[:max_images]
-    _check_scored(source.name, scored, read.labelled, faults)
+    _check_scored(source.name, scored, faults, labelled=read.labelled)
     digests = images.digests(calibration.paths)
     return Dataset(
         name=source.name,
@@ -117,7 +117,9 @@ def _calibration(
         return Calibration(lacks=f"its train split cannot be used: {error.message}")
     shared = 0
     if train is not None:
-        scored = Scored({image.path: images.pictures[image.path] for image in images.good[:max_images]})
+        scored = Scored(
+            {image.path: images.pictures[image.path] for image in images.good[:max_images]}
+        )
         found = choose_from(train, count, seed, scored, faults)
         if found.paths:
             return found
@@ -137,7 +139,7 @@ def _calibration(
 
 
 def _check_scored(
-    name: str, scored: Sequence[ImageLabels], labelled: bool, faults: Faults
+    name: str, scored: Sequence[ImageLabels], faults: Faults, *, labelled: bool
 ) -> None:
     if not scored:
         raise BadInputError(

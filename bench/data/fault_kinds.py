@@ -90,18 +90,21 @@ COCO_RECORD = FaultKind(
     "coco_record", "an annotation that lacks a key", "Export the file anew.", "row"
 )
 COCO_IMAGE_RECORD = FaultKind(
-    "coco_image_record", "an entry of `images` that cannot be used", "Export the file anew.", "image"
+    "coco_image_record",
+    "an entry of `images` that cannot be used",
+    "Export the file anew.",
+    "image",
 )
 COCO_IMAGE_ID = FaultKind(
     "coco_image_id",
     "an annotation of no image",
-    "Its image_id must be an id of `images`, of the same type (1 is not \"1\").",
+    'Its image_id must be an id of `images`, of the same type (1 is not "1").',
     "row",
 )
 COCO_CATEGORY_ID = FaultKind(
     "coco_category_id",
     "an annotation of no category",
-    "Its category_id must be an id of `categories`, of the same type (1 is not \"1\").",
+    'Its category_id must be an id of `categories`, of the same type (1 is not "1").',
     "row",
 )
 COCO_NUMBER = FaultKind("coco_number", "something else where a number belongs", _NUMBERS, "row")

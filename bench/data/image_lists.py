@@ -30,8 +30,11 @@ _LINE = re.compile(r"\r\n|\r|\n")
 
 @dataclasses.dataclass
 class Listing:
-    """Images, sorted, each once. ``unread`` counts files of types that are not read, by ending;
-    ``missing`` are images that a list names and that are not there."""
+    """Images, sorted, each once.
+
+    ``unread`` counts files of types that are not read, by ending; ``missing`` are images that a list
+    names and that are not there.
+    """
 
     images: tuple[Path, ...] = ()
     unread: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -68,8 +71,8 @@ def list_images(place: Path, root: Path | None = None) -> tuple[Path, ...]:
 def listing(place: Path, root: Path | None = None) -> Listing:
     """The images of a folder, of a text file with one path a line, or the one image itself.
 
-    Folders are searched through all their folders, those that links lead to as well, each once; what
-    is hidden is passed over. A path in a text file is relative to that file, or else to ``root``.
+    Folders are searched through all their folders, those that links lead to as well, each once;
+    what is hidden is passed over. A path in a text file is relative to that file, or else to ``root``.
     Raises BadInputError where there is nothing at ``place``, or no image in it.
     """
     if is_folder(place):
@@ -133,8 +136,10 @@ def _of_folder(place: Path) -> Listing:
 
 
 def _files_below(place: Path) -> Iterator[Path]:
-    """The files of a folder and of its folders; those that are links come last, so that a link to
-    a folder of the same tree adds nothing."""
+    """The files of a folder and of its folders.
+
+    Folders that are links come last, so that a link to one of the same tree adds nothing.
+    """
     seen: set[tuple[int, int]] = set()
     plain, links = [place], list[Path]()
     while plain or links:

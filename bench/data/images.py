@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from deploymark.bench.data.pictures import ORIENTATION_TAG, TURNED
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.worker.letterbox import Geometry, geometry, letterbox, open_image, read_rgb

@@ -54,8 +54,8 @@ def is_address(reference: str) -> bool:
 def named_set(reference: str) -> Path | None:
     """The ``data.yaml`` that a bare name such as ``coco8.yaml`` means, where it is here.
 
-    Looked for in the installed Ultralytics, whose files say where the images lie, and in the folders
-    of data sets. None where it is no bare name or is nowhere.
+    Looked for in the installed Ultralytics, whose files say where the images lie, and in the
+    folders of data sets. None where it is no bare name or is nowhere.
     """
     if not _is_bare(reference):
         return None

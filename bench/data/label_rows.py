@@ -59,8 +59,11 @@ Row = tuple[int, float, float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class RowFormat:
-    """What the lines of a data set may be: how many classes it has, how many columns a row of
-    keypoints (``kpt_shape``), and whether it says that its boxes are oriented."""
+    """What the lines of a data set may be.
+
+    It has so many ``classes``; a row of keypoints (``kpt_shape``) has so many columns; and it may
+    say that its boxes are ``oriented``.
+    """
 
     classes: int
     keypoint_columns: int | None = None
@@ -129,7 +132,28 @@ class LabelReader:
     def _row(
         self, path: Path, number: int, line: str, words: list[str]
     ) -> tuple[tuple[float, ...], Row] | None:
-        """What tells a row from others, and the row; None where it is none."""
+        """What tells a row from others, and the row; None, and a fault, where it is none."""
+        values = self._values(path, number, line, words)
+        if values is None:
+            return None
+        index = self._class_index(path, number, values[0])
+        if index is None:
+            return None
+        coordinates = values[1:]
+        polygon = len(values) > BOX_COLUMNS
+        if not all(-TOLERANCE <= value <= 1 + TOLERANCE for value in coordinates):
+            hint = " (keypoints need `kpt_shape`)" if polygon else ""
+            detail = f"a coordinate outside [0, 1]: {_shown(line)}{hint}"
+            return self._bad(LABEL_COORDINATES, path, number, detail)
+        if not polygon and min(coordinates[2:]) < 0:
+            detail = f"a negative width or height: {_shown(line)}"
+            return self._bad(LABEL_NEGATIVE_SIZE, path, number, detail)
+        self._first = self._first or f"{path}:{number}"
+        read = self._polygon if polygon else self._box
+        return tuple(values), read(index, coordinates)
+
+    def _values(self, path: Path, number: int, line: str, words: list[str]) -> list[float] | None:
+        """The numbers of a line, without keypoints; None, and a fault, where they are no row."""
         try:
             values = [float(word) for word in words]
         except ValueError:
@@ -139,37 +163,16 @@ class LabelReader:
         columns, keypoints = len(values), self._format.keypoint_columns
         if columns == keypoints:
             self._counts["keypoints"] += 1
-            values = values[:BOX_COLUMNS]
-        elif columns == BOX_COLUMNS:
-            pass
-        elif columns == BOX_COLUMNS + 1:
+            return values[:BOX_COLUMNS]
+        if columns == BOX_COLUMNS + 1:
             return self._bad(LABEL_SCORE, path, number, f"6 columns, expected 5: {_shown(line)}")
-        elif keypoints or columns < POLYGON_COLUMNS_MIN or columns % 2 == 0:
-            expected = f"{BOX_COLUMNS}: class, centre-x, centre-y, width, height"
-            if keypoints:
-                expected = f"{keypoints} by `kpt_shape`, or {expected}"
-            return self._bad(LABEL_COLUMNS, path, number, f"{columns} columns, expected {expected}")
-        index = self._class_index(path, number, values[0])
-        if index is None:
-            return None
-        coordinates = values[1:]
-        if not all(-TOLERANCE <= value <= 1 + TOLERANCE for value in coordinates):
-            hint = " (keypoints need `kpt_shape`)" if columns > BOX_COLUMNS else ""
-            return self._bad(
-                LABEL_COORDINATES,
-                path,
-                number,
-                f"a coordinate outside [0, 1]: {_shown(line)}{hint}",
-            )
-        self._first = self._first or f"{path}:{number}"
-        if len(coordinates) > BOX_COLUMNS - 1:
-            row = self._polygon(index, coordinates)
-            return tuple(values), row
-        if coordinates[2] < 0 or coordinates[3] < 0:
-            return self._bad(
-                LABEL_NEGATIVE_SIZE, path, number, f"a negative width or height: {_shown(line)}"
-            )
-        return tuple(values), self._box(index, coordinates)
+        polygon = columns >= POLYGON_COLUMNS_MIN and columns % 2 == 1 and not keypoints
+        if columns == BOX_COLUMNS or polygon:
+            return values
+        expected = f"{BOX_COLUMNS}: class, centre-x, centre-y, width, height"
+        if keypoints:
+            expected = f"{keypoints} by `kpt_shape`, or {expected}"
+        return self._bad(LABEL_COLUMNS, path, number, f"{columns} columns, expected {expected}")
 
     def _box(self, index: int, coordinates: list[float]) -> Row:
         x, y, width, height = coordinates

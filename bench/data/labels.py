@@ -109,8 +109,7 @@ def yolo_labels(image: Path, width: int, height: int, classes: int) -> ImageLabe
     reader = LabelReader(RowFormat(classes), Faults(), Counter())
     rows = read_rows(image, reader)
     reader.faults.check(str(label_path(image).name), "refuse")
-    assert rows is not None  # what cannot be read is a fault
-    return rows.on(width, height)
+    return (rows or no_rows(image)).on(width, height)
 
 
 def unlabelled(image: Path, width: int, height: int) -> ImageLabels:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from deploymark.bench.data.fault_kinds import (
     IMAGE_EMPTY,
@@ -41,8 +41,8 @@ _LOW_BITS = 4096
 _HIGH_BITS = 65536
 
 MOST_DECODED = 5000
-"""Images of a set up to which each is decoded. Of a larger one JPEG files that end as they should are
-taken for whole: truncated ones do not, and decoding 20,000 photos takes half a minute."""
+"""Images of a set up to which each is decoded. Of a larger one JPEG files that end as they should
+are taken for whole: truncated ones do not, and decoding 20,000 photos takes half a minute."""
 
 _END_OF_JPEG = b"\xff\xd9"
 _TRAILER_BYTES = 4096
@@ -68,7 +68,7 @@ _KNOWN: dict[tuple[str, int, int, int], Picture | Fault] = {}
 
 
 def examine(paths: Sequence[Path]) -> list[Picture | Fault]:
-    """A picture or a fault for each path, in order; decoded in as many threads as there are cores."""
+    """A picture or a fault for each path, in order; in as many threads as there are cores."""
     look = _examined if len(paths) <= MOST_DECODED else partial(_examined, decode_whole=False)
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with ThreadPoolExecutor(max_workers=workers or 1) as pool:
@@ -164,9 +164,7 @@ def _levels(image: Any) -> str:
         if high >= _HIGH_BITS or low < 0:
             return f"its pixels reach from {low:g} to {high:g}, more than 16 bits"
         if 0 < high < _LOW_BITS:
-            return (
-                f"its brightest pixel is {high:g} of 65535: 12 bits or fewer in 16, almost black"
-            )
+            return f"its brightest pixel is {high:g} of 65535: 12 bits or fewer in 16, almost black"
     return ""
 
 

@@ -52,9 +52,9 @@ class OpenSource:
     """A data set whose labels were read and whose images were not yet looked at.
 
     ``listed`` is the number of images that it names, ``paths`` are those that may be looked at and
-    ``skipped`` the number of those whose labels have a fault. ``train`` gives the images of its train
-    split, None where it names none. ``unlabelled`` images have no label file; ``elsewhere`` are label
-    files where they are not looked for, ``orphans`` the number of those of no image.
+    ``skipped`` the number of those whose labels have a fault. ``train`` gives the images of its
+    train split, None where it names none. ``unlabelled`` images have no label file; ``elsewhere``
+    are label files where they are not looked for, ``orphans`` the number of those of no image.
     """
 
     names: tuple[str, ...]
@@ -90,8 +90,11 @@ class OpenSource:
 
 
 def open_source(source: DataSource, faults: Faults, counts: Counter[str]) -> OpenSource:
-    """Read the labels of a data set. ``faults`` gets what is wrong with single rows and images,
-    ``counts`` what was met besides. Raises BadInputError where it cannot be used at all."""
+    """Read the labels of a data set.
+
+    ``faults`` gets what is wrong with single rows and images, ``counts`` what was met besides.
+    Raises BadInputError where it cannot be used at all.
+    """
     given = source.yaml or source.annotations or source.folder
     if given is None:
         raise BadInputError(
@@ -155,9 +158,7 @@ def _labels_missing(yaml: Path, images: Sequence[Path], elsewhere: Sequence[Path
     )
 
 
-def _of_coco(
-    path: Path, images: Path | None, faults: Faults, counts: Counter[str]
-) -> OpenSource:
+def _of_coco(path: Path, images: Path | None, faults: Faults, counts: Counter[str]) -> OpenSource:
     before = faults.count("image")
     found = read_coco(path, images, faults, counts)
     skipped = faults.count("image") - before

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from deploymark.backends.base import UnavailableError
 from deploymark.bench.children.spawn import source_hash
+from deploymark.bench.data.class_names import match_names
 from deploymark.bench.data.coco_boxes import BoxChecks
 from deploymark.bench.data.coco_json import read_coco
-from deploymark.bench.data.class_names import match_names
 from deploymark.bench.data.data_yaml import read_data_yaml, row_format, train_split
 from deploymark.bench.data.datasets import Dataset, DataSource
 from deploymark.bench.data.fault_kinds import IMAGE_UNDECODABLE

@@ -17,7 +17,7 @@ from deploymark.bench.errors import BadInputError
 def dump_json(value: Any, *, indent: int | None = 1) -> str:
     """JSON text. Raises ValueError for NaN and infinity, which no reader of a run may meet.
 
-    Names of files may have bytes that are no text (``os.fsdecode``): those are escaped, ``\\udcff``.
+    Names of files may have bytes that are no text (``os.fsdecode``): those are escaped.
     """
     return printable(json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False))
 

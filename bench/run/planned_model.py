@@ -32,7 +32,7 @@ class PlannedModel:
 
     ``detectors``, ``scored`` and, where a cell needs any, ``calibration`` images are by imgsz.
     ``training``, in the model's classes, and its hash are there where a recipe uses data;
-    ``training_outcome`` tells why there is none. ``match`` says which classes are of one side alone.
+    ``training_outcome`` tells why there is none. ``match``: the classes that one side alone has.
     """
 
     name: str
@@ -43,7 +43,7 @@ class PlannedModel:
     scored: Mapping[int, PreparedImages]
     calibration: Mapping[int, PreparedImages]
     class_map: Mapping[int, int]
-    match: ClassMatch = ClassMatch()
+    match: ClassMatch = dataclasses.field(default_factory=ClassMatch)
     training: TrainingData | None = None
     training_hash: str | None = None
     training_outcome: Outcome | None = None

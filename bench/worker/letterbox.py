@@ -72,7 +72,7 @@ class ImageTooLargeError(ValueError):
 def open_image(file: Path | Any) -> Any:
     """Open an image file, or a stream of one, without decoding it.
 
-    Raises ImageTooLargeError above ``MAX_PIXELS``, OSError or another error of Pillow if it is none.
+    Raises ImageTooLargeError above ``MAX_PIXELS``, OSError or another error of Pillow.
     """
     from PIL import Image
 

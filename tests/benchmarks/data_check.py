@@ -1,8 +1,8 @@
 """How long it takes to tell what is wrong with a large data set.
 
 ``python tests/benchmarks/data_check.py PHOTOS`` makes two sets of copies of the JPEG files in the
-folder PHOTOS: 3,000 photos with five bad files of five kinds, and 20,000 with a label file each, and
-loads them, each in a process of its own. No cache of files is dropped: they were just written.
+folder PHOTOS: 3,000 photos with five bad files of five kinds, and 20,000 with a label file each,
+and loads them, each in a process of its own. No cache of files is dropped: they were just written.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def damage(folder: Path, photo: bytes) -> None:
 def main(photos: Path) -> None:
     """Make the sets and time them."""
     found = [path.read_bytes() for path in sorted(photos.rglob("*.jpg"))]
-    random.Random(0).shuffle(found)
+    random.Random(0).shuffle(found)  # noqa: S311 - no secret
     size = sum(map(len, found)) / len(found)
     print(f"{len(found)} different photos of {size / 1024:.0f} KiB on average")
     with tempfile.TemporaryDirectory() as scratch:
@@ -71,7 +71,9 @@ def main(photos: Path) -> None:
         yaml = make_set(Path(scratch) / "many", found, 20_000)
         start = time.perf_counter()
         subprocess.run([sys.executable, "-c", LOAD, str(yaml), "refuse"], check=True)
-        print(f"20,000 label files and their photos: {time.perf_counter() - start:.2f} s, with start")
+        print(
+            f"20,000 label files and their photos: {time.perf_counter() - start:.2f} s, with start"
+        )
 
 
 if __name__ == "__main__":

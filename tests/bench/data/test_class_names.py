@@ -18,8 +18,10 @@ def test_what_one_side_alone_has_is_told_with_its_boxes() -> None:
     assert match.only_in_model == ("dog", "bird")
     assert match.boxes_not_scored == 4
     assert match.remarks() == [
-        "4 of classes that the model does not have, not scored: 'doggy' (3; did you mean 'dog'?),"
-        " 'xyz' (1)",
+        (
+            "4 of classes that the model does not have, not scored: 'doggy' (3; did you mean"
+            " 'dog'?), 'xyz' (1)"
+        ),
         "2 classes of the model not in the data: dog, bird",
     ]
 
@@ -31,5 +33,7 @@ def test_equal_lists_and_no_names_match() -> None:
 
 def test_no_box_of_a_common_class_is_refused() -> None:
     names = ("cat", "widget")
-    with pytest.raises(BadInputError, match=r"none of its 7 boxes .*'widget' \(7\); in common are cat"):
+    with pytest.raises(
+        BadInputError, match=r"none of its 7 boxes .*'widget' \(7\); in common are cat"
+    ):
         compare_classes("d", {1: 7}, names, MODEL, match_names(names, MODEL))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.data_sets import boxes_of, coco, document, load
 from deploymark.bench.errors import BadInputError
+from tests.data_sets import boxes_of, coco, document, load
 
 BOXES = [[2, 2, 10, 10], [20, 5, 10, 10], [3, 3, 8, 9]]
 
@@ -110,7 +110,9 @@ def test_a_bad_image_is_refused_or_skipped(
 
 def test_repeated_annotations_and_those_of_no_size_are_dropped(tmp_path: Path) -> None:
     found = document([*BOXES, [5, 5, 0, 3]])
-    found["annotations"] += [{**item, "id": 100 + index} for index, item in enumerate(found["annotations"])]
+    found["annotations"] += [
+        {**item, "id": 100 + index} for index, item in enumerate(found["annotations"])
+    ]
     census = load(coco(tmp_path, found)).census
     assert census.boxes == 3
     assert census.dropped == {"repeated": 4, "no_size": 1}
@@ -159,7 +161,10 @@ def test_any_encoding_of_an_editor_is_read(tmp_path: Path, encoding: str) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"categories": [{"id": 1, "name": "a"}, {"id": "2", "name": "b"}]}, 'ids that are text, such as "2"'),
+        (
+            {"categories": [{"id": 1, "name": "a"}, {"id": "2", "name": "b"}]},
+            'ids that are text, such as "2"',
+        ),
         ({"categories": [{"id": None, "name": "a"}]}, r"categories\[0\]: id None"),
         ({"categories": ["a"]}, r"categories\[0\]: needs id, name"),
         ({"annotations": {}}, "no list `annotations`"),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.data_sets import boxes_of, load, write_image, yolo
 from deploymark.bench.errors import BadInputError
+from tests.data_sets import boxes_of, load, write_image, yolo
 
 GOOD = "0 .5 .5 .2 .2\n"
 
@@ -94,7 +94,10 @@ def test_keypoints_are_left_off_where_they_are_announced(tmp_path: Path) -> None
 def test_keypoints_that_are_not_announced_are_guessed(tmp_path: Path, point: str) -> None:
     row = f"0 .5 .5 .5 .5 {' '.join([point] * 4)}\n"
     with pytest.raises(BadInputError, match=r"kpt_shape"):
-        load(yolo(tmp_path, [row, row.replace(".45", ".46")]), "skip" if "2" not in point else "refuse")
+        load(
+            yolo(tmp_path, [row, row.replace(".45", ".46")]),
+            "skip" if "2" not in point else "refuse",
+        )
 
 
 def test_oriented_boxes_are_read_as_their_bounding_boxes(tmp_path: Path) -> None:

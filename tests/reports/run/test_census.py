@@ -37,8 +37,10 @@ def test_a_census_is_told_in_words_and_counts() -> None:
     (view,) = census_views([{"name": "d", "model": "m", "scored_images": 5, "census": CENSUS}])
     assert (view.model, view.lines) == ("m", tuple(CENSUS["lines"]))
     assert view.faults == (
-        "6 × a class out of range (each leaves out a row): a.txt:1; a.txt:2; a.txt:3; a.txt:4;"
-        " a.txt:5; and 1 more",
+        (
+            "6 × a class out of range (each leaves out a row): a.txt:1; a.txt:2; a.txt:3; a.txt:4;"
+            " a.txt:5; and 1 more"
+        ),
         "1 × an empty file (leaves out an image): b.jpg: 0 bytes",
     )
     facts = {fact.name: fact.text for fact in view.facts}
