@@ -56,7 +56,7 @@ def read_data_yaml(path: Path, default_names: tuple[str, ...] | None = None) -> 
 
     ``path:`` is relative to the file, or to where Ultralytics keeps data sets; splits are relative
     to ``path:``, each a folder (searched through all its folders), a text file of images, one
-    image, or a list of those. ``default_names`` are the class names where the file has no ``names``.
+    image, or a list of those. ``default_names`` are the class names where the file has none.
     Raises BadInputError with file and line.
     """
     source = load_yaml(path)

@@ -72,8 +72,8 @@ def load_dataset(
     ``calibration_images`` are chosen by ``seed`` from the train split, none that is scored. Where
     there is no such split, or none of it is left, as many of the validation images, or of the
     folder's, at most a quarter, are set aside and not scored; images beyond the first
-    ``max_images`` are taken first. Scored are the first ``max_images`` of the rest. Where no calibration image is
-    asked for, the train split is not looked at.
+    ``max_images`` are taken first. Scored are the first ``max_images`` of the rest. Where no
+    calibration image is asked for, the train split is not looked at.
 
     Raises BadInputError: a missing or broken file, no labels, no box; and, unless ``on_fault`` is
     ``skip``, all faults of single rows and images in one message.

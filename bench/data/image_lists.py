@@ -32,8 +32,8 @@ _LINE = re.compile(r"\r\n|\r|\n")
 class Listing:
     """Images, sorted, each once.
 
-    ``unread`` counts files of types that are not read, by ending; ``missing`` are images that a list
-    names and that are not there.
+    ``unread`` counts files of types that are not read, by ending; ``missing`` are images that a
+    list names and that are not there.
     """
 
     images: tuple[Path, ...] = ()
@@ -72,7 +72,7 @@ def listing(place: Path, root: Path | None = None) -> Listing:
     """The images of a folder, of a text file with one path a line, or the one image itself.
 
     Folders are searched through all their folders, those that links lead to as well, each once;
-    what is hidden is passed over. A path in a text file is relative to that file, or else to ``root``.
+    what is hidden is passed over. A path in a text file is relative to that file, or to ``root``.
     Raises BadInputError where there is nothing at ``place``, or no image in it.
     """
     if is_folder(place):
