@@ -14,8 +14,6 @@ FEW_IMAGES = 50
 FEW_BOXES = 100
 """Boxes below which a score says little: one box is more than 1 % of all."""
 
-_SHOWN = 3
-
 
 @dataclasses.dataclass(frozen=True)
 class Census:
@@ -90,11 +88,8 @@ class Census:
         return ", ".join(parts)
 
     def _left(self, match: ClassMatch | None) -> str:
-        parts = [
-            f"left out: {fault['count']} × {fault['title']}"
-            for fault in self.faults
-            if fault["leaves_out"] != "nothing"
-        ]
+        faults = ", ".join(f"{fault['count']} × {fault['title']}" for fault in self.faults)
+        parts = [f"left out: {faults}"] if faults else []
         parts += self.remarks()
         if match is not None:
             parts += match.remarks()
@@ -146,11 +141,14 @@ class Census:
                 f"{match.boxes_not_scored} of {plural(self.boxes, 'box', 'boxes')} are of classes"
                 f" that the model does not have, and are not scored: {match.unmatched_text()}."
             )
-        rows, images = self.rows_skipped, self.skipped
-        if rows or images:
-            what = [plural(rows, "row") if rows else "", plural(images, "image") if images else ""]
+        skipped = [
+            plural(count, what)
+            for count, what in ((self.rows_skipped, "row"), (self.skipped, "image"))
+            if count
+        ]
+        if skipped:
             notes.append(
-                f"{' and '.join(filter(None, what))} with faults were skipped; mAP is over others."
+                f"Skipped for their faults: {' and '.join(skipped)}. A score is over the others."
             )
         return notes
 

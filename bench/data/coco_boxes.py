@@ -92,7 +92,7 @@ def _shown(value: Any) -> str:
 class BoxChecks:
     """Turns entries into labels once the size of an image is known.
 
-    ``counts`` gets ``no_size``, ``clipped`` and ``rows_left``, of images that are left out.
+    ``counts`` gets ``no_size`` and ``clipped``.
     """
 
     def __init__(self, faults: Faults, counts: Counter[str]) -> None:
@@ -116,7 +116,6 @@ class BoxChecks:
                 f"says that {image.file.name} is {words} pixels, but upright it is {width} x"
                 f" {height}",
             )
-            self._counts["rows_left"] += len(image.annotations)
             return None
         kept = [
             (item, corners)

@@ -56,7 +56,6 @@ def read_coco(path: Path, images: Path | None, faults: Faults, counts: Counter[s
         if file in found:
             detail = f"{file.name} is also at {found[file].place.rsplit(': ', 1)[1]}"
             faults.add(IMAGE_TWICE, place, detail)
-            counts["rows_left"] += len(by_image[key])
             continue
         said = (record["width"], record["height"])
         found[file] = CocoImage(path, place, file, said, tuple(by_image[key]))

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import stat
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,8 @@ def _examined(path: Path, *, decode_whole: bool = True) -> Picture | Fault:
         link = " (a link that leads nowhere)" if _is_link(path) else ""
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return Fault(IMAGE_MISSING, str(path), f"{reason or 'cannot be read'}{link}")
+    if not stat.S_ISREG(status.st_mode):
+        return Fault(IMAGE_NO_IMAGE, str(path), "no regular file")
     key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
     if key not in _KNOWN:
         _KNOWN[key] = _look(path, decode_whole=decode_whole)

@@ -135,7 +135,7 @@ def test_bad_rows_are_skipped_and_recorded(
     assert "gone: no such folder" in run["cells"]["int8"]["reason"]
     summary = (deploymark.latest / "summary.md").read_text()
     assert "1 × a class out of range (leaves out a row)" in summary
-    assert "1 row with faults were skipped" in summary
+    assert "Skipped for their faults: 1 row." in summary
     gate = deploymark(
         "gate", "--baseline", "results/latest", "--candidate", "results/latest", "--max-pairs", "2"
     )

@@ -40,7 +40,7 @@ def test_a_bad_line_is_refused_or_skipped(tmp_path: Path, line: str, kind: str) 
     census = dataset.census
     assert [(fault["kind"], fault["count"]) for fault in census.faults] == [(kind, 1)]
     assert (census.rows, census.boxes, census.rows_skipped) == (3, 2, 1)
-    assert "1 row with faults were skipped" in " ".join(census.notes())
+    assert "Skipped for their faults: 1 row." in " ".join(census.notes())
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
