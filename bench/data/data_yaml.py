@@ -137,7 +137,11 @@ def _names(source: YamlSource, default: tuple[str, ...] | None) -> tuple[str, ..
         )
     for index, name in enumerate(names):
         if name is None or isinstance(name, (list, dict)):
-            raise source.error(("names",), f"the name of class {index} is none: {name!r}")
+            raise source.error(
+                ("names",),
+                f"the name of class {index} is none: {name!r}",
+                remedy="Give each class a name: names: [cat, dog]",
+            )
     count = document.get("nc")
     if count is not None and _whole(count) != len(names):
         raise source.error(
@@ -177,7 +181,9 @@ def _oriented(source: YamlSource) -> bool:
 def _root(source: YamlSource, file: Path) -> Path:
     given = source.document.get("path")
     if given is not None and not isinstance(given, str):
-        raise source.error(("path",), f"must be a folder, got {given!r}")
+        raise source.error(
+            ("path",), f"must be a folder, got {given!r}", remedy="Write: path: my/folder"
+        )
     places = [normal(file.parent / form) for form in path_forms(given or "")]
     if given:
         places += [normal(folder / given) for folder in dataset_folders()]
