@@ -144,10 +144,12 @@ class LabelReader:
         if not all(-TOLERANCE <= value <= 1 + TOLERANCE for value in coordinates):
             hint = " (keypoints need `kpt_shape`)" if polygon else ""
             detail = f"a coordinate outside [0, 1]: {_shown(line)}{hint}"
-            return self._bad(LABEL_COORDINATES, path, number, detail)
+            self._bad(LABEL_COORDINATES, path, number, detail)
+            return None
         if not polygon and min(coordinates[2:]) < 0:
             detail = f"a negative width or height: {_shown(line)}"
-            return self._bad(LABEL_NEGATIVE_SIZE, path, number, detail)
+            self._bad(LABEL_NEGATIVE_SIZE, path, number, detail)
+            return None
         self._first = self._first or f"{path}:{number}"
         read = self._polygon if polygon else self._box
         return tuple(values), read(index, coordinates)
@@ -159,20 +161,23 @@ class LabelReader:
         except ValueError:
             separated = _SEPARATED.fullmatch(line.strip())
             kind = LABEL_SEPARATOR if separated else LABEL_NOT_NUMBERS
-            return self._bad(kind, path, number, f"not all numbers: {_shown(line)}")
+            self._bad(kind, path, number, f"not all numbers: {_shown(line)}")
+            return None
         columns, keypoints = len(values), self._format.keypoint_columns
         if columns == keypoints:
             self._counts["keypoints"] += 1
             return values[:BOX_COLUMNS]
         if columns == BOX_COLUMNS + 1:
-            return self._bad(LABEL_SCORE, path, number, f"6 columns, expected 5: {_shown(line)}")
+            self._bad(LABEL_SCORE, path, number, f"6 columns, expected 5: {_shown(line)}")
+            return None
         polygon = columns >= POLYGON_COLUMNS_MIN and columns % 2 == 1 and not keypoints
         if columns == BOX_COLUMNS or polygon:
             return values
         expected = f"{BOX_COLUMNS}: class, centre-x, centre-y, width, height"
         if keypoints:
             expected = f"{keypoints} by `kpt_shape`, or {expected}"
-        return self._bad(LABEL_COLUMNS, path, number, f"{columns} columns, expected {expected}")
+        self._bad(LABEL_COLUMNS, path, number, f"{columns} columns, expected {expected}")
+        return None
 
     def _box(self, index: int, coordinates: list[float]) -> Row:
         x, y, width, height = coordinates
@@ -203,15 +208,17 @@ class LabelReader:
         classes = self._format.classes
         if not value.is_integer():
             detail = f"the class {value} is not a whole number"
-            return self._bad(LABEL_CLASS_NOT_WHOLE, path, number, detail)
+            self._bad(LABEL_CLASS_NOT_WHOLE, path, number, detail)
+            return None
         if not 0 <= value < classes:
-            return self._bad(
+            self._bad(
                 LABEL_CLASS_RANGE,
                 path,
                 number,
                 f"class {value:.0f} is out of range, the data set has {classes} names"
                 f" (0 to {classes - 1})",
             )
+            return None
         return int(value)
 
     def _bad(self, kind: FaultKind, path: Path, number: int, detail: str) -> None:
