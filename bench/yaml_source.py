@@ -14,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from deploymark.bench.errors import BadInputError
+from deploymark.bench.text_files import read_text
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
@@ -89,18 +90,23 @@ def load_yaml(path: Path, *, shown_as: str | None = None) -> YamlSource:
     file = shown_as or str(path)
     yaml = YAML(typ="rt")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         raise BadInputError(f"{file}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{file}: cannot be read: {error}") from error
     try:
         document = yaml.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
-        raise BadInputError(f"{where}: {(error.problem or 'not valid YAML').strip()}") from error
+        remedy = ""
+        if "escape" in (error.problem or ""):
+            remedy = "In double quotes a backslash begins an escape: write / in paths."
+        problem = (error.problem or "not valid YAML").strip()
+        raise BadInputError(f"{where}: {problem}", remedy=remedy) from error
     except YAMLError as error:
+        raise BadInputError(f"{file}: not valid YAML: {error}") from error
+    except Exception as error:
+        # ruamel's constructors raise all kinds for values that only look like dates or numbers
         raise BadInputError(f"{file}: not valid YAML: {error}") from error
     return YamlSource(file=file, document=document)
 

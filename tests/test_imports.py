@@ -30,6 +30,7 @@ FLOORS = (
     ("bench.worker", "bench.machine"),
     ("bench.children", "bench.store", "bench.statistics"),
     ("bench.yaml_source", "bench.records"),
+    ("bench.text_files",),
     ("bench.errors", "bench.progress", "bench.assets"),
     ("backends",),
 )

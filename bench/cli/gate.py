@@ -23,6 +23,7 @@ from deploymark.bench.cli.options import (
     InputRangeOption,
     PrecisionsOption,
     RequiresOption,
+    SkipBadOption,
 )
 from deploymark.bench.cli.shared import EXIT_INTERRUPTED, console, mends_errors, words
 
@@ -74,6 +75,7 @@ def gate(
     select: Annotated[
         str, typer.Option("-k", metavar="EXPR", help='Cells: "openvino and not int8".')
     ] = "",
+    skip_bad: SkipBadOption = False,
     min_effect: Effect = None,
     max_pairs: Pairs = None,
     budget_s: Budget = None,
@@ -103,6 +105,7 @@ def gate(
             input_range=words("--input-range", input_range),
             select=select,
             python=python,
+            skip_bad=skip_bad,
         )
         for reference, python in ((baseline, baseline_python), (candidate, candidate_python))
     ]

@@ -88,6 +88,14 @@ StrictOption = Annotated[
         "the run; by default it is marked.",
     ),
 ]
+SkipBadOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out rows and images of the data set that have a fault, and record them; by "
+        "default a run with any does not start.",
+    ),
+]
 RequiresOption = Annotated[
     bool, typer.Option("--requires", help="Print the extras that the cells need, and no more.")
 ]
@@ -115,6 +123,7 @@ class Choice:
     input_range: InputRangeOption = ""
     select: SelectOption = ""
     strict: StrictOption = False
+    skip_bad: SkipBadOption = False
 
     def request(self) -> RunRequest:
         """What is asked for. Raises BadInputError."""
@@ -136,6 +145,7 @@ class Choice:
             input_range=words("--input-range", self.input_range),
             select=self.select,
             strict=self.strict,
+            skip_bad=self.skip_bad,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -27,6 +28,10 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError):  # a stream that is no file is ready as it is
+                # names of files may have bytes that are no text
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             command(*args, **kwargs)
         except DeploymarkError as error:

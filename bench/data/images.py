@@ -10,25 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
+from deploymark.bench.data.pictures import ORIENTATION_TAG, TURNED
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.worker.letterbox import Geometry, geometry, letterbox, read_rgb
+from deploymark.bench.worker.letterbox import Geometry, geometry, letterbox, open_image, read_rgb
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
-)
-"""Those of Ultralytics (``IMG_FORMATS``) that Pillow reads by itself."""
-
 _FORMAT_VERSION = 1
 """Raised when the same image gives other pixels, so that older prepared images are made anew."""
-
-_ORIENTATION_TAG = 0x0112
-_TURNED = frozenset({5, 6, 7, 8})
-"""EXIF orientations that exchange width and height."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
@@ -49,9 +40,9 @@ class PreparedImages:
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height of the upright image, from its header. Raises BadInputError."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION_TAG) in _TURNED
+            turned = image.getexif().get(ORIENTATION_TAG) in TURNED
     except Exception as error:
         raise _corrupt(path, error) from error
     return (height, width) if turned else (width, height)

@@ -1,31 +1,23 @@
-"""The boxes of one image, and the label text files of YOLO."""
+"""The boxes of one image, and where YOLO keeps its label file."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deploymark.bench.data.fault_kinds import LABEL_UNREADABLE
+from deploymark.bench.data.faults import Faults
+from deploymark.bench.data.image_lists import is_file
+from deploymark.bench.data.label_rows import LabelReader, RowFormat
 from deploymark.bench.errors import BadInputError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-BOX_COLUMNS = 5
-"""class, centre-x, centre-y, width, height; the last four as shares of the image's sides."""
-
-POLYGON_COLUMNS_MIN = 7
-"""class and at least three points."""
-
-TOLERANCE = 0.01
-"""How far a coordinate may lie outside [0, 1] (``ultralytics.data.utils.verify_image_label``)."""
-
-Row = tuple[int, float, float, float, float]
-"""Class, x1, y1, x2, y2; coordinates as shares of the image's sides."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,6 +38,33 @@ class ImageLabels:
     crowd: npt.NDArray[np.bool_]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """What the label file of an image says, before the image is looked at.
+
+    ``corners``: float64 (n, 4), x1, y1, x2, y2 as shares of the image's sides; ``classes``: int64
+    (n,). ``labelled`` is false where there is no label file.
+    """
+
+    path: Path
+    classes: npt.NDArray[np.int64]
+    corners: npt.NDArray[np.float64]
+    labelled: bool
+
+    def on(self, width: int, height: int) -> ImageLabels:
+        """The labels of the image, whose upright size is known now."""
+        boxes = self.corners * np.array([width, height, width, height], dtype=np.float64)
+        return ImageLabels(
+            path=self.path,
+            width=width,
+            height=height,
+            boxes=boxes,
+            classes=self.classes,
+            areas=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
+            crowd=np.zeros(len(boxes), dtype=np.bool_),
+        )
+
+
 def label_path(image: Path) -> Path:
     """The label file of an image: its last folder ``images`` becomes ``labels``.
 
@@ -56,85 +75,43 @@ def label_path(image: Path) -> Path:
     return Path(labels.join(str(image).rsplit(images, 1))).with_suffix(".txt")
 
 
+def read_rows(image: Path, reader: LabelReader) -> Rows | None:
+    """The rows of an image's label file, none where there is none.
+
+    None where the file cannot be read: a fault of the reader's.
+    """
+    path = label_path(image)
+    if not is_file(path):
+        return no_rows(image)
+    try:
+        rows = reader.read(path)
+    except BadInputError as error:
+        reader.faults.add(LABEL_UNREADABLE, path, error.message.removeprefix(f"{path}: "))
+        return None
+    return Rows(
+        image,
+        np.array([row[0] for row in rows], dtype=np.int64),
+        np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 4),
+        labelled=True,
+    )
+
+
+def no_rows(image: Path) -> Rows:
+    """An image without boxes, whatever lies beside it."""
+    return Rows(image, np.zeros(0, np.int64), np.zeros((0, 4), np.float64), labelled=False)
+
+
 def yolo_labels(image: Path, width: int, height: int, classes: int) -> ImageLabels:
     """An image with the boxes of its label file, none where there is no such file (background).
 
-    Raises BadInputError (``file:line: …``) for a line that is no box.
+    Raises BadInputError for a file with lines that are no boxes.
     """
-    path = label_path(image)
-    return _image_labels(image, width, height, _read_rows(path, classes) if path.is_file() else [])
+    reader = LabelReader(RowFormat(classes), Faults(), Counter())
+    rows = read_rows(image, reader)
+    reader.faults.check(str(label_path(image).name), "refuse")
+    return (rows or no_rows(image)).on(width, height)
 
 
 def unlabelled(image: Path, width: int, height: int) -> ImageLabels:
     """An image without boxes, whatever lies beside it."""
-    return _image_labels(image, width, height, [])
-
-
-def _image_labels(image: Path, width: int, height: int, rows: Sequence[Row]) -> ImageLabels:
-    corners = np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 4)
-    boxes = corners * np.array([width, height, width, height], dtype=np.float64)
-    return ImageLabels(
-        path=image,
-        width=width,
-        height=height,
-        boxes=boxes,
-        classes=np.array([row[0] for row in rows], dtype=np.int64),
-        areas=(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
-        crowd=np.zeros(len(rows), dtype=np.bool_),
-    )
-
-
-def _read_rows(path: Path, classes: int) -> list[Row]:
-    """The rows of a label file, without repeated ones."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: cannot be read: {error}") from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    polygons = any(len(line.split()) >= POLYGON_COLUMNS_MIN for _, line in lines)
-    rows = [_row(f"{path}:{number}", line, classes, polygons=polygons) for number, line in lines]
-    return list(dict.fromkeys(rows))
-
-
-def _row(where: str, line: str, classes: int, *, polygons: bool) -> Row:
-    words = line.split()
-    try:
-        values = [float(word) for word in words]
-    except ValueError:
-        raise BadInputError(f"{where}: not all numbers: {line.strip()!r}") from None
-    if polygons and (len(words) < POLYGON_COLUMNS_MIN or len(words) % 2 == 0):
-        raise BadInputError(
-            f"{where}: {len(words)} columns in a file of polygons, which have a class and 3 or more"
-            " points",
-            remedy="Give boxes or polygons in one file, not both.",
-        )
-    if not polygons and len(words) != BOX_COLUMNS:
-        raise BadInputError(
-            f"{where}: {len(words)} columns, expected {BOX_COLUMNS}:"
-            " class, centre-x, centre-y, width, height"
-        )
-    index = _class_index(where, values[0], classes)
-    coordinates = values[1:]
-    if not all(-TOLERANCE <= value <= 1 + TOLERANCE for value in coordinates):
-        raise BadInputError(
-            f"{where}: a coordinate outside [0, 1]: {line.strip()!r}",
-            remedy="Coordinates are shares of the image's width and height, not pixels.",
-        )
-    if polygons:
-        xs, ys = coordinates[0::2], coordinates[1::2]
-        return index, min(xs), min(ys), max(xs), max(ys)
-    x, y, width, height = coordinates
-    if width < 0 or height < 0:
-        raise BadInputError(f"{where}: a negative width or height: {line.strip()!r}")
-    return index, x - width / 2, y - height / 2, x + width / 2, y + height / 2
-
-
-def _class_index(where: str, value: float, classes: int) -> int:
-    if not value.is_integer():
-        raise BadInputError(f"{where}: the class {value} is not a whole number")
-    if not 0 <= value < classes:
-        raise BadInputError(
-            f"{where}: class {int(value)} is out of range, the data set has {classes} names"
-            f" (0 to {classes - 1})"
-        )
-    return int(value)
+    return no_rows(image).on(width, height)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class TrainingData:
         for part in (self.training, self.selection):
             for image in part:
                 name = f"{image.path.name}\0{image.path.stat().st_size}\0"
-                total.update(name.encode() + image.boxes.tobytes() + image.classes.tobytes())
+                total.update(os.fsencode(name) + image.boxes.tobytes() + image.classes.tobytes())
             total.update(b"\n")
         return total.hexdigest()
 

@@ -10,17 +10,25 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from deploymark.backends.base import UnavailableError
 from deploymark.bench.children.spawn import source_hash
-from deploymark.bench.data.coco_json import read_coco_json
-from deploymark.bench.data.data_yaml import list_images, read_data_yaml, train_split
-from deploymark.bench.data.datasets import Dataset, DataSource, file_digest, match_names
+from deploymark.bench.data.class_names import match_names
+from deploymark.bench.data.coco_boxes import BoxChecks
+from deploymark.bench.data.coco_json import read_coco
+from deploymark.bench.data.data_yaml import read_data_yaml, row_format, train_split
+from deploymark.bench.data.datasets import Dataset, DataSource
+from deploymark.bench.data.fault_kinds import IMAGE_UNDECODABLE
+from deploymark.bench.data.faults import Faults, OnFault
+from deploymark.bench.data.image_lists import list_images
 from deploymark.bench.data.images import image_size
-from deploymark.bench.data.labels import ImageLabels, yolo_labels
+from deploymark.bench.data.label_rows import LabelReader, RowFormat
+from deploymark.bench.data.labels import ImageLabels, read_rows
+from deploymark.bench.data.pictures import file_digest
 from deploymark.bench.data.training_data import TrainingData
 from deploymark.bench.errors import BadInputError
 
@@ -42,14 +50,22 @@ Progress = Callable[[int, int], None]
 
 
 def load_training(
-    source: DataSource, dataset: Dataset, *, seed: int, progress: Progress | None = None
+    source: DataSource,
+    dataset: Dataset,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    on_fault: OnFault = "refuse",
 ) -> TrainingData:
     """The train split of a data set, labelled, in the data set's classes.
 
     ``source.training`` goes before the train split of ``source.yaml``. Raises UnavailableError
-    where there is none, BadInputError for a broken file or an image that is scored as well.
+    where there is none, BadInputError for an image that is scored as well, and, unless ``on_fault``
+    is ``skip``, for all faults of single rows and images together.
     """
-    images = _labelled(source, dataset, progress)
+    faults = Faults()
+    images = _labelled(source, dataset, faults, progress)
+    faults.check(f"{dataset.name} (to train on)", on_fault)
     _check_not_scored(dataset, [image.path for image in images])
     count = min(SELECTION_IMAGES, len(images) // SELECTION_SHARE)
     ordered = sorted(images, key=lambda image: image.path)
@@ -61,13 +77,13 @@ def load_training(
 
 
 def _labelled(
-    source: DataSource, dataset: Dataset, progress: Progress | None
+    source: DataSource, dataset: Dataset, faults: Faults, progress: Progress | None
 ) -> tuple[ImageLabels, ...]:
-    place = source.training
+    place, yaml = source.training, source.yaml
     if place is not None and place.suffix.lower() == ".json":
-        names, images = read_coco_json(place, source.images)
-        return _renamed(images, match_names(names, dataset.names))
+        return _of_coco(place, source.images, dataset, faults)
     if place is not None and place.suffix.lower() in {".yaml", ".yml"}:
+        yaml = place
         paths: Sequence[Path] | None = train_split(place)
     elif place is not None:
         paths = list_images(place.absolute())
@@ -78,12 +94,43 @@ def _labelled(
             f"the data set {source.name} has no train split for the recipe",
             remedy="Add `train:` to its data.yaml, or `training:` to the matrix's `data:`.",
         )
+    classes = len(dataset.names)
+    rows = RowFormat(classes) if yaml is None else row_format(yaml, classes)
+    reader = LabelReader(rows, faults, Counter())
     labels = []
     for index, path in enumerate(paths):
-        labels.append(yolo_labels(path, *image_size(path), classes=len(dataset.names)))
+        found, size = read_rows(path, reader), _size(path, faults)
+        if found is not None and size is not None:
+            labels.append(found.on(*size))
         if progress and (index + 1) % _TOLD_IMAGES == 0:
             progress(index + 1, len(paths))
+    reader.check_guesses()
     return tuple(labels)
+
+
+def _size(path: Path, faults: Faults) -> tuple[int, int] | None:
+    """The size of an image by its header: a train split is too large to be decoded beforehand."""
+    try:
+        return image_size(path)
+    except BadInputError as error:
+        faults.add(IMAGE_UNDECODABLE, path, error.message.removeprefix(f"{path}: "))
+        return None
+
+
+def _of_coco(
+    path: Path, folder: Path | None, dataset: Dataset, faults: Faults
+) -> tuple[ImageLabels, ...]:
+    counts = Counter[str]()
+    read = read_coco(path, folder, faults, counts)
+    checks = BoxChecks(faults, counts)
+    images = [
+        checks.labels(image, *size)
+        for image in read.images
+        if (size := _size(image.file, faults)) is not None
+    ]
+    checks.check_guesses()
+    labels = [image for image in images if image is not None]
+    return _renamed(labels, match_names(read.names, dataset.names))
 
 
 def _renamed(

@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deploymark.bench.data.datasets import Dataset, match_names
+from deploymark.bench.data.class_names import match_names
+from deploymark.bench.data.datasets import Dataset
 from deploymark.bench.data.images import prepare_images
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.gate.pairing import Measurable
@@ -21,6 +22,7 @@ from deploymark.bench.matrix.request import (
     RunRequest,
     expand_resolved,
     resolve_matrix,
+    skipping_faults,
 )
 from deploymark.bench.matrix.schema import Matrix, packaged_matrices
 from deploymark.bench.matrix.validity import Validity
@@ -36,6 +38,7 @@ from deploymark.bench.records.run import (
 )
 from deploymark.bench.records.verdicts import Side
 from deploymark.bench.run.built_cells import build_cells
+from deploymark.bench.run.census import tell_census
 from deploymark.bench.run.plan import prepare
 from deploymark.bench.run.planned_model import dataset_of
 from deploymark.bench.store import Store, StoredArtifact
@@ -62,6 +65,7 @@ class SideRequest:
     input_range: tuple[str, ...] = ()
     select: str = ""
     python: str | None = None
+    skip_bad: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +163,8 @@ def resolve_cells(request: SideRequest) -> ResolvedMatrix:
         info = read_run_info(Path(request.reference))
         matrix = Matrix.model_validate(info.matrix)
         where = YamlSource(info.matrix_file, None)
+        if request.skip_bad:
+            matrix = skipping_faults(matrix)
         resolved = expand_resolved(matrix, where, info.selection, to_be_built=False)
         if request.select:
             chosen = select(resolved.expansion, request.select)
@@ -187,6 +193,7 @@ def _resolved_matrix(request: SideRequest, kind: str) -> ResolvedMatrix:
             boxes=request.boxes if kind == "model" else "",
             input_range=request.input_range if kind == "model" else (),
             select=request.select,
+            skip_bad=request.skip_bad,
         )
     )
 
@@ -196,6 +203,7 @@ def _of_matrix(
 ) -> ResolvedSide:
     resolved = resolve_cells(request)
     plan = prepare(resolved, store, progress.say)
+    tell_census(plan, progress)
     built = build_cells(plan, plan.cells, folder, store, progress)
     found: dict[str, SideCell] = {}
     outcomes: dict[str, Outcome] = {}
@@ -280,7 +288,9 @@ class _RunData:
         """The data set of a model. Raises BadInputError where it is gone."""
         if model not in self._datasets:
             self._progress.say(f"{model}: reading the data set")
-            self._datasets[model] = dataset_of(self._entries[model], self._matrix)
+            told = (item for item in self.run.info.datasets if item["model"] == model)
+            count = next(told, {}).get("calibration_images") or 0
+            self._datasets[model] = dataset_of(self._entries[model], self._matrix, count)
         return self._datasets[model]
 
     def side_cell(

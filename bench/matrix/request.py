@@ -12,6 +12,7 @@ from deploymark.backends.registry import specs
 from deploymark.bench.assets import digits_dir
 from deploymark.bench.data.coco_names import COCO_NAMES
 from deploymark.bench.data.datasets import DataSource
+from deploymark.bench.data.known_sets import check_kind, is_address, named_set
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.machine.probing import Answers, OptionsQuestion, probe_backends
 from deploymark.bench.matrix.cells import Cell, Expansion, expand, select
@@ -22,6 +23,7 @@ from deploymark.bench.matrix.followed import check_followed, with_asked_precisio
 from deploymark.bench.matrix.given import describe_given
 from deploymark.bench.matrix.schema import Matrix, find_matrix, read_matrix
 from deploymark.bench.matrix.steps import files_of, with_files
+from deploymark.bench.records.files import printable
 from deploymark.bench.yaml_source import YamlSource
 
 
@@ -29,12 +31,14 @@ from deploymark.bench.yaml_source import YamlSource
 class RunRequest(Overrides):
     """What is asked for. Without ``matrix``: ``default`` or, with ``model``, ``yolo11``.
 
-    ``strict`` makes a cell that stays disturbed ``invalid``, whatever the matrix says.
+    ``strict`` makes a cell that stays disturbed ``invalid``, whatever the matrix says;
+    ``skip_bad`` leaves out what of a data set has a fault.
     """
 
     matrix: str | None = None
     select: str = ""
     strict: bool = False
+    skip_bad: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,8 @@ def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
     absolute = _with_absolute_paths(overridden, path.resolve().parent, models_in=folder)
     if request.strict:
         absolute = _strict(absolute)
+    if request.skip_bad:
+        absolute = skipping_faults(absolute)
     return expand_resolved(absolute, where, request.select)
 
 
@@ -67,6 +73,11 @@ def _strict(matrix: Matrix) -> Matrix:
     """The matrix with the veto, for a run and all that goes on with it."""
     validity = matrix.validity.model_copy(update={"on_disturbed": "fail"})
     return matrix.model_copy(update={"validity": validity})
+
+
+def skipping_faults(matrix: Matrix) -> Matrix:
+    """The matrix with faults of data skipped, for a run and all that reads its data again."""
+    return matrix.model_copy(update={"on_fault": "skip"})
 
 
 def expand_resolved(
@@ -105,7 +116,29 @@ def _check_files(matrix: Matrix, where: YamlSource) -> None:
 
 
 def _absolute(reference: str, folder: Path) -> str:
-    return reference if reference.startswith(BUILTIN) else str((folder / reference).resolve())
+    if reference.startswith(BUILTIN):
+        return reference
+    path = str((folder / reference).resolve())
+    if printable(path) != path:
+        raise BadInputError(
+            f"{printable(path)}: its path has bytes that are no UTF-8, which a matrix cannot hold",
+            remedy="Rename the folder, or give a link to it. Images in it may have any name.",
+        )
+    return path
+
+
+def _absolute_data(reference: str, folder: Path) -> str:
+    """A data set by its path; or by a name of Ultralytics, where no file has that name.
+
+    Raises BadInputError for an address: nothing is downloaded.
+    """
+    if is_address(reference):
+        check_kind(Path(reference))
+    absolute = _absolute(reference, folder)
+    if reference.startswith(BUILTIN) or Path(absolute).exists():
+        return absolute
+    found = named_set(reference)
+    return absolute if found is None else str(found)
 
 
 def _with_absolute_paths(matrix: Matrix, folder: Path, *, models_in: Path) -> Matrix:
@@ -114,7 +147,7 @@ def _with_absolute_paths(matrix: Matrix, folder: Path, *, models_in: Path) -> Ma
         changes: dict[str, Any] = {}
         data: str | DataEntry
         if isinstance(entry.data, str):
-            data = _absolute(entry.data, models_in)
+            data = _absolute_data(entry.data, models_in)
         else:
             given = entry.data.model_dump(exclude_none=True)
             data = DataEntry(**{key: _absolute(value, models_in) for key, value in given.items()})

@@ -66,6 +66,11 @@ class Matrix(Strict):
     scenario: ScenarioOption = Field(
         (), description="Scenarios of MLPerf's LoadGen that every cell runs besides; none."
     )
+    on_fault: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="What to do about faults of single rows or images of a data set: `skip` leaves "
+        "them out and records them.",
+    )
     exclude: tuple[Exclude, ...] = ()
     include: tuple[Include, ...] = ()
     overrides: tuple[Override, ...] = ()

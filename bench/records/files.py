@@ -15,14 +15,22 @@ from deploymark.bench.errors import BadInputError
 
 
 def dump_json(value: Any, *, indent: int | None = 1) -> str:
-    """JSON text. Raises ValueError for NaN and infinity, which no reader of a run may meet."""
-    return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    """JSON text. Raises ValueError for NaN and infinity, which no reader of a run may meet.
+
+    Names of files may have bytes that are no text (``os.fsdecode``): those are escaped.
+    """
+    return printable(json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Text that any encoding takes; what stands for bytes of file names is escaped, as in JSON."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Replace ``path`` in one step, so that no reader sees half of it."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(printable(text), encoding="utf-8")
     partial.replace(path)
 
 

@@ -165,7 +165,7 @@ class RunInfo:
     ``started`` and ``finished`` are ISO 8601 in UTC; ``exit_status`` is the exit code, None while
     the run is under way or was cut off. ``matrix`` is the resolved matrix. ``models`` has one
     mapping a model (name, path, sha256, classes, …), ``datasets`` one
-    mapping a data set (name, scored_images, calibration_images, calibration_source, …), and
+    mapping a data set (name, scored_images, calibration_images, calibration_source, census, …), and
     ``left_out`` one a cell that was not planned (cell, reason). ``notes`` are sentences for the
     reader of the report; ``disturbed`` is one on all cells that are marked, empty where none is.
     ``timings`` are seconds by part of the run (``build_s``, ``measure_s``, …).

@@ -238,8 +238,10 @@ def _planned_cell(
             threads,
             outcome=Outcome(
                 "unavailable",
-                "the data set has no image to calibrate on",
-                "Give a train split, or more validation images than are scored.",
+                "the data set has no image to calibrate on"
+                + (f": {lacks}" if (lacks := model.dataset.calibration_lacks) else ""),
+                "Give a train split whose images are not scored (`train:` in data.yaml, or "
+                "`calibration:` in a matrix), or 4 and more images.",
             ),
         )
     recipe = {

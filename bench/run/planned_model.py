@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deploymark.backends.base import CALIBRATED_PRECISIONS, Detector, UnavailableError
-from deploymark.bench.data.datasets import Dataset, load_dataset, match_names
+from deploymark.bench.data.class_names import ClassMatch, compare_classes, match_names
+from deploymark.bench.data.datasets import Dataset, load_dataset
 from deploymark.bench.data.images import PreparedImages, prepare_images
 from deploymark.bench.data.training_data import TrainingData
 from deploymark.bench.data.training_split import DIGITS_IMAGES, digits_training, load_training
@@ -31,7 +32,7 @@ class PlannedModel:
 
     ``detectors``, ``scored`` and, where a cell needs any, ``calibration`` images are by imgsz.
     ``training``, in the model's classes, and its hash are there where a recipe uses data;
-    ``training_outcome`` tells why there is none.
+    ``training_outcome`` tells why there is none. ``match``: the classes that one side alone has.
     """
 
     name: str
@@ -42,18 +43,29 @@ class PlannedModel:
     scored: Mapping[int, PreparedImages]
     calibration: Mapping[int, PreparedImages]
     class_map: Mapping[int, int]
+    match: ClassMatch = dataclasses.field(default_factory=ClassMatch)
     training: TrainingData | None = None
     training_hash: str | None = None
     training_outcome: Outcome | None = None
 
 
-def dataset_of(entry: ModelEntry, matrix: Matrix) -> Dataset:
+def calibrated_sizes(cells: Sequence[Cell]) -> set[int]:
+    """The sizes at which artifacts are calibrated on images: none for files made elsewhere."""
+    return {
+        cell.imgsz
+        for cell in cells
+        if cell.given is None and cell.precision in CALIBRATED_PRECISIONS
+    }
+
+
+def dataset_of(entry: ModelEntry, matrix: Matrix, calibration_images: int) -> Dataset:
     """The data set of a model, as the matrix wants it. Raises BadInputError."""
     return load_dataset(
         data_source(entry),
-        calibration_images=matrix.calibration.images,
+        calibration_images=calibration_images,
         max_images=matrix.scoring.max_images,
         seed=matrix.seed,
+        on_fault=matrix.on_fault,
     )
 
 
@@ -67,10 +79,10 @@ def plan_model(
     name, path = model_name(entry), model_path(entry)
     mine = [cell for cell in cells if cell.model == name]
     sizes = list(dict.fromkeys(cell.imgsz for cell in mine))
-    exported = [cell for cell in mine if cell.given is None]
-    calibrated = {cell.imgsz for cell in exported if cell.precision in CALIBRATED_PRECISIONS}
+    calibrated = calibrated_sizes(mine)
     say(f"{name}: reading the data set")
-    dataset = dataset_of(entry, matrix)
+    # The images to calibrate on are chosen, and a train split is needed, where a cell asks for any.
+    dataset = dataset_of(entry, matrix, matrix.calibration.images if calibrated else 0)
     if entry.path is None:
         given = next(cell.given for cell in mine if cell.given and cell.given.outcome is None)
         detector = given.detector(dataset.names)
@@ -82,7 +94,10 @@ def plan_model(
         detectors = {
             imgsz: inspected(path, sha256, imgsz, entry.head, store, say, log) for imgsz in sizes
         }
-    class_map = match_names(dataset.names, next(iter(detectors.values())).names)
+    names = next(iter(detectors.values())).names
+    class_map = match_names(dataset.names, names)
+    boxes = dataset.boxes_by_class()
+    match = compare_classes(dataset.name, boxes, dataset.names, names, class_map)
     scored_paths = [image.path for image in dataset.scored]
     scored, calibration = {}, {}
     for imgsz in sizes:
@@ -93,14 +108,16 @@ def plan_model(
         if imgsz in calibrated and dataset.calibration:
             destination = store.images_path(dataset.calibration_hash, imgsz)
             calibration[imgsz] = prepare_images(dataset.calibration, imgsz, destination, progress)
-    planned = PlannedModel(name, path, sha256, dataset, detectors, scored, calibration, class_map)
+    planned = PlannedModel(
+        name, path, sha256, dataset, detectors, scored, calibration, class_map, match
+    )
     if any(uses_data(step) for cell in mine for step in cell.steps):
-        return _with_training(planned, entry, matrix.seed, store, say)
+        return _with_training(planned, entry, matrix, store, say)
     return planned
 
 
 def _with_training(
-    model: PlannedModel, entry: ModelEntry, seed: int, store: Store, say: Say
+    model: PlannedModel, entry: ModelEntry, matrix: Matrix, store: Store, say: Say
 ) -> PlannedModel:
     """The model with the images that its recipes need, or with the reason why there are none."""
     source = data_source(entry)
@@ -111,7 +128,9 @@ def _with_training(
             source = dataclasses.replace(source, training=training)
         say(f"{model.name}: reading the train split")
         progress = _sometimes(say, f"{model.name}: reading the train split")
-        data = load_training(source, model.dataset, seed=seed, progress=progress)
+        data = load_training(
+            source, model.dataset, seed=matrix.seed, progress=progress, on_fault=matrix.on_fault
+        )
     except UnavailableError as error:
         outcome = Outcome("unavailable", error.message, error.remedy)
         return dataclasses.replace(model, training_outcome=outcome)

@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploymark.bench.data.datasets import match_names
+from deploymark.bench.data.class_names import compare_classes, match_names
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.entries import ModelEntry, model_name
 from deploymark.bench.matrix.request import ResolvedMatrix, model_path
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.run.inspection import inspected
-from deploymark.bench.run.planned_model import check_multiple, dataset_of
+from deploymark.bench.run.planned_model import calibrated_sizes, check_multiple, dataset_of
 from deploymark.bench.store import Store, file_sha256
 
 COMMON_STRIDE = 32
@@ -41,13 +41,15 @@ def _check(entry: ModelEntry, matrix: Matrix, cells: Sequence[Cell]) -> None:
     given = next((cell.given for cell in cells if cell.given and cell.given.outcome is None), None)
     if not cells or (entry.path is None and given is None):
         return
-    dataset = dataset_of(entry, matrix)
+    dataset = dataset_of(entry, matrix, matrix.calibration.images if calibrated_sizes(cells) else 0)
     sizes = list(dict.fromkeys(cell.imgsz for cell in cells))
     path = model_path(entry)
     if given is not None:
         detector = given.detector(dataset.names)
         check_multiple(path, sizes, detector.stride)
-        match_names(dataset.names, detector.names)
+        class_map = match_names(dataset.names, detector.names)
+        boxes = dataset.boxes_by_class()
+        compare_classes(dataset.name, boxes, dataset.names, detector.names, class_map)
         return
     odd = [imgsz for imgsz in sizes if imgsz % COMMON_STRIDE]
     if odd and importlib.util.find_spec("ultralytics") is not None:

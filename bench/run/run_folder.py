@@ -64,6 +64,7 @@ def _dataset_facts(model: PlannedModel) -> dict[str, Any]:
         "calibration_hash": dataset.calibration_hash,
         "calibration_source": dataset.calibration_source,
         "labelled": dataset.labelled,
+        "census": dataset.census.record(model.match),
     }
 
 
@@ -71,10 +72,11 @@ def _notes(plan: Plan) -> list[str]:
     notes = []
     for model in plan.models.values():
         dataset = model.dataset
+        notes += [f"{model.name}: {text}" for text in dataset.census.notes(model.match)]
         aside = len(dataset.calibration)
         if dataset.calibration_source == "validation":
             notes.append(
-                f"{model.name}: the data set has no train split, so {aside} of "
+                f"{model.name}: the data set has no train split of other images, so {aside} of "
                 f"its validation images were set aside to calibrate on; they are not scored."
             )
         if not dataset.labelled:

@@ -12,6 +12,7 @@ from deploymark.bench.errors import BadInputError
 from deploymark.bench.matrix.request import RunRequest, expand_resolved, resolve_matrix
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.run import BENCHMARK_FILE, RunInfo
+from deploymark.bench.run.census import tell_census
 from deploymark.bench.run.plan import Plan, prepare
 from deploymark.bench.run.run_folder import (
     check_same_inputs,
@@ -71,6 +72,7 @@ def start(request: RunRequest, results: Path = DEFAULT_RESULTS) -> RunSession:
     timings = Timings({})
     with timings.part("plan_s"), Progress() as progress:
         plan = prepare(resolved, store, progress.say)
+        tell_census(plan, progress)
     info = describe(plan)
     info.timings = timings.seconds
     return RunSession(plan, info, create(info, results), store)
@@ -84,5 +86,6 @@ def resume(folder: Path) -> RunSession:
     store = Store()
     with Progress() as progress:
         plan = prepare(resolved, store, progress.say)
+        tell_census(plan, progress)
     check_same_inputs(info, plan)
     return RunSession(plan, info, folder.resolve(), store, resumed=True)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pydantic
 
-from deploymark.bench.data.datasets import Dataset, load_dataset, match_names
+from deploymark.bench.data.class_names import match_names
+from deploymark.bench.data.datasets import Dataset, load_dataset
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.matrix.entries import model_name
 from deploymark.bench.matrix.request import data_source
@@ -117,9 +118,10 @@ class RunScores:
             raise BadInputError(f"{model}: the run does not tell its data set")
         dataset = load_dataset(
             data_source(entry),
-            calibration_images=matrix.calibration.images,
+            calibration_images=recorded[model].get("calibration_images") or 0,
             max_images=matrix.scoring.max_images,
             seed=matrix.seed,
+            on_fault=matrix.on_fault,
         )
         if not dataset.labelled or dataset.scored_hash != recorded[model].get("scored_hash"):
             raise BadInputError(f"{model}: its data set has other images than when it was scored")

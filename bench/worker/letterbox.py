@@ -19,6 +19,9 @@ from deploymark.backends.layout import BYTE_RANGE, PLAIN_INPUT, InputSpec
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+MAX_PIXELS = 200_000_000
+"""Pixels of the largest image that is decoded: 600 MB as RGB."""
+
 PAD_GREY = 114
 """Grey level of the border (ultralytics.data.augment.LetterBox, ``padding_value``)."""
 
@@ -64,15 +67,36 @@ def geometry(width: int, height: int, imgsz: int) -> Geometry:
     )
 
 
+class ImageTooLargeError(ValueError):
+    """An image with more pixels than are decoded; its text is the size."""
+
+
+def open_image(file: Path | Any) -> Any:
+    """Open an image file, or a stream of one, without decoding it.
+
+    Raises ImageTooLargeError above ``MAX_PIXELS``, OSError or another error of Pillow.
+    """
+    from PIL import Image
+
+    # Pillow warns of pictures above 89 megapixels, and refuses those of twice that: ours is stated
+    Image.MAX_IMAGE_PIXELS = None
+    image = Image.open(file)
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width} x {image.height} pixels"
+        image.close()
+        raise ImageTooLargeError(size)
+    return image
+
+
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     """Decode an image file: uint8 (height, width, 3), RGB, upright.
 
     The EXIF orientation is applied, alpha is dropped and 16-bit images keep their high byte, as
     OpenCV does for Ultralytics. Raises OSError or another error of Pillow if it cannot be decoded.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    with Image.open(path) as image:
+    with open_image(path) as image:
         upright = ImageOps.exif_transpose(image)
         return rgb_array(upright)
 

@@ -28,6 +28,7 @@ from deploymark.reports.page.page import page_environment
 from deploymark.reports.page.vega import VegaBundle
 from deploymark.reports.run import outcomes
 from deploymark.reports.run.answer import answer_view
+from deploymark.reports.run.census import census_views
 from deploymark.reports.run.effect_chart import effect_chart
 from deploymark.reports.run.effect_table import effect_table
 from deploymark.reports.run.effect_words import sentence
@@ -132,7 +133,7 @@ def _context(run: Run, environment: Environment) -> dict[str, Any]:
         "warnings": outcomes.warnings(cells),
         "held_out": facts.held_out(info.datasets),
         "models": [facts.nested_facts(model) for model in info.models],
-        "datasets": [facts.nested_facts(dataset) for dataset in info.datasets],
+        "datasets": census_views(info.datasets),
         "notes": info.notes,
         "machine": facts.nested_facts(info.machine),
         "packages": sorted(info.packages.items()),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from deploymark.bench.records.answer import read_answer
 from deploymark.bench.records.files import write_text_atomically
@@ -12,6 +13,7 @@ from deploymark.reports.page import facts, figures, tables
 from deploymark.reports.page.markdown import code, escape, table
 from deploymark.reports.run import outcomes
 from deploymark.reports.run.answer import answer_view
+from deploymark.reports.run.census import census_views
 from deploymark.reports.run.scenarios import scenario_lines
 from deploymark.reports.run.summary_variants import variant_lines
 
@@ -68,6 +70,18 @@ def _causes(title: str, causes: Sequence[outcomes.Cause]) -> list[str]:
     return lines
 
 
+def _data(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the data sets consist of, and what of them was left out."""
+    views = [view for view in census_views(datasets) if view.lines]
+    if not views:
+        return []
+    lines = ["", "## Data", ""]
+    for view in views:
+        lines += [f"- {escape(view.model)}: {escape(line)}" for line in view.lines]
+        lines += [f"  - {escape(fault)}" for fault in view.faults]
+    return lines
+
+
 def _answer(run: Run) -> list[str]:
     """What to ship, and on what evidence; nothing where the run has no answer."""
     answer = read_answer(run.folder)
@@ -114,6 +128,7 @@ def render_summary(run: Run) -> str:
     lines += _causes("Not served here", outcomes.not_served(cells))
     lines += _causes("Left out of the matrix", outcomes.left_out(info.left_out))
     lines += _causes("Warnings", outcomes.warnings(cells))
+    lines += _data(info.datasets)
     if info.notes:
         lines += ["", "## Notes", "", *(f"- {escape(note)}" for note in info.notes)]
     return "\n".join(lines) + "\n"

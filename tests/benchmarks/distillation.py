@@ -64,7 +64,7 @@ def drawn(folder: Path, count: int) -> Any:
 
 def labelled(folder: Path) -> tuple[Any, ...]:
     """The images of a folder of digits with their labels."""
-    from deploymark.bench.data.data_yaml import list_images
+    from deploymark.bench.data.image_lists import list_images
     from deploymark.bench.data.labels import yolo_labels
 
     return tuple(yolo_labels(path, SIDE, SIDE, CLASSES) for path in list_images(folder))

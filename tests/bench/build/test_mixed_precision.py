@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from deploymark.bench.data.datasets import DataSource, load_dataset, match_names
+from deploymark.bench.data.class_names import match_names
+from deploymark.bench.data.datasets import DataSource, load_dataset
 from deploymark.bench.data.images import letterboxed
 from deploymark.bench.score.average_precision import score
 from deploymark.bench.variants.checkpoint import describe, float_nodes, model_factory

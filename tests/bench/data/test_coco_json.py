@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from deploymark.bench.data.coco_json import read_coco_json
+from deploymark.bench.data.datasets import DataSource, load_dataset
 from deploymark.bench.errors import BadInputError
 
 DOCUMENT: dict[str, Any] = {
@@ -101,8 +102,9 @@ def test_says_where_it_looked(tmp_path: Path) -> None:
 def test_missing_images_are_counted(tmp_path: Path) -> None:
     write_images(tmp_path)
     (tmp_path / "a.jpg").unlink()
-    with pytest.raises(BadInputError, match=r"1 of its 2 images do not exist, such as .*a\.jpg"):
-        read_coco_json(write(tmp_path, DOCUMENT))
+    source = DataSource("d", annotations=write(tmp_path, DOCUMENT))
+    with pytest.raises(BadInputError, match=r"an image that is not there: .*a\.jpg: No such file"):
+        load_dataset(source, calibration_images=0, max_images=None, seed=0)
 
 
 def test_another_size_than_the_file_is_told(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from deploymark.bench.data.coco_names import COCO_NAMES
-from deploymark.bench.data.data_yaml import list_images, read_data_yaml, train_split
+from deploymark.bench.data.data_yaml import read_data_yaml, train_split
+from deploymark.bench.data.image_lists import list_images
 from deploymark.bench.errors import BadInputError
 
 
@@ -89,7 +90,11 @@ def test_a_listed_path_may_be_relative_to_the_root(root: Path) -> None:
 def test_a_listed_image_that_is_missing_is_told_by_line(root: Path) -> None:
     write(root / "val.txt", "images/val/a.png\nimages/val/zzz.png\n")
     with pytest.raises(BadInputError, match=r"val\.txt:2: no such image: .*zzz\.png"):
-        read_data_yaml(write(root / "data.yaml", "val: val.txt\nnames: [x]\n"))
+        list_images(root / "val.txt")
+    data = read_data_yaml(write(root / "data.yaml", "val: val.txt\nnames: [x]\n"))
+    assert [str(fault) for fault in data.listing.missing] == [
+        f"{root}/val.txt:2: no such image: {root}/images/val/zzz.png"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploymark.bench.data.datasets import Dataset, DataSource, load_dataset, match_names
+from deploymark.bench.data.class_names import match_names
+from deploymark.bench.data.datasets import Dataset, DataSource, load_dataset
 from deploymark.bench.errors import BadInputError
 
 
@@ -109,32 +110,40 @@ def test_a_copy_of_a_scored_image_is_not_set_aside(val_only: DataSource) -> None
         assert [path.name for path in dataset.calibration] == [f"val{i}.png" for i in range(12, 16)]
 
 
-def test_train_and_val_in_one_folder_overlap(tmp_path: Path) -> None:
+def test_of_one_folder_for_both_a_quarter_is_set_aside(tmp_path: Path) -> None:
     write_split(tmp_path, "val", 8, first_seed=0)
-    yaml = write_yaml(tmp_path, "val: images/val\ntrain: images/val\n")
-    with pytest.raises(
-        BadInputError,
-        match=r"3 of the 3 calibration images are also scored, such as .*val\d\d\.png",
-    ):
-        load(DataSource("d", yaml=yaml))
+    source = DataSource("d", yaml=write_yaml(tmp_path, "val: images/val\ntrain: images/val\n"))
+    dataset = load(source)
+    assert (dataset.calibration_source, len(dataset.calibration)) == ("validation", 2)
+    assert not {image.path for image in dataset.scored} & set(dataset.calibration)
+    assert "since the train split has no others" in dataset.census.calibration_from
+    beyond = load(source, max_images=5)
+    assert (beyond.calibration_source, len(beyond.calibration)) == ("train", 3)
+    assert not {image.path for image in beyond.scored} & set(beyond.calibration)
+    assert len(load(source, calibration=0).scored) == 8
 
 
-def test_the_same_bytes_under_another_name_overlap(both: DataSource) -> None:
+def test_images_that_are_scored_are_passed_over(both: DataSource) -> None:
+    """Whether by their bytes or by a link."""
     assert both.yaml is not None
     images = both.yaml.parent / "images"
     (images / "train" / "train02.png").write_bytes((images / "val" / "val05.png").read_bytes())
-    with pytest.raises(
-        BadInputError, match=r"1 of the 6 .*train02\.png \(the same picture as .*val05\.png\)"
-    ):
-        load(both, calibration=6)
-
-
-def test_a_link_to_a_scored_image_overlaps(both: DataSource) -> None:
-    assert both.yaml is not None
-    images = both.yaml.parent / "images"
     (images / "train" / "train99.png").symlink_to(images / "val" / "val00.png")
-    with pytest.raises(BadInputError, match="1 of the 7 calibration images are also scored"):
-        load(both, calibration=7)
+    dataset = load(both, calibration=7)
+    assert [path.name for path in dataset.calibration] == [
+        f"train0{index}.png" for index in (0, 1, 3, 4, 5)
+    ]
+    assert "2 images of it also scored, passed over" in dataset.census.calibration_from
+
+
+def test_a_train_split_that_is_not_there_matters_to_calibration_alone(both: DataSource) -> None:
+    assert both.yaml is not None
+    (both.yaml.parent / "images" / "train").rename(both.yaml.parent / "gone")
+    assert len(load(both, calibration=0).scored) == 8
+    dataset = load(both)
+    assert (len(dataset.scored), dataset.calibration) == (8, ())
+    assert "train: " in dataset.calibration_lacks
+    assert "no such folder" in dataset.calibration_lacks
 
 
 def test_missing_labels_are_told_with_where_they_would_be(both: DataSource) -> None:

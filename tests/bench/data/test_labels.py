@@ -94,8 +94,9 @@ def test_no_file_is_background(tmp_path: Path) -> None:
         ("0 50 40 10 10", r"a\.txt:1: a coordinate outside \[0, 1\]"),
         ("0 .5 .5 nan .1", r"a coordinate outside \[0, 1\]"),
         ("0 .5 .5 -0.005 .1", r"a negative width or height"),
-        ("0 .1 .2 .5 .3 .3 .8\n0 .5 .5 .1 .1", r"a\.txt:2: 5 columns in a file of polygons"),
-        ("0 .1 .2 .5 .3 .3 .8 .4", r"a\.txt:1: 8 columns in a file of polygons"),
+        ("0 .1 .2 .5 .3 .3 .8 .4", r"a\.txt:1: 8 columns, expected 5"),
+        ("0,.5,.5,.1,.1", r"commas or semicolons .*a\.txt:1: not all numbers"),
+        ("0;.5;.5;.1;.1", r"commas or semicolons .*a\.txt:1: not all numbers"),
     ],
 )
 def test_a_bad_line_is_told_by_file_and_line(tmp_path: Path, text: str, message: str) -> None:

@@ -144,7 +144,8 @@ def test_equals_pycocotools(seed: int) -> None:
 def test_equals_pycocotools_on_a_real_detector_and_real_crowds(coco_mini: Path) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("ultralytics")
-    from deploymark.bench.data.datasets import DataSource, load_dataset, match_names
+    from deploymark.bench.data.class_names import match_names
+    from deploymark.bench.data.datasets import DataSource, load_dataset
     from deploymark.bench.variants.checkpoint import describe, model_factory
     from deploymark.bench.worker.detections import SCORING_CONFIDENCE, decode
     from deploymark.bench.worker.letterbox import letterbox, read_rgb, to_input

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploymark.bench.data.data_yaml import list_images
+from deploymark.bench.data.image_lists import list_images
 from deploymark.bench.data.labels import yolo_labels
 from deploymark.bench.data.training_data import TrainingData
 from deploymark.bench.variants.apply import StepContext

@@ -76,3 +76,13 @@ def test_write_summary(make_run: MakeRun, make_cell: MakeCell, tmp_path: Path) -
     assert path.read_text(encoding="utf-8") == render_summary(run)
     with pytest.raises(BadInputError, match="not a run directory"):
         write_summary(tmp_path)
+
+
+def test_what_the_data_sets_consist_of(make_run: MakeRun, make_cell: MakeCell) -> None:
+    fault = {"title": "an empty file", "leaves_out": "image", "count": 1, "places": ["b_1_.jpg"]}
+    census = {"lines": ["5 images", "left out: 1 × an empty file"], "faults": [fault]}
+    text = render_summary(
+        make_run(make_cell("a"), datasets=[{"name": "n", "model": "m", "census": census}])
+    )
+    assert "## Data\n\n- m: 5 images\n- m: left out: 1 × an empty file\n" in text
+    assert "  - 1 × an empty file (leaves out an image): b_1\\_.jpg" in text
