@@ -150,7 +150,9 @@ def _of_family(
     places_first = rows is None or is_places(rows, size) or rows > columns
     if places_first and columns > BOX_CHANNELS:
         return _last(columns)
-    return _anchors(rows) if rows is not None and BOX_CHANNELS < rows < columns else None
+    # columns that no box fits into are places, however few
+    fits = (rows or 0) > BOX_CHANNELS and ((rows or 0) < columns or columns <= BOX_CHANNELS)
+    return _anchors(rows) if fits else None
 
 
 def _noted(

@@ -94,14 +94,6 @@ def test_missing_labels(folder: Path, data: Path) -> None:
     assert "label" in refused(folder, "m.yaml")
 
 
-def test_calibration_images_that_are_scored(folder: Path, data: Path) -> None:
-    image = next((data / "images" / "val").iterdir())
-    shutil.copy(image, data / "images" / "calib" / "renamed.jpg")
-    text = refused(folder, "m.yaml")
-    assert "renamed.jpg" in text
-    assert image.name in text
-
-
 @pytest.mark.parametrize(
     ("files", "words"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -245,8 +244,6 @@ def test_files_that_give_nonsense_are_told(deploymark: CommandLine, good_file: P
     assert judged == cells
 
 
-CASES_VARIABLE = "DEPLOYMARK_CASES"
-
 CASES = {
     "nan_all": "outputs are not finite on 24 of 24 images",
     "nan_found": "outputs are not finite on 24 of 24 images",
@@ -258,14 +255,11 @@ CASES = {
 @pytest.mark.heavy
 @pytest.mark.real
 def test_files_of_a_coco_detector_that_went_wrong(
-    deploymark: CommandLine, coco_mini: Path, tmp_path: Path
+    deploymark: CommandLine, coco_mini: Path, cases: Path, tmp_path: Path
 ) -> None:
-    cases = os.environ.get(CASES_VARIABLE, "")
-    if not cases:
-        pytest.skip(f"{CASES_VARIABLE} names no folder")
     good = exported(coco_mini / "yolo11n-coco.pt", 320, tmp_path / "export")
     made = deploymark.folder / "made"
-    maker = [sys.executable, str(Path(cases) / "make_models.py"), str(good), str(made)]
+    maker = [sys.executable, str(cases / "make_models.py"), str(good), str(made)]
     subprocess.run(maker, check=True, capture_output=True)
     data = json.dumps(str(coco_mini / "data.yaml"))
     models = [f"  - {{artifact: made/{name}.onnx, data: {data}}}" for name in CASES]
