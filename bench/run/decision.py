@@ -63,7 +63,8 @@ class Decision:
         self._interim = interim
         self._looks = max(1, looks)
         self.closed: dict[str, str] = {}
-        """Why a cell gets no further launches, by cell."""
+        """Why a cell gets no further launches, by cell; empty where nothing more is to be known."""
+        self.decided = False
         self._behind: dict[str, str | None] = {}
         """The leader that a closed cell was no better than."""
 
@@ -110,8 +111,9 @@ class Decision:
             scored = ", not scored" if cell in pending else ""
             self.closed[cell] = f"stopped after {times}{scored}: cannot win: {reason}"
         self._behind |= dict.fromkeys(judged.behind, judged.leader)
-        if judged.decided:
-            for cell in table.cells:
+        self.decided = judged.decided
+        for cell, row in table.cells.items():
+            if judged.decided or row.status == "invalid":
                 self.closed.setdefault(cell, "")
         return None
 

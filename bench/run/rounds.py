@@ -86,7 +86,7 @@ def launch_all(
                     for cell, records in launches.items():
                         if any(record["status"] != "ok" for record in records):
                             decision.failed(cell)
-                    _say_closed(closed, known, progress)
+                    _say_closed(decision, known, progress)
                     continue
                 slot = LaunchSlot(leader, 1 + max(item.launch for item in done[leader]))
             progress.to_come(sure_launches(rules, done, closed))
@@ -110,14 +110,14 @@ def launch_all(
     return launches, dict(closed)
 
 
-def _say_closed(closed: Mapping[str, str], before: Collection[str], progress: Progress) -> None:
+def _say_closed(decision: Decision, before: Collection[str], progress: Progress) -> None:
     """One line on the cells that a look has closed."""
-    new = [cell for cell in closed if cell not in before]
-    given_up = [cell for cell in new if closed[cell]]
-    if len(given_up) < len(new):
+    given_up = sum(bool(why) for cell, why in decision.closed.items() if cell not in before)
+    if decision.decided:
         progress.note("the question is decided: no further launches are needed")
     elif given_up:
-        progress.note(f"{len(given_up)} cells cannot win: no further launches of them")
+        cells = "1 cell" if given_up == 1 else f"{given_up} cells"
+        progress.note(f"{cells} cannot win: no further launches")
 
 
 def _say_if_restless(validity: Validity, progress: Progress) -> None:

@@ -88,6 +88,21 @@ def test_a_leader_that_failed_to_be_scored_leads_no_more() -> None:
     assert decision.look(1, launches, pending={"a", "b"}) == "b"
 
 
+def test_nonsense_gets_no_further_launches() -> None:
+    draw = random.Random(0)  # noqa: S311 - no secret
+    launches = {name: [record(name, 0, 2.0, draw)] for name in ("a", "b", "nonsense")}
+
+    def interim(seen: object, _: object) -> Run:
+        run = run_of(matrix(), launches, list(launches))
+        run.cells[2].status, run.cells[2].reason = "invalid", "outputs are not finite"
+        return run
+
+    decision = Decision(matrix(), interim, looks=6)
+    assert decision.look(1, launches) is None
+    assert decision.closed == {"nonsense": ""}
+    assert not decision.decided
+
+
 def test_a_closed_cell_stays_closed() -> None:
     decision = looked({"fast": [2.0, 9.0], "far": [9.0, 2.0]})
     assert decision.closed["far"]
