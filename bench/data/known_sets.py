@@ -77,14 +77,18 @@ def _is_bare(reference: str) -> bool:
     return yaml and not any(mark in reference for mark in ("/", "\\", ":"))
 
 
+def check_no_address(reference: str) -> None:
+    """Raise BadInputError for the address of a data set: nothing is downloaded."""
+    if is_address(reference):
+        raise BadInputError(
+            f"{reference}: is an address, and nothing is downloaded",
+            remedy=f"Download it, unpack it and give {_READ}.",
+        )
+
+
 def check_kind(path: Path) -> None:
     """Raise BadInputError for what is no data set, saying what it is and what to give instead."""
     suffix, shown = path.suffix.lower(), str(path)
-    if is_address(shown) or shown.startswith(("http:/", "https:/", "ftp:/")):
-        raise BadInputError(
-            f"{shown}: is an address, and nothing is downloaded",
-            remedy=f"Download it, unpack it and give {_READ}.",
-        )
     if is_folder(path):
         return
     if not is_file(path):

@@ -12,7 +12,7 @@ from deploymark.backends.registry import specs
 from deploymark.bench.assets import digits_dir
 from deploymark.bench.data.coco_names import COCO_NAMES
 from deploymark.bench.data.datasets import DataSource
-from deploymark.bench.data.known_sets import check_kind, is_address, named_set
+from deploymark.bench.data.known_sets import check_no_address, named_set
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.machine.probing import Answers, OptionsQuestion, probe_backends
 from deploymark.bench.matrix.cells import Cell, Expansion, expand, select
@@ -132,8 +132,7 @@ def _absolute_data(reference: str, folder: Path) -> str:
 
     Raises BadInputError for an address: nothing is downloaded.
     """
-    if is_address(reference):
-        check_kind(Path(reference))
+    check_no_address(reference)
     absolute = _absolute(reference, folder)
     if reference.startswith(BUILTIN) or Path(absolute).exists():
         return absolute
