@@ -83,7 +83,10 @@ def read_content(path: Path) -> Content:
     except OSError as error:
         raise LoadError(f"{path} cannot be read: {error}") from error
     except (ValueError, IndexError) as error:
-        raise LoadError(f"{path} is no ONNX model, or it is cut off: {error}") from error
+        raise LoadError(
+            f"{path} is no ONNX model, or it is cut off: {error}",
+            remedy="Fetch it again, or export it anew.",
+        ) from error
     return Content(dict(operators), dict(weights), tuple(external))
 
 

@@ -61,7 +61,10 @@ def read_header(path: Path) -> Header:
     try:
         return _header(data)
     except (ValueError, IndexError, TypeError) as error:
-        raise LoadError(f"{path} is no ONNX model, or it is cut off: {error}") from error
+        raise LoadError(
+            f"{path} is no ONNX model, or it is cut off: {error}",
+            remedy="Fetch it again, or export it anew.",
+        ) from error
 
 
 def _header(data: memoryview) -> Header:

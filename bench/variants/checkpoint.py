@@ -212,6 +212,8 @@ def _load(path: Path) -> Any:
             with _former_names():
                 module, _ = load_checkpoint(alias)
         except Exception as error:
+            if isinstance(error, AttributeError) and error.obj is not None:
+                raise _no_model(path, error.obj) from error
             raise BadInputError(
                 f"{path} is not a checkpoint with a model: {_first_line(error, alias, path)}",
                 remedy=_GIVE_DETECTOR,
@@ -251,10 +253,7 @@ def _check_detector(path: Path, module: Any) -> None:
     from ultralytics.nn.modules.head import Detect
 
     if not isinstance(getattr(module, "model", None), nn.Sequential):
-        raise BadInputError(
-            f"{path} holds a {type(module).__name__}, no model of Ultralytics",
-            remedy=_GIVE_DETECTOR,
-        )
+        raise _no_model(path, module)
     task = _task(module)
     if task != "detect":
         raise BadInputError(
@@ -326,6 +325,13 @@ def _layout(module: Any, output: Any) -> OutputLayout:
     raise BadInputError(
         f"the model's output of shape {shape} is no list of boxes of {classes} classes",
         remedy=_GIVE_DETECTOR,
+    )
+
+
+def _no_model(path: Path, held: object) -> BadInputError:
+    """What is said of another library's model."""
+    return BadInputError(
+        f"{path} holds a {type(held).__name__}, no model of Ultralytics", remedy=_GIVE_DETECTOR
     )
 
 

@@ -254,7 +254,9 @@ def test_an_image_size_off_the_stride_is_told(yolo11n: Path, imgsz: int, remedy:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("content", ["junk", "empty", "cut", "tensors", "state", "other", "script"])
+@pytest.mark.parametrize(
+    "content", ["junk", "empty", "cut", "tensors", "state", "other", "bare", "script"]
+)
 def test_other_files_are_told(content: str, yolo11n: Path, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     path = tmp_path / "yolov5n.pt"  # a name that Ultralytics would replace and look for online
@@ -270,6 +272,8 @@ def test_other_files_are_told(content: str, yolo11n: Path, tmp_path: Path) -> No
         torch.save(model_factory(yolo11n, SIZE)().state_dict(), path)
     elif content == "other":
         torch.save({"model": torch.nn.Linear(2, 2)}, path)
+    elif content == "bare":
+        torch.save(torch.nn.Linear(2, 2), path)
     else:
         # The plain archive of TorchScript; scripting itself is deprecated.
         import zipfile
@@ -281,6 +285,8 @@ def test_other_files_are_told(content: str, yolo11n: Path, tmp_path: Path) -> No
         inspect_checkpoint(path, SIZE)
     assert str(path) in caught.value.message
     assert "deploymark-" not in caught.value.message  # the temporary alias is nothing to a user
+    if content in {"other", "bare"}:
+        assert "holds a Linear, no model of Ultralytics" in caught.value.message
 
 
 @pytest.mark.heavy
