@@ -151,8 +151,8 @@ def _of_family(
     if places_first and columns > BOX_CHANNELS:
         return _last(columns)
     # columns that no box fits into are places, however few
-    fits = (rows or 0) > BOX_CHANNELS and ((rows or 0) < columns or columns <= BOX_CHANNELS)
-    return _anchors(rows) if fits else None
+    few = columns <= BOX_CHANNELS and not is_places(rows, size)
+    return _anchors(rows) if (rows or 0) > BOX_CHANNELS and ((rows or 0) < columns or few) else None
 
 
 def _noted(
