@@ -112,8 +112,14 @@ def load_yaml(path: Path, *, shown_as: str | None = None) -> YamlSource:
 
 
 def did_you_mean(word: object, known: Sequence[str]) -> str:
-    """``, did you mean 'x'?`` for the nearest known word, or an empty string."""
+    """``, did you mean 'x'?`` for the nearest known word, or an empty string.
+
+    The only one that begins so is near, however much longer it is: ``onnx`` is ``onnxruntime``.
+    """
     near = difflib.get_close_matches(str(word), list(known), n=1)
+    begun = [one for one in known if word and one.startswith(str(word).lower())]
+    if not near and len(begun) == 1:
+        near = begun
     return f", did you mean {near[0]!r}?" if near else ""
 
 

@@ -150,6 +150,7 @@ def test_the_command_line_replaces_axes(tmp_path: Path) -> None:
     [
         ({"model": "m.pt"}, "--model and --data belong together"),
         ({"backends": ["opnvino"]}, "--backends opnvino: unknown backend.*'openvino'"),
+        ({"backends": ["onnx"]}, "--backends onnx: unknown backend.*did you mean 'onnxruntime'"),
         ({"precisions": ["int9"]}, "--precisions int9: unknown precision.*'int8'"),
         ({"imgsz": [1]}, "--imgsz 1: expected whole numbers of pixels from 32 to 4096"),
         ({"imgsz": ["0"]}, "--imgsz 0: expected"),
