@@ -99,24 +99,23 @@ def digits() -> Path:
     return ROOT / "bench" / "assets" / "digits"
 
 
+def _folder_of(variable: str, holds: str) -> Path:
+    """The folder that a variable names, which ``holds`` something; skips where it is unset."""
+    folder = os.environ.get(variable, "")
+    if not folder:
+        pytest.skip(f"{variable} names no folder")
+    # Naming a folder that is not there is a mistake to be seen, not a reason to skip.
+    assert (Path(folder) / holds).exists(), f"{variable}={folder} has no {holds}"
+    return Path(folder)
+
+
 @pytest.fixture(scope="session")
 def coco_mini() -> Path:
     """A COCO detector with 100 photos, labels and ``data.yaml``; skips where there is none."""
-    folder = os.environ.get(COCO_MINI_VARIABLE, "")
-    if not folder:
-        pytest.skip(f"{COCO_MINI_VARIABLE} names no folder")
-    path = Path(folder)
-    # Naming a folder that is not there is a mistake to be seen, not a reason to skip.
-    assert (path / "data.yaml").is_file(), f"{COCO_MINI_VARIABLE}={folder} has no data.yaml"
-    return path
+    return _folder_of(COCO_MINI_VARIABLE, "data.yaml")
 
 
 @pytest.fixture(scope="session")
 def cases() -> Path:
     """Small inputs that once went wrong, ``data`` among them; skips where there are none."""
-    folder = os.environ.get(CASES_VARIABLE, "")
-    if not folder:
-        pytest.skip(f"{CASES_VARIABLE} names no folder")
-    path = Path(folder)
-    assert (path / "data").is_dir(), f"{CASES_VARIABLE}={folder} has no folder data"
-    return path
+    return _folder_of(CASES_VARIABLE, "data")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pydantic
 
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.matrix.cells import AS_IS, DENSE
+from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.matrix.choose_settings import ChooseSettings
 from deploymark.bench.matrix.constraints import known_figure, parse_constraints
 from deploymark.bench.matrix.figures import MORE_IS_BETTER
@@ -105,7 +105,7 @@ def default_where(cells: Sequence[CellResult]) -> list[str]:
     """
     measured = [cell for cell in cells if cell.status == "ok" and cell.accuracy_doubt is None]
     unchanged = [
-        cell for cell in measured if cell.precision == "fp32" and cell.variant in {DENSE, AS_IS}
+        cell for cell in measured if cell.precision == "fp32" and not is_changed(cell.variant)
     ]
     if any(cell.map50_95 is not None for cell in unchanged):
         return [DEFAULT_MAP]

@@ -12,7 +12,7 @@ import numpy as np
 from deploymark.bench.choose.launches import QUANTILES, launch_estimate, values_by_launch
 from deploymark.bench.choose.words import held_text
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.matrix.cells import AS_IS, DENSE
+from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.matrix.constraints import Constraint
 from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.records.answer import Estimate, Held
@@ -74,7 +74,7 @@ class RunTable:
             row
             for row in self.run.cells
             if (row.model, row.imgsz, row.precision) == (own.model, own.imgsz, "fp32")
-            and row.variant in {DENSE, AS_IS}
+            and not is_changed(row.variant)
             and row.status == "ok"
             and row.accuracy_doubt is None
         ]
@@ -82,7 +82,7 @@ class RunTable:
         agreed = [row.agreement_reference for row in unchanged if row.agreement_reference in names]
         if len(unchanged) > 2 and agreed:  # noqa: PLR2004 - of two, each has the other
             return max(sorted({name for name in agreed if name}), key=agreed.count)
-        ranked = sorted(unchanged, key=lambda row: (backend_rank(row), row.cell))
+        ranked = sorted(unchanged, key=lambda row: (backend_rank(row.backend), row.cell))
         return ranked[0].cell if ranked else None
 
     def values(self, cell: str, figure: str) -> dict[int, float]:

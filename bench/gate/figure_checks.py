@@ -193,16 +193,19 @@ def _plain(change: float, threshold: float) -> Verdict:
     return "improved" if change < 1 / (1 + threshold) - 1 else "unchanged"
 
 
-def budget_checks(figures: Mapping[str, float | None], limits: Sequence[Limit]) -> list[Check]:
+def budget_checks(
+    figures: Mapping[str, float | None], limits: Sequence[Limit], slowed_by: str = ""
+) -> list[Check]:
     """Hold a candidate's figures, by column of ``cells.json``, against budgets.
 
     The figures are taken as they are, with no interval. A figure that was not measured leaves its
-    budget inconclusive: it is never met in silence.
+    budget inconclusive: it is never met in silence. So does a latency beyond its budget where it
+    was ``slowed_by`` a setting that the gate needs and nobody ships.
     """
-    return [_budget_check(limit, figures.get(limit.figure)) for limit in limits]
+    return [_budget_check(limit, figures.get(limit.figure), slowed_by) for limit in limits]
 
 
-def _budget_check(limit: Limit, value: float | None) -> Check:
+def _budget_check(limit: Limit, value: float | None, slowed_by: str) -> Check:
     allowed = f"the budget ({limit.bound} {_shown(limit.figure, limit.value)})"
     said: Verdict = "inconclusive"
     reason = f"not measured, so {allowed} cannot be checked"
@@ -212,6 +215,8 @@ def _budget_check(limit: Limit, value: float | None) -> Check:
         said = "regressed" if beyond else "unchanged"
         where = "within" if not beyond else "over" if limit.bound == "max" else "under"
         reason = f"{_shown(limit.figure, value)}, {where} {allowed}"
+        if beyond and slowed_by and limit.figure.startswith("latency_"):
+            said, reason = "inconclusive", f"{reason}; {slowed_by}"
     return Check(
         figure=limit.figure,
         kind="budget",

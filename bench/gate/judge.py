@@ -119,7 +119,8 @@ def judge(
     if paired is not None:
         checks.append(_latency_check(paired, settings, rules.error))
     checks += _other_checks(cell, records, predictions, settings, rules.seed)
-    checks += budget_checks(values[1], settings.limits())
+    slowed_by = _slowed_by(records, measured.threads)
+    checks += budget_checks(values[1], settings.limits(), slowed_by)
     verdict = overall(check.verdict for check in checks)
     decisive = next((check for check in checks if check.verdict == verdict and check.reason), None)
     return CellVerdict(
@@ -129,7 +130,7 @@ def judge(
         reason=decisive.reason if decisive and verdict in {"regressed", "inconclusive"} else "",
         remedy=_remedy(checks, records) if verdict == "inconclusive" else "",
         checks=checks,
-        warnings=[*_warnings(records, rules.validity), *doubts],
+        warnings=[*_warnings(records, rules.validity), *filter(None, [slowed_by]), *doubts],
     )
 
 
@@ -289,6 +290,25 @@ def disturbances_of_pair(record: PairRecord, validity: Validity) -> list[str]:
         if side.get("conditions") is not None
         for text in disturbances(side["conditions"], validity)
     ]
+
+
+def _slowed_by(records: Sequence[PairRecord], threads: int) -> str:
+    """What both sides ran with that ships nowhere, a sentence; empty where it changes nothing.
+
+    With one thread nobody waits for work. With two a YOLO11n in ONNX Runtime took a fifth longer.
+    """
+    rested = {
+        f"{name}: {str(value).lower()}"
+        for record in records
+        for side in record.sides
+        for name, value in side.get("rested", {}).items()
+    }
+    if threads == 1 or not rested:
+        return ""
+    return (
+        f"both sides ran with {', '.join(sorted(rested))}, so that neither slows the other: the "
+        "change is judged alike, and each is slower than it ships (deploymark run tells how fast)"
+    )
 
 
 def _warnings(records: Sequence[PairRecord], validity: Validity) -> list[str]:

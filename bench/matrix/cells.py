@@ -27,6 +27,11 @@ AS_IS = "as-is"
 """Variant of an artifact that was made elsewhere: nobody knows what was done to its model."""
 
 
+def is_changed(variant: str) -> bool:
+    """Whether a recipe of the run changed the weights of a variant."""
+    return variant not in {DENSE, AS_IS}
+
+
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """One point of the matrix. ``device`` is empty until the backend's default is known.

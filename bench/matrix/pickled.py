@@ -53,7 +53,8 @@ def held_in_archive(path: Path) -> Held:
             if entry.file_size > MAX_PICKLE_BYTES:
                 return "model"
             return held_in_pickle(archive.read(entry))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, ValueError):
+    # RuntimeError is zipfile's for a password and for a compression that it does not know.
+    except (zipfile.BadZipFile, EOFError, RuntimeError, OSError, ValueError):
         return "damaged"
 
 

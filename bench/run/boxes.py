@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from deploymark.backends.registry import BUILTIN
-from deploymark.bench.matrix.cells import AS_IS, DENSE
+from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.launches import Record
 from deploymark.bench.run.plan import PlannedCell
 from deploymark.bench.run.schedule import LaunchSlot, StoppingRule, most_launches
+from deploymark.bench.score.fidelity import backend_rank
 
 
 class BoxesPlan:
@@ -66,12 +66,11 @@ def _may_be_left_out(matrix: Matrix) -> bool:
 def _references(cells: Collection[PlannedCell]) -> set[str]:
     """Of each model and size the unchanged FP32 cell of the first backend that has one."""
     found: dict[tuple[str, int], tuple[int, str]] = {}
-    order = {name: place for place, name in enumerate(BUILTIN)}
     for item in cells:
         cell = item.cell
-        if cell.precision != "fp32" or cell.variant not in {DENSE, AS_IS}:
+        if cell.precision != "fp32" or is_changed(cell.variant):
             continue
-        rank = order.get(cell.backend, len(order)), item.id
+        rank = backend_rank(cell.backend), item.id
         key = cell.model, cell.imgsz
         found[key] = min(found.get(key, rank), rank)
     return {name for _, name in found.values()}

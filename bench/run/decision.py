@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from deploymark.bench.choose.closing import judge_cells
 from deploymark.bench.choose.question import question_of
 from deploymark.bench.choose.table import RunTable
-from deploymark.bench.matrix.cells import AS_IS, DENSE
+from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.matrix.constraints import parse_constraints
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.answer import Question
@@ -122,12 +122,12 @@ def _unscored_reference(cells: Sequence[CellResult], pending: Collection[str]) -
     """An unchanged FP32 cell to score where none of its model and size is."""
     groups: dict[tuple[str, int], list[CellResult]] = {}
     for cell in cells:
-        if cell.status == "ok" and cell.precision == "fp32" and cell.variant in {DENSE, AS_IS}:
+        if cell.status == "ok" and cell.precision == "fp32" and not is_changed(cell.variant):
             groups.setdefault((cell.model, cell.imgsz), []).append(cell)
     for group in groups.values():
         waiting = [cell for cell in group if cell.cell in pending]
         if len(waiting) == len(group):
-            return min(waiting, key=lambda cell: (backend_rank(cell), cell.cell)).cell
+            return min(waiting, key=lambda cell: (backend_rank(cell.backend), cell.cell)).cell
     return None
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.records.run import CellResult
-from deploymark.bench.score.findings import FEW_IMAGES, Finding, is_changed
+from deploymark.bench.score.findings import FEW_IMAGES, Finding
 from deploymark.bench.score.score_guards import NO_MAP50
 from deploymark.bench.worker.outputs import OutputFacts
 

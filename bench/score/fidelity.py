@@ -21,7 +21,7 @@ from deploymark.backends.agreement import (
     matches,
 )
 from deploymark.backends.registry import BUILTIN
-from deploymark.bench.matrix.cells import AS_IS, DENSE
+from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.records.files import dump_json, write_text_atomically
 from deploymark.bench.records.run import FIDELITY_FILE, FIDELITY_FOLDER, CellResult
 from deploymark.bench.score.fidelity_pictures import draw
@@ -107,7 +107,7 @@ def reference_of(cell: CellResult, cells: Sequence[CellResult]) -> CellResult | 
     unchanged = [
         other
         for other in cells
-        if other.variant in {DENSE, AS_IS}
+        if not is_changed(other.variant)
         and other.accuracy_doubt is None
         and (other.precision, other.model, other.imgsz) == ("fp32", cell.model, cell.imgsz)
     ]
@@ -115,14 +115,14 @@ def reference_of(cell: CellResult, cells: Sequence[CellResult]) -> CellResult | 
     own = next((other for other in unchanged if (other.backend, other.device) == here), None)
     if own is not None and own.cell != cell.cell:
         return own
-    first = min(unchanged, key=backend_rank, default=None)
+    first = min(unchanged, key=lambda other: backend_rank(other.backend), default=None)
     return first if first is not None and first.cell != cell.cell else None
 
 
-def backend_rank(cell: CellResult) -> int:
-    """The place of a cell's backend among those shipped; others come after them."""
+def backend_rank(name: str) -> int:
+    """The place of a backend among those shipped; others come after them."""
     order = list(BUILTIN)
-    return order.index(cell.backend) if cell.backend in BUILTIN else len(order)
+    return order.index(name) if name in BUILTIN else len(order)
 
 
 def deployed_boxes(image: Detections) -> Boxes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from deploymark.bench.matrix.cells import AS_IS, DENSE
+from deploymark.bench.matrix.cells import DENSE, is_changed
 
 FEW_IMAGES = 5
 """Images from which on nothing on any of them, or as many boxes on each, is no chance."""
@@ -58,11 +58,6 @@ class Subject:
     def changed(self) -> bool:
         """Whether a recipe changed the weights."""
         return is_changed(self.variant)
-
-
-def is_changed(variant: str) -> bool:
-    """Whether a recipe changed the weights of a variant."""
-    return variant not in {DENSE, AS_IS}
 
 
 def labelled(subject: Subject) -> str:

@@ -47,6 +47,7 @@ def pair(job: Message, send: Send) -> Message:
                 "event": "reply",
                 "cold_ms": cold_ns / 1e6,
                 "load_ms": opened.load_ms,
+                "rested": dict(opened.rested),
                 "warmup": dataclasses.asdict(warmed),
                 "latency_ns": paced,
                 "peak_rss_bytes": peak,

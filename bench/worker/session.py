@@ -63,7 +63,8 @@ class Opened:
     """A loaded artifact and what it was measured to cost so far. Times in milliseconds.
 
     ``settings`` are the runtime options with every default explicit, ``giving_way`` those under
-    which threads give way. ``inputs`` are the images that timed inferences take in turn,
+    which threads give way, ``rested`` those changed so that threads rest between inferences.
+    ``inputs`` are the images that timed inferences take in turn,
     ``prepared`` all of them: uint8 (images, imgsz, imgsz, 3).
     """
 
@@ -75,6 +76,7 @@ class Opened:
     import_ms: float
     load_ms: float
     rss_before: int | None
+    rested: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
 
     def grown_bytes(self, rss: int | None) -> int | None:
         """How much memory the model took, where ``rss`` is the process's after it was loaded."""
@@ -135,5 +137,13 @@ def open_session(job: Message, send: Send, *, give_way: bool = False, rest: bool
         session = backend.load(artifact, options)
         load_ms = (time.perf_counter_ns() - started) / 1e6
     return Opened(
-        session, chosen, backend.giving_way, inputs, prepared, import_ms, load_ms, rss_before
+        session,
+        chosen,
+        backend.giving_way,
+        inputs,
+        prepared,
+        import_ms,
+        load_ms,
+        rss_before,
+        backend.resting if rest else {},
     )

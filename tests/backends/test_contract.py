@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -22,55 +21,20 @@ import pytest
 
 from deploymark.backends import base, registry
 from deploymark.bench.score.executed import convolutions
+from tests.backends.contract_cells import (
+    BACKENDS,
+    CELLS,
+    EXPORTERS,
+    FINDS_PLUGINS,
+    PRECISIONS,
+    PROBES,
+    REFUSED,
+    SPECS,
+)
+from tests.backends.contract_launch import LAUNCH, Launch
 from tests.backends.traits import Traits, traits_of
 
 pytestmark = pytest.mark.heavy
-
-PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
-"""Where the example lies, beside a backend that fails on purpose."""
-
-FINDS_PLUGINS = {
-    "PYTHONPATH": os.pathsep.join(filter(None, [str(PLUGINS), os.environ.get("PYTHONPATH")]))
-}
-"""The environment of a fresh interpreter that has them on its path."""
-
-
-def found_backends() -> tuple[dict[str, str], dict[str, base.Backend]]:
-    """Class strings and instances by name.
-
-    The path is put back: other tests of this process are to find the shipped ones alone.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(PLUGINS))
-        registry.specs.cache_clear()
-        specs = {name: spec for name, spec in registry.specs().items() if name != "misbehaving"}
-        backends = {name: registry.resolve(spec) for name, spec in specs.items()}
-    registry.specs.cache_clear()
-    return specs, backends
-
-
-SPECS, BACKENDS = found_backends()
-PROBES = {name: backend.probe() for name, backend in BACKENDS.items()}
-CONVERTERS = [name for name, probe in PROBES.items() if probe.installed and probe.can_export]
-"""Backends that can export here, those included that run elsewhere only."""
-
-SERVED = [
-    (name, precision)
-    for name in CONVERTERS
-    for (device, precision), service in PROBES[name].services.items()
-    if device == "cpu" and service.served and not precision.endswith("-qat")
-]
-CELLS = [
-    (name, precision) for name, precision in SERVED if precision not in traits_of(name).refused
-]
-REFUSED = [cell for cell in SERVED if cell not in CELLS]
-"""Precisions that the runtime has, but not for the small detector."""
-
-EXPORTERS = list(dict.fromkeys(name for name, _ in CELLS))
-"""Backends that export and run on the processor here."""
-
-PRECISIONS = {name: [found for other, found in CELLS if other == name] for name in EXPORTERS}
-"""Precisions that a backend serves on the processor, in the order of its probe."""
 
 LARGEST_ERRORS: dict[str, tuple[float, float]] = {
     "fp32": (2e-3, 1e-4),
@@ -96,50 +60,6 @@ MEAN_ERRORS: dict[str, tuple[float, float]] = {
 
 SIZES = {"fp16": 0.6, "int8": 0.45, "int8-dynamic": 0.45, "int8-weights": 0.45}
 """Largest share of the FP32 artifact's size, by precision."""
-
-LAUNCH = """
-import json, os, sys
-import numpy as np
-from pathlib import Path
-from deploymark.backends.base import Artifact, InputError, LoadOptions
-from deploymark.backends.registry import resolve
-
-job = json.loads(sys.argv[1])
-backend = resolve(job["backend"])
-images = np.load(job["images"])
-options = LoadOptions("cpu", job["precision"], job["threads"], images.shape)
-session = backend.load(Artifact(Path(job["folder"]), job["entry"]), options)
-first = session.infer(images).copy()
-again = session.infer(images[::-1].copy()).copy()
-tasks = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else None
-refused = []
-for wrong in (images[:, :, :-1], images.astype(np.float64), images[0]):
-    try:
-        session.infer(wrong)
-    except InputError as error:
-        refused.append(str(error))
-executed = session.executed_precision()
-after = session.infer(images)
-np.savez(job["output"], first=first, again=again, after=after)
-print(json.dumps({
-    "tasks": tasks, "refused": refused, "layers": dict(executed.layers),
-    "source": executed.source, "reason": executed.reason, "dtype": str(first.dtype),
-    "modules": [name for name, module in sys.modules.items() if module is not None],
-}))
-"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Launch:
-    """What a fresh process saw: ``first``, and ``again`` with the images reversed.
-
-    ``after`` is like ``first``, when all questions about the session had been asked.
-    """
-
-    first: npt.NDArray[np.float32]
-    again: npt.NDArray[np.float32]
-    after: npt.NDArray[np.float32]
-    facts: dict[str, Any]
 
 
 @pytest.fixture(scope="session")

@@ -185,6 +185,32 @@ def test_the_worst_figure_is_the_verdict(judged: Judged, tmp_path: Path) -> None
     assert cell.reason == check_of(cell, "artifact_bytes").reason
 
 
+def test_a_setting_that_ships_nowhere_is_told_and_breaks_no_budget(
+    judged: Judged, tmp_path: Path
+) -> None:
+    records = [pair(10, 10.1)] * 8
+    rested = [
+        dataclasses.replace(
+            record, sides=tuple({**one, "rested": {"stop_spinning": True}} for one in record.sides)
+        )
+        for record in records
+    ]
+    asked = GateSettings.model_validate({"latency_p50_ms": {"max": 10}})
+    alone = judged(settings=asked, records=rested)
+    assert not alone.warnings, "one thread waits for nobody"
+    assert alone.verdict == "regressed"
+    two = side(tmp_path, "two")
+    two = dataclasses.replace(two, measurable=dataclasses.replace(two.measurable, threads=2))
+    cell = judged(settings=asked, records=rested, candidate=two)
+    assert "both sides ran with stop_spinning: true" in cell.warnings[0]
+    (budget,) = [check for check in cell.checks if check.kind == "budget"]
+    assert budget.verdict == "inconclusive"
+    assert "slower than it ships" in budget.reason
+    within = GateSettings.model_validate({"latency_p50_ms": {"max": 11}})
+    cell = judged(settings=within, records=rested, candidate=two)
+    assert [item.verdict for item in cell.checks if item.kind == "budget"] == ["unchanged"]
+
+
 def test_a_budget_holds_the_candidate_alone(judged: Judged) -> None:
     settings = GateSettings.model_validate({"latency_p50_ms": {"max": 10.05}})
     cell = judged(settings=settings)
