@@ -15,11 +15,11 @@ from deploymark.backends.base import (
     OutputLayout,
     ReadAs,
 )
+from deploymark.backends.file_kind import misfit, seen, way_out
 from deploymark.bench.children.spawn import WORKER, run_child
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.machine.probing import Found
 from deploymark.bench.matrix.entries import ModelEntry, model_name
-from deploymark.bench.matrix.file_kind import misfit, seen, way_out
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.store import StoredArtifact, foreign_artifact

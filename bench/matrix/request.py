@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploymark.backends.file_kind import misfit
 from deploymark.backends.registry import specs
 from deploymark.bench.assets import digits_dir
 from deploymark.bench.data.coco_names import COCO_NAMES
@@ -18,7 +19,6 @@ from deploymark.bench.machine.probing import Answers, OptionsQuestion, probe_bac
 from deploymark.bench.matrix.cells import Cell, Expansion, expand, select
 from deploymark.bench.matrix.command_line import Overrides, is_checkpoint, with_overrides
 from deploymark.bench.matrix.entries import BUILTIN, DataEntry, ModelEntry, VariantEntry, model_name
-from deploymark.bench.matrix.file_kind import misfit
 from deploymark.bench.matrix.followed import check_followed, with_asked_precision
 from deploymark.bench.matrix.given import describe_given
 from deploymark.bench.matrix.schema import Matrix, find_matrix, read_matrix

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploymark.bench.matrix.file_kind import kind_of, misfit, seen
-from deploymark.bench.matrix.pickled import held_in_archive, held_in_pickle
+from deploymark.backends.file_kind import kind_of, misfit, seen
+from deploymark.backends.pickled import held_in_archive, held_in_pickle
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 10544418\n"
 

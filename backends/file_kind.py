@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploymark.bench.matrix.pickled import held_in_archive, held_in_file
+from deploymark.backends.pickled import held_in_archive, held_in_file
 
 FETCH = "Fetch it again, from the address of the file itself."
 UNPACK = "Unpack it, and give the file that is inside."
