@@ -25,15 +25,22 @@ from deploymark.backends.errors import InputError as InputError
 from deploymark.backends.errors import LoadError as LoadError
 from deploymark.backends.errors import UnavailableError as UnavailableError
 from deploymark.backends.errors import UnsupportedError as UnsupportedError
+from deploymark.backends.inputs import PLAIN_INPUT as PLAIN_INPUT
+from deploymark.backends.inputs import InputSpec as InputSpec
+from deploymark.backends.inputs import Size as Size
 from deploymark.backends.layout import AS_SEEN as AS_SEEN
-from deploymark.backends.layout import PLAIN_INPUT as PLAIN_INPUT
+from deploymark.backends.layout import PLAIN_OUTPUT as PLAIN_OUTPUT
 from deploymark.backends.layout import BoxUnit as BoxUnit
 from deploymark.backends.layout import FamilyName as FamilyName
-from deploymark.backends.layout import InputSpec as InputSpec
 from deploymark.backends.layout import OutputLayout as OutputLayout
+from deploymark.backends.layout import OutputSpec as OutputSpec
 from deploymark.backends.layout import ReadAs as ReadAs
 from deploymark.backends.probe import Probe as Probe
 from deploymark.backends.probe import Service as Service
+from deploymark.backends.session import ExecutedPrecision as ExecutedPrecision
+from deploymark.backends.session import Outputs as Outputs
+from deploymark.backends.session import Session as Session
+from deploymark.backends.session import Setting as Setting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,9 +68,6 @@ static INT8 that needs no calibration."""
 CALIBRATED_PRECISIONS = frozenset({"int8"})
 """Precisions whose export reads calibration images (static post-training quantization)."""
 
-Setting = bool | int | float | str
-"""The value of a runtime option, or of a setting that a runtime tells."""
-
 NO_OPTIONS: Mapping[str, tuple[Setting, ...]] = {}
 """``Backend.runtime_options`` of one that has none."""
 
@@ -72,17 +76,15 @@ NO_OPTIONS: Mapping[str, tuple[Setting, ...]] = {}
 class Detector:
     """What is known of a detector besides its weights.
 
-    ``names`` are the class names by index; ``stride`` is the largest stride in pixels, which imgsz
-    must be a multiple of; ``macs`` are multiply-accumulates of one image at the size exported.
-    ``boxes`` is the unit of the output's boxes, ``spec`` how it takes images, ``told`` what its
-    user said of its output; ``score_floor`` the lowest score that it keeps, None where it keeps
-    them all.
+    ``names`` are the class names by index; ``stride`` is the largest stride in pixels, which both
+    sides of an input must be a multiple of; ``macs`` are multiply-accumulates of one image at the
+    size exported. ``spec`` is its input contract, ``output`` its output contract, ``told`` what its
+    user said of them; ``score_floor`` the lowest score that it keeps, None where it keeps them all.
     """
 
     names: tuple[str, ...]
     stride: int = 32
-    layout: OutputLayout = "anchors"
-    boxes: BoxUnit = "pixels"
+    output: OutputSpec = PLAIN_OUTPUT
     spec: InputSpec = PLAIN_INPUT
     told: ReadAs = AS_SEEN
     score_floor: float | None = None
@@ -91,30 +93,49 @@ class Detector:
     macs: int | None = None
     nonzero_fraction: float | None = None
 
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Detector:
+        """From a mapping such as ``dataclasses.asdict`` gives, after a way through JSON."""
+        return cls(
+            **{
+                **values,
+                "names": tuple(values["names"]),
+                "output": OutputSpec.read(values["output"]),
+                "spec": InputSpec.read(values["spec"]),
+                "told": ReadAs(**values["told"]),
+            }
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportRequest:
     """One artifact to be made.
 
     ``model`` returns a fresh, fused ``torch.nn.Module`` in evaluation mode on the CPU that maps
-    float32 (batch, 3, imgsz, imgsz) in [0, 1] to one tensor of ``detector.layout``. It is a
-    function because some exporters leave a module unfit for another export. ``calibration`` yields
-    float32 arrays (1, 3, imgsz, imgsz), the same on every call; it is None unless the precision
-    needs it. ``float_nodes`` are regular expressions, matched against whole node names, of
-    what must stay in float when quantizing (the decode of boxes and scores). ``folder`` is empty
-    and receives the artifact's files.
+    float32 (batch, 3, height, width), as ``detector.spec`` has them, and the extra inputs of it, to
+    one tensor, or a tuple of several, of ``detector.output``. It is a function because some
+    exporters leave a module unfit for another export. ``calibration`` yields float32 arrays
+    (1, 3, height, width), the same on every call; it is None unless the precision needs it.
+    ``float_nodes`` are regular expressions, matched against whole node names, of what must stay in
+    float when quantizing (the decode of boxes and scores). ``folder`` is empty and receives the
+    artifact's files.
     """
 
     model: Callable[[], Any]
     detector: Detector
     precision: str
     device: str
-    imgsz: int
+    imgsz: Size
     batch: int
     folder: Path
     calibration: Callable[[], Sequence[npt.NDArray[np.float32]]] | None = None
     float_nodes: tuple[str, ...] = ()
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the images, (batch, 3, height, width)."""
+        return (self.batch, 3, *self.imgsz)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,20 +162,21 @@ class ArtifactFacts:
     ``artifact`` is what ``load`` opens, ``files`` are all files of it, relative to its folder.
     ``input_shape`` is (batch, 3, height, width), whatever order the file keeps, with None for a
     size that it leaves open. ``names`` is empty and ``precision`` None where the file does not
-    tell. ``spec`` is how the session takes images, ``score_floor`` the lowest score that the file
-    keeps, None where it keeps them all. ``macs`` and ``params`` cannot be told from a file, and are
-    not asked.
+    tell. ``spec`` and ``output`` are its contracts, ``family`` the one that they are of where it
+    was recognised, ``score_floor`` the lowest score that the file keeps, None where it keeps them
+    all. ``macs`` and ``params`` cannot be told from a file, and are not asked.
     """
 
     artifact: Artifact
     files: tuple[str, ...]
     input_shape: tuple[int | None, int | None, int | None, int | None]
-    layout: OutputLayout
+    output: OutputSpec
     classes: int | None
     names: tuple[str, ...] = ()
     stride: int = 32
     precision: str | None = None
     spec: InputSpec = PLAIN_INPUT
+    family: str = ""
     score_floor: float | None = None
 
 
@@ -162,9 +184,9 @@ class ArtifactFacts:
 class LoadOptions:
     """How a session is to run: threads and precision always, and what differs from the defaults.
 
-    ``threads`` counts the threads of one inference. ``input_shape`` is (batch, 3, imgsz, imgsz),
-    ``spec`` how ``infer`` is given images of it. ``layout`` is the output's, where it is known;
-    ``boxes`` what a user said of its boxes.
+    ``threads`` counts the threads of one inference. ``input_shape`` is (batch, 3, height, width),
+    ``spec`` how ``infer`` is given images of it. ``output`` is the output contract, None where it
+    is not known; ``boxes`` what a user said of its boxes.
     ``options`` are runtime options (``Backend.runtime_choices``): without any a runtime waits,
     spins, allocates and lays out as its documentation has a user run it.
     """
@@ -175,63 +197,8 @@ class LoadOptions:
     input_shape: tuple[int, int, int, int]
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     spec: InputSpec = PLAIN_INPUT
-    layout: OutputLayout | None = None
+    output: OutputSpec | None = None
     boxes: BoxUnit | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ExecutedPrecision:
-    """What really ran: counts of executed layers by type and data type.
-
-    ``layers`` maps ``"Convolution:f32"`` and the like to a count. ``source`` names where it was
-    read ("runtime model", "optimised graph"); a runtime that cannot tell gives ``layers`` empty and
-    says so in ``reason``.
-    """
-
-    layers: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    source: str = ""
-    reason: str = ""
-
-
-class Session(abc.ABC):
-    """A loaded artifact, ready to infer. Subclasses fill ``infer_impl``."""
-
-    def __init__(
-        self, input_shape: tuple[int, int, int, int], spec: InputSpec = PLAIN_INPUT
-    ) -> None:
-        self.input_shape = input_shape
-        self.spec = spec
-        self._array_shape = spec.shape(input_shape)
-
-    def infer(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Raw predictions of one batch.
-
-        ``images``: float32 (batch, 3, imgsz, imgsz), RGB in [0, 1], contiguous, unless ``spec`` is
-        another. Returns float32 in the detector's layout (see ``OutputLayout``); the array may be
-        reused by the next call. Raises InputError if shape or dtype is another.
-        """
-        if images.shape != self._array_shape or images.dtype.name != self.spec.dtype:
-            raise InputError(
-                f"infer() takes {self.spec.dtype} {self._array_shape}, got {images.dtype.name} "
-                f"{images.shape}"
-            )
-        return self.infer_impl(images)
-
-    @abc.abstractmethod
-    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """``infer`` without its checks."""
-
-    @abc.abstractmethod
-    def executed_precision(self) -> ExecutedPrecision:
-        """What really ran, read from the runtime. May run an inference; never called in timing."""
-
-    def settings(self) -> Mapping[str, Setting]:
-        """What decides its speed besides the options, as the runtime tells it; never timed."""
-        return {}
-
-    def device_memory_bytes(self) -> int | None:
-        """Memory held on an accelerator, None where there is none or it cannot be told."""
-        return None
 
 
 class Backend(abc.ABC):

@@ -1,4 +1,4 @@
-"""What a detector takes and gives: inputs, layouts of outputs, and what Ultralytics makes of one.
+"""What a detector gives: the output contract, its layouts, and what Ultralytics makes of one.
 
 Written for Python 3.10 and nothing besides: workers decode, too.
 """
@@ -6,56 +6,152 @@ Written for Python 3.10 and nothing besides: workers decode, too.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-OutputLayout = Literal["anchors", "anchors-last", "yolov5", "detections"]
-"""How a detector's output reads. ``anchors``: (batch, 4 + classes, places), boxes as centre-x,
-centre-y, width, height in pixels of the letterboxed input and scores in [0, 1], to be reduced by
-NMS (YOLOv8, YOLO11). ``anchors-last``: the same as (batch, places, 4 + classes). ``yolov5``:
-(batch, places, 5 + classes), where the fifth value is the objectness that scores are multiplied by.
-``detections``: (batch, n, 6), x1, y1, x2, y2, score, class, already reduced (the one-to-one head of
-YOLOv10 and YOLO26, or NMS in the file)."""
+from deploymark.backends.inputs import PLAIN_INPUT as PLAIN_INPUT  # noqa: PLC0414 - handed on
+from deploymark.backends.inputs import InputSpec as InputSpec  # noqa: PLC0414
+from deploymark.backends.inputs import Size as Size  # noqa: PLC0414
 
-FamilyName = Literal["yolov5", "yolov8", "yolov10"]
-"""What a user calls a layout. ``yolov8`` is either way round, told by the shape."""
+OutputLayout = Literal[
+    "anchors",
+    "anchors-last",
+    "yolov5",
+    "yolox",
+    "detections",
+    "queries",
+    "detr",
+    "rtdetr",
+    "nms-in-graph",
+    "ssd",
+    "torchvision",
+    "paddle",
+]
+"""How a detector's outputs read. Of one array, boxes and scores together:
+
+- ``anchors``: (batch, 4 + classes, places), boxes as centre-x, centre-y, width, height and scores
+  in [0, 1], to be reduced by NMS (YOLOv8, YOLO11). ``anchors-last``: the same as (batch, places,
+  4 + classes). ``yolov5``: (batch, places, 5 + classes), where the fifth value is the objectness
+  that scores are multiplied by.
+- ``yolox``: as ``yolov5``, but boxes are raw: offsets from the places of grids of stride 8, 16 and
+  32, in strides, and logarithms of sides.
+- ``detections``: (batch, n, 6), x1, y1, x2, y2, score, class, already reduced (the one-to-one head
+  of YOLOv10 and YOLO26, or NMS in the file).
+- ``queries``: (batch, n, 4 + classes), boxes as centre-x, centre-y, width, height, scores in
+  [0, 1], nothing to be reduced (Ultralytics' RT-DETR).
+
+Of several arrays, in this order (``OutputSpec.names`` are the file's names of them):
+
+- ``detr``: logits (batch, n, classes) and boxes (batch, n, 4) as centre and sides (DETR, RF-DETR,
+  Hugging Face's RT-DETR and D-FINE); ``OutputSpec.scores`` says what makes scores of logits. With
+  ``softmax`` the last column is "no object".
+- ``rtdetr``: labels (batch, n), boxes (batch, n, 4) as corners, scores (batch, n) (RT-DETR,
+  D-FINE, DEIM, exported with their own post-processing).
+- ``nms-in-graph``: counts (batch,) or (batch, 1), boxes (batch, n, 4) as corners, scores
+  (batch, n), classes (batch, n) (TensorRT's EfficientNMS, YOLO-NAS).
+- ``ssd``: boxes (batch, n, 4) as y1, x1, y2, x2, classes (batch, n), scores (batch, n), counts
+  (batch,) (TFLite_Detection_PostProcess).
+- ``torchvision``: boxes (n, 4) as corners, labels (n,), scores (n,), of one image, any number.
+- ``paddle``: rows (n, 6) of class, score, x1, y1, x2, y2 of all images, one after the other, and
+  how many are of each image (batch,)."""
 
 BoxUnit = Literal["pixels", "normalised"]
-"""Boxes in pixels of the letterboxed input, or as shares of its sides."""
+"""Boxes in pixels of the input, or as shares of its sides."""
+
+ScoreForm = Literal["probability", "sigmoid", "softmax"]
+"""Scores as they are, or logits, and the function that makes scores of them."""
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "detr": ("logits", "boxes"),
+    "rtdetr": ("labels", "boxes", "scores"),
+    "nms-in-graph": ("counts", "boxes", "scores", "classes"),
+    "ssd": ("boxes", "classes", "scores", "counts"),
+    "torchvision": ("boxes", "labels", "scores"),
+    "paddle": ("rows", "counts"),
+}
+"""What the arrays of layouts of several are, in their order; of a layout of one array there is
+none."""
+
+SUPPRESSED = frozenset({"anchors", "anchors-last", "yolov5", "yolox"})
+"""Layouts whose boxes are to be reduced by non-maximum suppression."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputSpec:
+    """How a session's outputs read: the output contract.
+
+    ``boxes`` is the unit of the boxes of every layout. ``names`` are the file's names of a layout's
+    arrays, in the order of ``ROLES``; empty where the file has the arrays in this order, or one
+    array. ``iou`` is the overlap above which the lower score is dropped, of layouts in
+    ``SUPPRESSED``.
+    """
+
+    layout: OutputLayout = "anchors"
+    boxes: BoxUnit = "pixels"
+    names: tuple[str, ...] = ()
+    scores: ScoreForm = "probability"
+    iou: float = 0.7
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> OutputSpec:
+        """From a mapping such as ``dataclasses.asdict`` gives, after a way through JSON."""
+        return cls(**{**values, "names": tuple(values.get("names") or ())})
+
+    @property
+    def arrays(self) -> int:
+        """How many arrays a session gives."""
+        return len(ROLES.get(self.layout, ("",)))
+
+    def told(self) -> str:
+        """The contract in words for people."""
+        parts: list[str] = [self.layout]
+        if self.names:
+            parts.append(" + ".join(self.names))
+        if self.scores != "probability":
+            parts.append(f"{self.scores} of logits")
+        if self.boxes == "normalised":
+            parts.append("boxes as shares of the input's sides")
+        if self.layout in SUPPRESSED:
+            parts.append(f"NMS at {self.iou:g}")
+        return ", ".join(parts)
+
+
+PLAIN_OUTPUT = OutputSpec()
+
+FamilyName = Literal[
+    "yolov5",
+    "yolov8",
+    "yolov10",
+    "yolox",
+    "detr",
+    "yolos",
+    "rtdetr",
+    "dfine",
+    "rfdetr",
+    "ultralytics-rtdetr",
+    "nms-in-graph",
+    "yolo-nas",
+    "ssd",
+    "torchvision",
+    "paddle",
+]
+"""What a user calls the conventions of a file (``backends.families``). ``yolov8`` is either way
+round, told by the shape."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadAs:
-    """What a user says of a file's output; None where nothing is said."""
+    """What a user says of a file; None where nothing is said.
+
+    ``input`` are fields of ``InputSpec`` by name, which replace those of the family.
+    """
 
     family: FamilyName | None = None
     boxes: BoxUnit | None = None
+    input: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 AS_SEEN = ReadAs()
-
-
-@dataclasses.dataclass(frozen=True)
-class InputSpec:
-    """How a session takes images: RGB, the letterboxed bytes divided by 255 unless told otherwise.
-
-    ``channels_last``: arrays are (batch, height, width, 3). ``range`` are the values of black and
-    white.
-    """
-
-    dtype: Literal["float32", "uint8"] = "float32"
-    channels_last: bool = False
-    range: tuple[int, int] = (0, 1)
-
-    def shape(self, images: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        """The arrays' shape for images of the shape (batch, 3, height, width)."""
-        batch, channels, height, width = images
-        return (batch, height, width, channels) if self.channels_last else images
-
-
-PLAIN_INPUT = InputSpec()
-
-UNIT_RANGE, BYTE_RANGE = (0, 1), (0, 255)
-"""The values of black and white that inputs may have."""
 
 BOX_CHANNELS = 4
 """Leading channels of the layout ``anchors``: the box; one more for each class."""
