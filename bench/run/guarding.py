@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploymark.backends.inputs import Size
+from deploymark.backends.layout import OutputSpec
 from deploymark.bench.build.artifacts import Built
 from deploymark.bench.data.datasets import Dataset
 from deploymark.bench.matrix.cells import Cell
@@ -116,9 +118,9 @@ def labels_of(dataset: Dataset, class_map: Mapping[int, int]) -> int | None:
 def subject_of(cell: Cell, detector: Mapping[str, Any], labels: int | None) -> Subject:
     """What the guards need to know of a cell; ``detector`` is that of its stored artifact."""
     return Subject(
-        layout=detector["layout"],
+        output=OutputSpec.read(detector["output"]),
         classes=len(detector["names"]),
-        imgsz=cell.imgsz,
+        size=Size.of(cell.imgsz),
         precision=cell.precision,
         variant=cell.variant,
         given=cell.given is not None,
