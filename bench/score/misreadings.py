@@ -44,7 +44,7 @@ MATCH_IOU = 0.5
 
 _CORNERS = "Export it with boxes in the order x, y; corners for (n, 6), centre and size else."
 _SIDES = (
-    "Give `orig_target_sizes` in its other order (`order` of `extra`, in `input` of the model's entry "
+    "Give `orig_target_sizes` in its other order (`order` of `extra`, `input` of the model's entry "
     "in the matrix), or export it with boxes in pixels of its input."
 )
 _PIXELS = "Export it with boxes in pixels of its input."
