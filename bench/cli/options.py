@@ -41,7 +41,12 @@ DataOption = Annotated[
 ]
 ImgszOption = Annotated[
     str,
-    typer.Option("--imgsz", metavar="N[,N]", help="Input size in pixels, instead of the matrix's."),
+    typer.Option(
+        "--imgsz",
+        metavar="N|HxW[,…]",
+        help="Input size in pixels, instead of the matrix's: 640, or height x width as 384x640. A "
+        "comma means two sizes.",
+    ),
 ]
 BackendsOption = Annotated[
     str, typer.Option("--backends", metavar="A,B", help="Backends, instead of the matrix's.")
