@@ -88,7 +88,9 @@ def plan_model(
         detector = given.detector(dataset.names)
         check_multiple(path, sizes, detector.stride)
         sha256 = given.stored(detector).sha256
-        detectors = {size: dataclasses.replace(detector, spec=detector.spec.at(size)) for size in sizes}
+        detectors = {
+            size: dataclasses.replace(detector, spec=detector.spec.at(size)) for size in sizes
+        }
     else:
         sha256 = file_sha256(path)
         detectors = {
