@@ -24,7 +24,6 @@ FILES = ("model.json", "model.pdiparams")
 def convert(model: Any, folder: Path, shape: tuple[int, int, int, int]) -> None:
     """Write ``FILES`` into ``folder``, for images of ``shape``, (batch, 3, height, width).
 
-
     X2Paddle writes a Python module besides, and imports it: both live in a temporary folder. Raises
     ExportError.
     """

@@ -65,8 +65,9 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """``yolo11n-l1_50-int8-openvino-cpu-320``, ``…-384x640`` of a rectangle; batch and threads only where not 1 and auto.
+        """``yolo11n-l1_50-int8-openvino-cpu-320``; batch and threads only where not 1 and auto.
 
+        A rectangle has both sides, the height first: ``…-cpu-384x640``.
         Runtime options follow where they are an axis: ``…-320-spinning_false``.
         """
         parts = [self.model, self.variant, self.precision, self.backend, self.device or "cpu"]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from deploymark.backends.base import BoxUnit, FamilyName, PrecisionName
-from deploymark.backends.layout import BYTE_RANGE, UNIT_RANGE
+from deploymark.backends.inputs import BYTE_RANGE, UNIT_RANGE
 from deploymark.bench.matrix.axes import BackendName, DeviceName, Name, OptionName, OptionValue
 from deploymark.bench.matrix.steps import Step
 from deploymark.bench.matrix.strict import Strict

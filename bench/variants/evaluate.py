@@ -30,7 +30,8 @@ class Evaluator:
     """Scores modules on images that stay letterboxed in memory.
 
     ``imgsz`` is the side of a square in pixels; ``head`` as
-    ``bench.variants.checkpoint.model_factory`` takes it. Raises UnavailableError where there is no box to find.
+    ``bench.variants.checkpoint.model_factory`` takes it. Raises UnavailableError where there is no
+    box to find.
     """
 
     def __init__(self, images: Sequence[ImageLabels], imgsz: int, head: str = "auto") -> None:
