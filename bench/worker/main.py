@@ -19,7 +19,7 @@ from deploymark.bench.children.child import Message, Send, phase, serve
 from deploymark.bench.worker.answers import describe, probe
 from deploymark.bench.worker.measure import bursts, conditions, energy, latency, memory
 from deploymark.bench.worker.pair import pair
-from deploymark.bench.worker.session import Opened, batch_of, open_session, output_spec
+from deploymark.bench.worker.session import Opened, batch_of, input_spec, open_session, output_spec
 
 
 def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
@@ -36,7 +36,7 @@ def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
     from deploymark.bench.worker.detections import DEPLOYMENT_CONFIDENCE, decode
     from deploymark.bench.worker.letterbox import letterbox, read_rgb, to_input
 
-    batch, spec, output = job["batch"], session.spec, output_spec(job)
+    batch, spec, output = job["batch"], input_spec(job), output_spec(job)
     paths = [Path(path) for path in job["e2e_images"]]
     starts = [index * batch for index in range(max(1, len(paths) // batch))]
 
@@ -63,12 +63,13 @@ def _detections(session: Session, job: Message, prepared: Any, send: Send) -> Me
     from deploymark.bench.worker.detections import SCORING_CONFIDENCE, decode, save_detections
     from deploymark.bench.worker.outputs import OutputCheck
 
-    batch, count, size, output = job["batch"], len(prepared), session.spec.size, output_spec(job)
-    check = OutputCheck(output, size)
+    batch, count = job["batch"], len(prepared)
+    spec, output = input_spec(job), output_spec(job)
+    check = OutputCheck(output, spec.size)
     found: list[Any] = []
     for start in range(0, count, batch):
-        raw = session.infer(batch_of(prepared, start, batch, session.spec))
-        boxes = decode(raw, output, size, conf=SCORING_CONFIDENCE, multi_label=True)
+        raw = session.infer(batch_of(prepared, start, batch, spec))
+        boxes = decode(raw, output, spec.size, conf=SCORING_CONFIDENCE, multi_label=True)
         boxes = boxes[: count - start]
         check.add(raw, boxes)
         found += boxes
@@ -176,7 +177,7 @@ def scenario(job: Message, send: Send) -> Message:
     with phase("crashed", "inference failed"):
         told = loadgen.run(
             [item.session for item in opened],
-            streams.Samples(first.prepared, partial(to_input, spec=first.session.spec)),
+            streams.Samples(first.prepared, partial(to_input, spec=input_spec(job))),
             first.inputs,
             job["scenario"],
             seed=job["seed"],
