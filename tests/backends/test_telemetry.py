@@ -55,7 +55,8 @@ backend = resolve(BUILTIN[name])
 folder = Path.cwd() / name
 folder.mkdir()
 artifact = backend.export(ExportRequest(
-    model=model, detector=Detector(names=("a", "b")), precision=precision, device=device, imgsz=Size.of(32),
+    model=model, detector=Detector(names=("a", "b")), precision=precision, device=device,
+    imgsz=Size.of(32),
     batch=1, folder=folder, calibration=lambda: images,
     options=backend.resolve_options(precision, {}),
 ))

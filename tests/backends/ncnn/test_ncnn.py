@@ -18,7 +18,7 @@ from deploymark.backends.layout import OutputSpec
 from deploymark.backends.ncnn import convert as ncnn_convert
 from deploymark.backends.ncnn import files as ncnn_files
 from deploymark.backends.ncnn import net as ncnn_net
-from deploymark.backends.ncnn.files import Layer, Size
+from deploymark.backends.ncnn.files import Layer
 from tests.backends import one_to_one
 
 GRAPH = """7767517
