@@ -20,6 +20,7 @@ OutputLayout = Literal[
     "yolox",
     "detections",
     "queries",
+    "queries-ranked",
     "detr",
     "rtdetr",
     "nms-in-graph",
@@ -38,7 +39,9 @@ OutputLayout = Literal[
 - ``detections``: (batch, n, 6), x1, y1, x2, y2, score, class, already reduced (the one-to-one head
   of YOLOv10 and YOLO26, or NMS in the file).
 - ``queries``: (batch, n, 4 + classes), boxes as centre-x, centre-y, width, height, scores in
-  [0, 1], nothing to be reduced (Ultralytics' RT-DETR).
+  [0, 1], nothing to be reduced (Ultralytics' RT-DETR of older versions).
+- ``queries-ranked``: (batch, n, 6), the best n of all queries and classes: centre-x, centre-y,
+  width, height, score, class (``RTDETRDecoder.postprocess`` of Ultralytics 8.4.190).
 
 Of several arrays, in this order (``OutputSpec.names`` are the file's names of them):
 
