@@ -95,14 +95,20 @@ class Detector:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Detector:
-        """From a mapping such as ``dataclasses.asdict`` gives, after a way through JSON."""
+        """From a mapping such as ``dataclasses.asdict`` gives, after a way through JSON.
+
+        One that an older version wrote has ``layout`` and ``boxes`` in place of ``output``.
+        """
+        given = dict(values)
+        output = {"layout": given.pop("layout", None), "boxes": given.pop("boxes", None)}
+        former = {key: value for key, value in output.items() if value is not None}
         return cls(
             **{
-                **values,
-                "names": tuple(values["names"]),
-                "output": OutputSpec.read(values["output"]),
-                "spec": InputSpec.read(values["spec"]),
-                "told": ReadAs(**values["told"]),
+                **given,
+                "names": tuple(given["names"]),
+                "output": OutputSpec.read(given.get("output") or former),
+                "spec": InputSpec.read(given.get("spec") or {}),
+                "told": ReadAs(**(given.get("told") or {})),
             }
         )
 
