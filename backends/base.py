@@ -41,6 +41,7 @@ from deploymark.backends.session import ExecutedPrecision as ExecutedPrecision
 from deploymark.backends.session import Outputs as Outputs
 from deploymark.backends.session import Session as Session
 from deploymark.backends.session import Setting as Setting
+from deploymark.backends.session import widened as widened
 
 if TYPE_CHECKING:
     import numpy as np

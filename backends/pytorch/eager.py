@@ -141,12 +141,11 @@ class TorchSession(PyTorchSession):
         super().__init__(torch, options)
         self._module = module
 
-    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
         """One forward; on an accelerator the copies there and back are part of it."""
         with self._torch.inference_mode():
-            output = self._module(self._torch.from_numpy(images).to(self._device))
-            predictions: npt.NDArray[np.float32] = output.float().cpu().numpy()
-        return predictions
+            given = self._torch.from_numpy(images).to(self._device)
+            return self._arrays(self._module(given, *self._others))
 
 
 def _load_program(torch: Any, path: Path, device: str) -> Any:
