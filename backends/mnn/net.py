@@ -8,7 +8,7 @@ from typing import Any
 
 from deploymark.backends import loading
 from deploymark.backends.base import LoadError, LoadOptions
-from deploymark.backends.recognise import sizes
+from deploymark.backends.ends import sizes
 
 NORMAL = 0
 """``MNN::BackendConfig``'s ``Memory_Normal`` and ``Power_Normal``: weights are widened once, at
@@ -46,6 +46,13 @@ def open_session(mnn: Any, path: Path, options: LoadOptions, mode: int) -> tuple
     except Exception as error:
         raise LoadError(f"MNN refuses {path}: {error}") from error
     return interpreter, session
+
+
+def element(mnn: Any, tensor: Any) -> str:
+    """NumPy's name of a tensor's type; empty where it is none of those that outputs have."""
+    whole = {mnn.Halide_Type_Int: "int32", mnn.Halide_Type_Int64: "int64"}
+    floats = {mnn.Halide_Type_Float: "float32"}
+    return {**whole, **floats}.get(tensor.getDataType(), "")
 
 
 def the_input(interpreter: Any, session: Any, path: Path) -> Any:
