@@ -133,7 +133,7 @@ class MnnBackend(base.Backend):
                 mnn, interpreter, session, image, [size or trial for size, trial in known]
             )
         outputs = [
-            End(name, sizes(tensor.getShape()), mnn_net.element(mnn, tensor))
+            End(name, sizes(tensor.getShape()))
             for name, tensor in mnn_net.outputs_of(interpreter, session).items()
         ]
         info = mnn.nn.load_module_from_file(str(file), [], []).get_info()

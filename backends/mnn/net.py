@@ -48,13 +48,6 @@ def open_session(mnn: Any, path: Path, options: LoadOptions, mode: int) -> tuple
     return interpreter, session
 
 
-def element(mnn: Any, tensor: Any) -> str:
-    """NumPy's name of a tensor's type; empty where it is none of those that outputs have."""
-    whole = {mnn.Halide_Type_Int: "int32", mnn.Halide_Type_Int64: "int64"}
-    floats = {mnn.Halide_Type_Float: "float32"}
-    return {**whole, **floats}.get(tensor.getDataType(), "")
-
-
 def the_input(interpreter: Any, session: Any, path: Path) -> Any:
     """The one input tensor. Raises LoadError where there are others."""
     inputs = interpreter.getSessionInputAll(session)
