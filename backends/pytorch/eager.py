@@ -23,7 +23,6 @@ from deploymark.backends.pytorch import runtime
 from deploymark.backends.pytorch.session import PyTorchSession
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 FLOATS = ("fp32", *torch_half.DTYPES)

@@ -21,7 +21,6 @@ from deploymark.backends.pytorch import runtime, torchscript_file
 from deploymark.backends.pytorch.session import PyTorchSession
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 ENDING = ".torchscript"
@@ -147,7 +146,7 @@ class TorchScriptBackend(OpenMpBackend):
             loading.require_shape(artifact.path, expected, options)
         with torch.inference_mode(), quiet("torch"):
             order: Sequence[int] | None = None
-            if expected is None or options.output is None or options.output.arrays > 1:
+            if expected is None or (options.output is not None and options.output.names):
                 shape = options.spec.shape(options.input_shape)
                 found = torchscript_file.run(torch, artifact.path, opened, shape, options.spec)
                 order = chosen(artifact.path, [end.name for end in found], options.output)
