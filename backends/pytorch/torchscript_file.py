@@ -44,10 +44,10 @@ def note(request: ExportRequest) -> dict[str, Any]:
     return {
         "task": "detect",
         "batch": request.batch,
-        "imgsz": [request.imgsz, request.imgsz],
+        "imgsz": list(request.imgsz),
         "stride": detector.stride,
         "names": dict(enumerate(detector.names)),
-        "end2end": detector.layout == "detections",
+        "end2end": detector.output.layout == "detections",
         INPUT_DTYPE: "float32",
     }
 
