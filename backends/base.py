@@ -254,6 +254,10 @@ class Backend(abc.ABC):
     """Runtime options under which threads wait as they do by default within an inference, and leave
     the processor to others between two: for processes that take turns."""
 
+    several_outputs: bool = False
+    """True where ``export`` and ``load`` hold models of several outputs and of inputs besides the
+    images. Others are refused them, by name, before ``export`` is called."""
+
     portable: bool = False
     """True where ``export`` makes the artifact on machines that cannot run it, too: it is then
     built, and its size told, although the cell is ``unavailable``."""

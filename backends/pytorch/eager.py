@@ -63,6 +63,7 @@ class TorchBackend(OpenMpBackend):
     # The second is what torch.export.load imports first: large, and no part of a model.
     runtime_modules = ("torch", "torch.export.pt2_archive")
     extra = "torch"
+    several_outputs = True
     loader = LOADER
 
     def probe(self) -> base.Probe:
@@ -109,11 +110,11 @@ class TorchBackend(OpenMpBackend):
             import torch
 
             with torch.no_grad(), quiet("torch"):
-                model, example = torch_program.prepared(request)
+                model, given = torch_program.prepared(request)
                 if request.precision == DYNAMIC_INT8:
-                    program = torch_dynamic.program(model, example)
+                    program = torch_dynamic.program(model, given)
                 else:
-                    program = torch.export.export(model, (example,))
+                    program = torch.export.export(model, given)
                 torch.export.save(program, artifact.path)
         return artifact
 

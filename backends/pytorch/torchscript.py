@@ -64,6 +64,7 @@ class TorchScriptBackend(OpenMpBackend):
     runtime_packages = ("torch",)
     runtime_modules = runtime.MODULES
     extra = "torchscript"
+    several_outputs = True
     loader = LOADER
     artifact_endings = (ENDING,)
 
@@ -106,9 +107,10 @@ class TorchScriptBackend(OpenMpBackend):
 
             runtime.require_device(torch, request.device)
             with torch.no_grad(), quiet("torch"):
-                model, example = torch_program.prepared(request)
-                model, example = model.to(request.device), example.to(request.device)
-                traced = torch.jit.trace(model, example, check_trace=False)
+                model, given = torch_program.prepared(request)
+                model = model.to(request.device)
+                given = tuple(item.to(request.device) for item in given)
+                traced = torch.jit.trace(model, given, check_trace=False)
                 note = {torchscript_file.NOTE: json.dumps(torchscript_file.note(request))}
                 traced.save(str(artifact.path), _extra_files=note)
         return artifact
