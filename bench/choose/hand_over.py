@@ -25,6 +25,7 @@ from deploymark.bench.yaml_source import YamlSource
 CARD_FILE = "CARD.md"
 LOADER_FILE = "load.py"
 
+
 def hand_over(run: Run, answer: Answer, folder: Path) -> list[Path]:
     """Put the winner's files into ``folder``, in one step; returns what lies there.
 

@@ -214,9 +214,7 @@ def _names(node: ast.AST) -> set[str]:
     """Names that a definition uses when it runs."""
     skipped = {id(part) for found in _annotations(node) for part in ast.walk(found)}
     return {
-        part.id
-        for part in ast.walk(node)
-        if isinstance(part, ast.Name) and id(part) not in skipped
+        part.id for part in ast.walk(node) if isinstance(part, ast.Name) and id(part) not in skipped
     }
 
 
