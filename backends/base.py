@@ -106,7 +106,7 @@ class Detector:
         return cls(
             **{
                 **given,
-                "names": tuple(given["names"]),
+                "names": tuple(given.get("names") or ()),
                 "output": OutputSpec.read(given.get("output") or former),
                 "spec": InputSpec.read(given.get("spec") or {}),
                 "told": ReadAs(**(given.get("told") or {})),
