@@ -51,8 +51,8 @@ class Scene:
     classes: np.ndarray
 
 
-def scene(seed: int, size: Size, *, classes: int = 5, most: int = 6) -> Scene:
-    """Boxes side by side that no suppression touches, of distinct scores above 0.3."""
+def scene(seed: int, size: Size, *, classes: int = 5, most: int = 6, lowest: float = 0.35) -> Scene:
+    """Boxes side by side that no suppression touches, of distinct scores down to ``lowest``."""
     random = np.random.default_rng(seed)
     count = int(random.integers(1, most + 1))
     sides = np.array([size.width, size.height])
@@ -60,9 +60,11 @@ def scene(seed: int, size: Size, *, classes: int = 5, most: int = 6) -> Scene:
     low = random.uniform(0.05, 0.4, (count, 2)) * cell
     low[:, 0] += np.arange(count) * cell[0]
     boxes = np.concatenate((low, low + random.uniform(0.2, 0.5, (count, 2)) * cell), axis=1)
+    scores = np.sort(random.permutation(60)[:count] / 60 * (0.95 - lowest) + lowest)[::-1]
+    scores[-1] = lowest
     return Scene(
         boxes.astype(np.float32),
-        np.sort(random.permutation(60)[:count] / 100 + 0.35)[::-1].astype(np.float32),
+        scores.astype(np.float32),
         random.integers(0, classes, count),
     )
 
