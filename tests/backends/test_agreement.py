@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from deploymark.backends.agreement import agreement, box_agreement, boxes_of, matches, overlaps
 from deploymark.backends.inputs import Size
 from deploymark.backends.layout import OutputSpec
+from tests.layouts import CONTRACTS, name_of, scene, written
 
 PLACES = 8
 SIZE = Size(320, 320)
@@ -194,3 +195,20 @@ def test_decoded_boxes_agree_as_raw_outputs_do() -> None:
     assert box_agreement(*decoded) == agreement([raw[0]], [raw[1]], ANCHORS, SIZE)
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         box_agreement(decoded[0], [])
+
+
+@pytest.mark.parametrize("output", CONTRACTS, ids=name_of)
+def test_outputs_of_every_layout_agree_with_themselves_alone(output: OutputSpec) -> None:
+    size = Size(96, 160)
+    batches = [written([scene(seed, size)], output, size) for seed in range(4)]
+    if output.layout == "torchvision":  # as many boxes as are found
+        assert agreement(batches, batches[::-1], output, size) < 0.5
+    assert agreement(batches, batches, output, size) == 1.0
+    fewer = [written([scene(seed, size, most=1)], output, size) for seed in range(4)]
+    assert agreement(batches, fewer, output, size) < 0.5
+
+
+def test_suppression_is_at_the_overlap_of_the_contract() -> None:
+    raw = anchors(CAT, (56, 50, 20, 20, 0, 0.95))  # 14 / 26 overlap
+    for iou, count in ((0.5, 1), (0.6, 2)):
+        assert len(boxes_of(raw, OutputSpec(iou=iou), SIZE)[0].scores) == count
