@@ -31,10 +31,13 @@ from deploymark.bench.yaml_source import YamlSource
 _TIMEOUT_S = 120.0
 
 _NORMALISED_OR_NOT: Mapping[str, str] = {
+    "rtdetr": "read as RT-DETR's and D-FINE's, whose images are not normalised; those of DEIMv2 in "
+    "S to X are, by ImageNet's mean and deviation: give them under `input:`, or say `family:`",
     "paddle": "read as PP-YOLOE+'s, whose images are not normalised; where the training's "
-    "configuration has a mean and a deviation, give them under `input:`",
+    "configuration has a mean and a deviation, give them under `input:`, or say `family:`",
 }
-"""Families some of whose models take images of another range, which no file tells."""
+"""Families that files are recognised to be of, and some of whose models take images of another
+range, which no file tells."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +98,14 @@ class GivenArtifact:
         found = []
         if self.score_floor is not None:
             found.append(
-                f"scores below {self.score_floor:g} are cut in the file, whose maker noted nms=True "
-                "and no other `conf`: mAP integrates over all scores and is not comparable; export "
-                "with nms=False, or with conf=0.001"
+                f"scores below {self.score_floor:g} are cut in the file, whose maker noted "
+                "nms=True and no other `conf`: mAP integrates over all scores and is not "
+                "comparable; export with nms=False, or with conf=0.001"
             )
         if not self.names:
             found.append(class_order(self.output.layout, self.classes, dataset_names).remark)
-        if self.family in _NORMALISED_OR_NOT and not {"mean", "deviation"} & set(self.told.input):
-            found.append(_NORMALISED_OR_NOT[self.family])
+        if self.told.family is None and not {"mean", "deviation"} & set(self.told.input):
+            found.append(_NORMALISED_OR_NOT.get(self.family, ""))
         return tuple(filter(None, found))
 
     def stored(self, detector: Detector) -> StoredArtifact:

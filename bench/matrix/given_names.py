@@ -31,31 +31,34 @@ def class_order(
     """The class names of a file that has none, of ``classes`` where it tells how many.
 
     - COCO's 80 classes and a file of 91 or 90: category ids, from 0 or from 1 on.
-    - ``torchvision``: 0 is the background (``torchvision/models/detection/faster_rcnn.py``); of COCO
-      the others are category ids.
+    - ``torchvision``: 0 is the background (``torchvision/models/detection/faster_rcnn.py``); of
+      COCO the others are category ids.
     - ``ssd``: numbers begin at the first class, without the background
-      (``tensorflow/lite/kernels/detection_postprocess.cc``); of COCO they are category ids less one.
+      (``tensorflow/lite/kernels/detection_postprocess.cc``); of COCO they are category ids less
+      one.
     - Otherwise the data set's names in their order, or numbers where that has none either (a folder
       of images).
     """
     names = tuple(dataset_names)
-    coco = names == COCO_NAMES
     if not names:
         return ClassOrder(tuple(str(index) for index in range(classes or 0)))
-    if layout == "torchvision":
-        if coco:
-            return ClassOrder(COCO_CATEGORY_NAMES, _told("COCO's category ids (torchvision's)"))
-        return ClassOrder(
-            (BACKGROUND, *names), _told("0 for the background, then the data set's (torchvision's)")
-        )
-    if coco and classes == len(COCO_CATEGORY_NAMES):
-        return ClassOrder(COCO_CATEGORY_NAMES, _told("COCO's category ids"))
-    if coco and (classes == len(_WITHOUT_ZERO) or layout == "ssd"):
-        return ClassOrder(_WITHOUT_ZERO, _told("COCO's category ids less one (TensorFlow's)"))
-    if layout == "ssd":
-        return ClassOrder(names, _told("the data set's, without a background (TensorFlow's)"))
-    return ClassOrder(names)
+    if names == COCO_NAMES:
+        found = _of_coco(layout, classes)
+    elif layout == "torchvision":
+        found = (BACKGROUND, *names), "0 for the background, then the data set's (torchvision's)"
+    elif layout == "ssd":
+        found = names, "the data set's, without a background (TensorFlow's)"
+    else:
+        found = names, ""
+    taken, order = found
+    said = "the file names no classes: its numbers are read as"
+    return ClassOrder(taken, f"{said} {order}" if order else "")
 
 
-def _told(order: str) -> str:
-    return f"the file names no classes: its numbers are read as {order}"
+def _of_coco(layout: OutputLayout, classes: int | None) -> tuple[tuple[str, ...], str]:
+    """COCO's classes as a file counts them, and how that is."""
+    if layout == "torchvision" or classes == len(COCO_CATEGORY_NAMES):
+        return COCO_CATEGORY_NAMES, "COCO's category ids"
+    if layout == "ssd" or classes == len(_WITHOUT_ZERO):
+        return _WITHOUT_ZERO, "COCO's category ids less one (TensorFlow's)"
+    return COCO_NAMES, ""
