@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends.errors import BackendError, ExportError, UnsupportedError
@@ -18,11 +18,20 @@ if TYPE_CHECKING:
 
 SEVERAL_REMEDY = "Take torch, torchscript, onnxruntime or openvino."
 
-UNHELD_ERRORS = frozenset({"UnsupportedOperatorError"})
-"""Classes of errors that exporters raise for an operator that they do not know (torch.onnx)."""
-
-UNHELD_OPERATOR = re.compile(r"operator '?([\w.:]+)'?")
-"""How exporters name an operator that they do not know."""
+UNHELD: Mapping[str, tuple[re.Pattern[str], str]] = {
+    # torch.onnx
+    "UnsupportedOperatorError": (
+        re.compile(r"operator '?([\w:.]+)'?"),
+        "does not know the operator {} of this model",
+    ),
+    # torch.export
+    "GuardOnDataDependentSymNode": (
+        re.compile(r"Caused by: \((.+?)\)"),
+        "cannot hold an operator whose shapes depend on the image: {}",
+    ),
+}
+"""Errors of exporters that say of an operator that they cannot hold it, by class: how they name it,
+and what is told of it."""
 
 
 @contextlib.contextmanager
@@ -56,10 +65,9 @@ def failures(what: str) -> Iterator[None]:
     except BackendError:
         raise
     except Exception as error:
-        if type(error).__name__ in UNHELD_ERRORS and (named := UNHELD_OPERATOR.search(str(error))):
-            raise UnsupportedError(
-                f"{what} does not know the operator {named[1]} of this model"
-            ) from error
+        pattern, told = UNHELD.get(type(error).__name__, (None, ""))
+        if pattern is not None and (named := pattern.search(str(error))) is not None:
+            raise UnsupportedError(f"{what} {told.format(named[1])}") from error
         raise ExportError(f"{what} failed: {type(error).__name__}: {error}") from error
 
 
@@ -101,7 +109,7 @@ def require_outputs(found: Any, output: OutputSpec = PLAIN_OUTPUT) -> None:
 
 
 def require_one_output(backend: str, request: ExportRequest) -> None:
-    """Raise UnsupportedError, naming the backend, unless the model takes images and gives one array.
+    """Raise UnsupportedError, naming the backend, unless a model takes images, gives one array.
 
     For backends whose sessions hand one array to the model and take one from it.
     """

@@ -25,7 +25,7 @@ def load(
         if head != "auto":
             raise BadInputError(f"{path}: an RT-DETR has one head", remedy="Leave out `head`.")
         checkpoint.check_stride(str(path), size, checkpoint.stride_of(module))
-        return _rtdetr(module)
+        return rtdetr(module)
     ready = checkpoint.prepared(path, module, size, head, fake_quantized=fake_quantized)
     return LoadedModel(
         module=ready,
@@ -37,7 +37,7 @@ def load(
     )
 
 
-def _rtdetr(module: Any) -> LoadedModel:
+def rtdetr(module: Any) -> LoadedModel:
     """An RT-DETR whose output is all queries with all their scores, as its layout has them.
 
     From 8.4 on Ultralytics' head picks the best scores itself, which every reader of the layout
