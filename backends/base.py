@@ -89,6 +89,7 @@ class Detector:
     told: ReadAs = AS_SEEN
     score_floor: float | None = None
     family: str = ""
+    licence: str = ""
     params: int | None = None
     macs: int | None = None
     nonzero_fraction: float | None = None

@@ -151,13 +151,13 @@ def ultralytics_rtdetr(_path: Path | None = None) -> LoadedModel:
 
 @_seeded
 def ssdlite(_path: Path | None = None) -> LoadedModel:
-    """torchvision's SSDlite320 with MobileNetV3."""
+    """Torchvision's SSDlite320 with MobileNetV3."""
     return _torchvision("ssdlite320_mobilenet_v3_large")
 
 
 @_seeded
 def faster_rcnn(_path: Path | None = None) -> LoadedModel:
-    """torchvision's Faster R-CNN with MobileNetV3, for low resolutions."""
+    """Torchvision's Faster R-CNN with MobileNetV3, for low resolutions."""
     return _torchvision("fasterrcnn_mobilenet_v3_large_320_fpn")
 
 
@@ -262,8 +262,10 @@ def _torchvision(architecture: str) -> LoadedModel:
         layer
         for path, layer in module.named_modules()
         if path.endswith("roi_heads.box_predictor.cls_score")
-        or (path.startswith("head.classification_head.module_list.") and path.count(".") == 4)
-        and isinstance(layer, torch.nn.Conv2d)
+        or (
+            (path.startswith("head.classification_head.module_list.") and path.count(".") == 4)
+            and isinstance(layer, torch.nn.Conv2d)
+        )
     ]
     hooks = [
         layer.register_forward_hook(lambda item, _inputs, output: given.update({item: output}))
@@ -276,5 +278,3 @@ def _torchvision(architecture: str) -> LoadedModel:
     for layer, logits in given.items():
         spread(layer, logits)
     return torchvision.loaded(module, architecture, names)
-
-
