@@ -42,10 +42,13 @@ config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
 if device == "CPU":
     config["INFERENCE_NUM_THREADS"] = $threads
 model = core.compile_model(str(Path(__file__).with_name("$entry")), device, config)
+image = next(one for one in model.inputs if not one.names & EXTRA.keys())
 
 
 def infer(images):
-    return model(images)[0]
+    found = model({image: images, **EXTRA})
+    arrays = [found[key] for key in OUTPUTS]
+    return arrays if len(arrays) > 1 else arrays[0]
 """
 
 

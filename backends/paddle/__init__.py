@@ -100,14 +100,12 @@ class PaddleBackend(OpenMpBackend):
         if request.precision != "fp32":
             raise base.UnsupportedError(f"paddle has no {request.precision}: {ONE_PRECISION}")
         self.resolve_options(request.precision, request.options)
-        if request.detector.layout != "anchors":
+        if request.detector.output.layout != "anchors":
             raise base.UnsupportedError(
                 "X2Paddle cannot convert a one-to-one head: it has no choice of the best places",
                 remedy="Take the model's one-to-many head (head: one-to-many).",
             )
-        paddle_convert.convert(
-            request.model(), request.folder, batch=request.batch, imgsz=request.imgsz
-        )
+        paddle_convert.convert(request.model(), request.folder, request.input_shape)
         return base.Artifact(request.folder, paddle_convert.FILES[0])
 
     def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:

@@ -223,7 +223,7 @@ def _export(
     from torch._inductor.utils import fresh_cache
 
     notes = {
-        aoti_package.INPUT_SHAPE: f"{request.batch},3,{request.imgsz},{request.imgsz}",
+        aoti_package.INPUT_SHAPE: ",".join(map(str, request.input_shape)),
         aoti_package.SIMD: str(options["simd"]),
     }
     settings = {

@@ -44,11 +44,15 @@ import torch
 torch.set_num_threads($threads)
 file = str(Path(__file__).with_name("$entry"))
 model = torch.jit.freeze(torch.jit.load(file, map_location="$device").eval())
+extra = [torch.from_numpy(value).to("$device") for value in EXTRA.values()]
 
 
 def infer(images):
     with torch.inference_mode():
-        return model(torch.from_numpy(images).to("$device")).cpu().numpy()
+        found = model(torch.from_numpy(images).to("$device"), *extra)
+    if isinstance(found, torch.Tensor):
+        return found.cpu().numpy()
+    return [array.cpu().numpy() for array in found]
 """
 
 

@@ -61,7 +61,7 @@ def _export(job: Message, send: Send) -> Message:
             ModelSource.read(job["model"]), size, fake_quantized=job["precision"] == QAT_PRECISION
         )
         detector = describe(model, size)
-    images, spec = job["calibration"], detector.spec.at(size)
+    images, spec = job["calibration"], detector.spec
     request = ExportRequest(
         model=factory(model),
         detector=detector,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from deploymark.backends.base import BoxUnit, FamilyName, PrecisionName
-from deploymark.backends.layout import BYTE_RANGE, UNIT_RANGE
+from deploymark.backends.inputs import BYTE_RANGE, UNIT_RANGE
 from deploymark.bench.matrix.axes import BackendName, DeviceName, Name, OptionName, OptionValue
 from deploymark.bench.matrix.model_source import HUGGING_FACE, loader_spec
 from deploymark.bench.matrix.steps import Step
@@ -110,6 +110,10 @@ class ModelEntry(Strict):
         description="Of an artifact: its boxes in pixels, or normalised to the sides of the input.",
     )
     input: InputEntry | None = Field(None, description="Of an artifact: how it takes images.")
+
+    licence: str | None = Field(
+        None, min_length=1, description="Its licence, shown beside its figures: AGPL-3.0."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelEntry:

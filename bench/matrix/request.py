@@ -203,6 +203,12 @@ def _faults_of_model(entry: ModelEntry, index: int, where: YamlSource) -> Iterat
         yield where.error(("models", index, key), what, remedy=remedy)
 
 
+_OTHER_KINDS = (
+    "An exported file is measured as it is with `artifact:` in place of `path:`; a Hugging Face "
+    "folder is `path: hf:FOLDER`, a state file of torchvision has `architecture:` beside it."
+)
+
+
 def _faults_of_source(source: ModelSource) -> Iterator[tuple[str, str, str]]:
     """What is wrong with a checkpoint or a loader, without opening it: the key, what, a remedy."""
     path = None if source.path is None else Path(source.path)
@@ -227,9 +233,7 @@ def _faults_of_source(source: ModelSource) -> Iterator[tuple[str, str, str]]:
             yield (
                 "path",
                 f"{path.name} is not a .pt checkpoint",
-                "An exported file is measured as it is with `artifact:` in place of `path:`; a "
-                "Hugging Face folder is `path: hf:FOLDER`, a state file of torchvision has "
-                "`architecture:` beside it.",
+                _OTHER_KINDS,
             )
         elif (wrong := misfit(path)) is not None:
             yield ("path", *wrong)
@@ -264,7 +268,7 @@ def _builtin(
 
 
 def model_path(entry: ModelEntry) -> Path:
-    """The checkpoint or artifact of an entry whose paths are absolute; the name of a loader else."""
+    """The checkpoint or artifact of an entry whose paths are absolute; else a loader's name."""
     if entry.source.startswith(BUILTIN):
         return _builtin(entry.source, ".pt", YamlSource("the matrix", None))
     return Path(entry.source.removeprefix(HUGGING_FACE))

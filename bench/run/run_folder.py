@@ -47,9 +47,8 @@ def _model_facts(model: PlannedModel) -> dict[str, Any]:
         "family": detector.family,
         "licence": model.licence,
         "classes": len(detector.names),
-        "layout": detector.layout,
-        "boxes": detector.boxes,
         "input": dataclasses.asdict(detector.spec),
+        "output": dataclasses.asdict(detector.output),
         "params": detector.params,
     }
 

@@ -57,7 +57,7 @@ def factory(model: LoadedModel) -> Callable[[], Any]:
 
 
 def describe(model: LoadedModel, size: Size) -> Detector:
-    """What is known of a model, at a size.
+    """What is known of a model, at a size, which its input contract then has.
 
     ``params`` counts its parameters, ``macs`` are those of ``count_macs``, ``nonzero_fraction`` is
     the share of the learned weights of convolutions and linear layers that are not 0. Raises
@@ -70,8 +70,9 @@ def describe(model: LoadedModel, size: Size) -> Detector:
         names=model.names,
         stride=model.stride,
         output=model.output,
-        spec=model.input,
+        spec=model.input.at(size),
         family=model.family,
+        licence=model.licence,
         params=sum(parameter.numel() for parameter in module.parameters()),
         macs=macs,
         nonzero_fraction=nonzero_fraction(module),

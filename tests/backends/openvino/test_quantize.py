@@ -9,6 +9,7 @@ import pytest
 from deploymark.backends import openvino, ptq
 from deploymark.backends.agreement import agreement
 from deploymark.backends.base import Detector, ExportError, ExportRequest, UnsupportedError
+from deploymark.backends.inputs import Size
 from deploymark.backends.onnx.graph import write_onnx
 from deploymark.backends.openvino import quantize as ov_quantize
 
@@ -112,7 +113,7 @@ def small(tmp_path: Path) -> ExportRequest:
         detector=Detector(names=("a", "b")),
         precision="int8",
         device="cpu",
-        imgsz=16,
+        imgsz=Size.of(16),
         batch=1,
         folder=tmp_path,
         calibration=lambda: images,
