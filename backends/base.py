@@ -41,6 +41,7 @@ from deploymark.backends.session import ExecutedPrecision as ExecutedPrecision
 from deploymark.backends.session import Outputs as Outputs
 from deploymark.backends.session import Session as Session
 from deploymark.backends.session import Setting as Setting
+from deploymark.backends.session import widened as widened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -253,10 +254,6 @@ class Backend(abc.ABC):
     resting: Mapping[str, Setting] = {}
     """Runtime options under which threads wait as they do by default within an inference, and leave
     the processor to others between two: for processes that take turns."""
-
-    several_outputs: bool = False
-    """True where ``export`` and ``load`` hold models of several outputs and of inputs besides the
-    images. Others are refused them, by name, before ``export`` is called."""
 
     portable: bool = False
     """True where ``export`` makes the artifact on machines that cannot run it, too: it is then

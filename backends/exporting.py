@@ -7,16 +7,11 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploymark.backends.errors import BackendError, ExportError, UnsupportedError
 from deploymark.backends.inputs import InputSpec, extra_inputs
 from deploymark.backends.layout import PLAIN_OUTPUT, ROLES, OutputSpec
-
-if TYPE_CHECKING:
-    from deploymark.backends.base import ExportRequest
-
-SEVERAL_REMEDY = "Take torch, torchscript, onnxruntime or openvino."
 
 UNHELD: Mapping[str, tuple[re.Pattern[str], str]] = {
     # torch.onnx
@@ -105,24 +100,4 @@ def require_outputs(found: Any, output: OutputSpec = PLAIN_OUTPUT) -> None:
             f"the model returns {what}, not the tensors {', '.join(roles)} of the layout "
             f"{output.layout}",
             remedy=f"Have the module return a tuple of {len(roles)} tensors.",
-        )
-
-
-def require_one_output(backend: str, request: ExportRequest) -> None:
-    """Raise UnsupportedError, naming the backend, unless a model takes images, gives one array.
-
-    For backends whose sessions hand one array to the model and take one from it.
-    """
-    output, extra = request.detector.output, request.detector.spec.extra
-    if output.arrays > 1:
-        raise UnsupportedError(
-            f"{backend} holds models of one output here, and this one has {output.arrays}: "
-            f"{', '.join(output.names or ROLES[output.layout])}",
-            remedy=SEVERAL_REMEDY,
-        )
-    if extra:
-        raise UnsupportedError(
-            f"{backend} gives images alone here, and this model takes "
-            f"{', '.join(item.name for item in extra)} besides",
-            remedy=SEVERAL_REMEDY,
         )

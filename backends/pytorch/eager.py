@@ -23,7 +23,6 @@ from deploymark.backends.pytorch import runtime
 from deploymark.backends.pytorch.session import PyTorchSession
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 FLOATS = ("fp32", *torch_half.DTYPES)
@@ -64,7 +63,6 @@ class TorchBackend(OpenMpBackend):
     # The second is what torch.export.load imports first: large, and no part of a model.
     runtime_modules = ("torch", "torch.export.pt2_archive")
     extra = "torch"
-    several_outputs = True
     loader = LOADER
 
     def probe(self) -> base.Probe:
@@ -142,12 +140,11 @@ class TorchSession(PyTorchSession):
         super().__init__(torch, options)
         self._module = module
 
-    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
         """One forward; on an accelerator the copies there and back are part of it."""
         with self._torch.inference_mode():
-            output = self._module(self._torch.from_numpy(images).to(self._device))
-            predictions: npt.NDArray[np.float32] = output.float().cpu().numpy()
-        return predictions
+            given = self._torch.from_numpy(images).to(self._device)
+            return self._arrays(self._module(given, *self._others))
 
 
 def _load_program(torch: Any, path: Path, device: str) -> Any:

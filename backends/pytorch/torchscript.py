@@ -8,11 +8,12 @@ The paths for CUDA are written from PyTorch's documentation and were not run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, foreign, loading, packages
+from deploymark.backends.ends import chosen
 from deploymark.backends.exporting import failures, quiet
 from deploymark.backends.openmp import OpenMpBackend
 from deploymark.backends.pytorch import program as torch_program
@@ -20,7 +21,6 @@ from deploymark.backends.pytorch import runtime, torchscript_file
 from deploymark.backends.pytorch.session import PyTorchSession
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 ENDING = ".torchscript"
@@ -64,7 +64,6 @@ class TorchScriptBackend(OpenMpBackend):
     runtime_packages = ("torch",)
     runtime_modules = runtime.MODULES
     extra = "torchscript"
-    several_outputs = True
     loader = LOADER
     artifact_endings = (ENDING,)
 
@@ -122,12 +121,12 @@ class TorchScriptBackend(OpenMpBackend):
         torch = runtime.start(options, self.extra)
         opened = torchscript_file.open_file(torch, file, "cpu")
         with torch.inference_mode(), quiet("torch"):
-            input_shape, output_shape = torchscript_file.shapes(torch, file, opened)
+            inputs, outputs = torchscript_file.ends(torch, file, opened)
         return foreign.facts(
             base.Artifact(file.parent, file.name),
             [file],
-            input_shape,
-            [output_shape],
+            inputs,
+            outputs,
             foreign.read_metadata(opened.note),
             precision=opened.precision,
             told=told,
@@ -147,33 +146,44 @@ class TorchScriptBackend(OpenMpBackend):
         if expected is not None:
             loading.require_shape(artifact.path, expected, options)
         with torch.inference_mode(), quiet("torch"):
-            if expected is None:
-                torchscript_file.run(torch, artifact.path, opened, options.input_shape)
+            order: Sequence[int] | None = None
+            if expected is None or (options.output is not None and options.output.names):
+                shape = options.spec.shape(options.input_shape)
+                found = torchscript_file.run(torch, artifact.path, opened, shape, options.spec)
+                order = chosen(artifact.path, [end.name for end in found], options.output)
             try:
                 module = _prepared(torch, opened.module, optimize=optimize)
             except Exception as error:
                 raise base.LoadError(
                     f"TorchScript cannot freeze {artifact.path}: {type(error).__name__}: {error}"
                 ) from error
-        return TorchScriptSession(torch, module, opened.input_dtype, options)
+        return TorchScriptSession(torch, module, opened.input_dtype, options, order)
 
 
 class TorchScriptSession(PyTorchSession):
-    """A frozen script module on one device."""
+    """A frozen script module on one device.
+
+    ``order``: where the contract's arrays are among the tensors that it gives.
+    """
 
     def __init__(
-        self, torch: Any, module: Any, input_dtype: Any, options: base.LoadOptions
+        self,
+        torch: Any,
+        module: Any,
+        input_dtype: Any,
+        options: base.LoadOptions,
+        order: Sequence[int] | None = None,
     ) -> None:
         super().__init__(torch, options)
         self._module = module
         self._input_dtype = input_dtype
+        self._order = order
 
-    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
         """One forward; on an accelerator the copies there and back are part of it."""
         with self._torch.inference_mode():
             given = self._torch.from_numpy(images).to(self._device, self._input_dtype)
-            predictions: npt.NDArray[np.float32] = self._module(given).float().cpu().numpy()
-        return predictions
+            return self._arrays(self._module(given, *self._others), self._order)
 
 
 def _prepared(torch: Any, module: Any, *, optimize: bool) -> Any:

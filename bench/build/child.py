@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 
 from deploymark.backends.base import (
     QAT_PRECISION,
-    Backend,
     ExportRequest,
     InputSpec,
     Size,
     UnsupportedError,
 )
-from deploymark.backends.exporting import require_one_output
 from deploymark.backends.registry import resolve
 from deploymark.bench.children.child import Message, Send, phase, serve
 
@@ -74,7 +72,7 @@ def _export(job: Message, send: Send) -> Message:
         float_nodes=model.float_nodes,
         options=job["options"],
     )
-    _check(backend, request)
+    _check_batch(request)
     send({"event": "progress", "phase": "export"})
     with phase("export_failed", "exporting failed"):
         artifact = backend.export(request)
@@ -85,10 +83,8 @@ def _export(job: Message, send: Send) -> Message:
     }
 
 
-def _check(backend: Backend, request: ExportRequest) -> None:
-    """Raise UnsupportedError for contracts that a backend, or a batch, does not hold."""
-    if not backend.several_outputs:
-        require_one_output(backend.name, request)
+def _check_batch(request: ExportRequest) -> None:
+    """Raise UnsupportedError for a batch that the output contract has no room for."""
     if request.batch > 1 and request.detector.output.layout == "torchvision":
         raise UnsupportedError(
             "torchvision's detectors give any number of boxes an image, so that a batch of them "

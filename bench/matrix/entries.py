@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from deploymark.backends.base import BoxUnit, FamilyName, PrecisionName
-from deploymark.backends.inputs import BYTE_RANGE, UNIT_RANGE
+from deploymark.backends.inputs import (
+    BYTE_RANGE,
+    SIGNED_RANGE,
+    UNIT_RANGE,
+    Colours,
+    Interpolation,
+    Placement,
+    Resize,
+)
 from deploymark.bench.matrix.axes import BackendName, DeviceName, Name, OptionName, OptionValue
 from deploymark.bench.matrix.model_source import HUGGING_FACE, loader_spec
 from deploymark.bench.matrix.steps import Step
@@ -41,17 +49,45 @@ class DataEntry(Strict):
 
 
 class InputEntry(Strict):
-    """How an exported file takes its images, where the file does not tell."""
+    """How an exported file takes its images, where neither the file nor its family tells."""
 
-    range: tuple[int, int] = Field(
-        description="The values of black and white: [0, 1] by default, or [0, 255]."
+    resize: Resize | None = Field(
+        None, description="`letterbox` keeps the sides' ratio, `stretch` fills the size."
+    )
+    placement: Placement | None = Field(None, description="Where a letterboxed picture lies.")
+    pad: Annotated[int, Field(ge=0, le=255)] | None = Field(
+        None, description="Grey level around a letterboxed picture, 0 to 255."
+    )
+    interpolation: Interpolation | None = Field(
+        None, description="OpenCV's, or with `-antialias` Pillow's and torchvision's."
+    )
+    colours: Colours | None = Field(None, description="Order of the channels: `rgb` or `bgr`.")
+    range: tuple[int, int] | None = Field(
+        None, description="The values of black and white: [0, 1], [0, 255] or [-1, 1]."
+    )
+    mean: tuple[float, float, float] | None = Field(
+        None, description="Subtracted from the channels, in their order and range."
+    )
+    deviation: tuple[float, float, float] | None = Field(
+        None, description="What the channels are divided by after that."
+    )
+    order: Literal["wh", "hw"] | None = Field(
+        None, description="Of the input `orig_target_sizes`: width and height, or the reverse."
     )
 
     @model_validator(mode="after")
-    def _known_range(self) -> InputEntry:
-        if self.range not in (UNIT_RANGE, BYTE_RANGE):
-            raise ValueError("expected [0, 1] or [0, 255]")
+    def _goes_together(self) -> InputEntry:
+        if self.range not in (None, UNIT_RANGE, BYTE_RANGE, SIGNED_RANGE):
+            raise ValueError("range: expected [0, 1], [0, 255] or [-1, 1]")
+        if self.deviation is not None and not all(value > 0 for value in self.deviation):
+            raise ValueError("deviation: expected three numbers above 0")
+        if self.resize == "stretch" and (self.placement is not None or self.pad is not None):
+            raise ValueError("`placement` and `pad` are a letterbox's, and `resize` is `stretch`")
         return self
+
+    def said(self) -> dict[str, Any]:
+        """The fields that are given, for ``ReadAs``."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 class ModelEntry(Strict):
@@ -101,9 +137,8 @@ class ModelEntry(Strict):
     )
     family: FamilyName | None = Field(
         None,
-        description="Of an artifact: how its output reads, where the file does not tell. `yolov8` "
-        "is (batch, 4 + classes, places) or the same turned round, `yolov5` (batch, places, "
-        "5 + classes) with an objectness, `yolov10` finished detections (batch, n, 6).",
+        description="Of an artifact: the family whose conventions of input and output it follows, "
+        "where the file does not tell (docs/models.md).",
     )
     boxes: BoxUnit | None = Field(
         None,

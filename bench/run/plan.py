@@ -229,11 +229,12 @@ def _given_cell(
     if outcome is not None:
         return PlannedCell(cell, threads, outcome=outcome)
     remark = "" if service.served and service.native else service.reason
+    model = models[cell.model]
     return PlannedCell(
         cell,
         threads,
-        warnings=tuple(filter(None, (remark, given.remark))),
-        artifact=given.stored(models[cell.model].detectors[cell.imgsz]),
+        warnings=tuple(filter(None, (remark, *given.remarks(model.dataset.names)))),
+        artifact=given.stored(model.detectors[cell.imgsz]),
     )
 
 
