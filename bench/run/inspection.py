@@ -12,7 +12,7 @@ from deploymark.bench.build.artifacts import exporter_source_hash
 from deploymark.bench.build.making import BUILD_CHILD
 from deploymark.bench.children.spawn import run_child
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.machine.fingerprint import package_versions
+from deploymark.bench.machine.probing import package_versions
 from deploymark.bench.matrix.model_source import PACKAGES, ModelSource, SourceKind
 from deploymark.bench.progress import Say
 from deploymark.bench.store import Store, digest
