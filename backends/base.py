@@ -90,6 +90,7 @@ class Detector:
     told: ReadAs = AS_SEEN
     score_floor: float | None = None
     family: str = ""
+    licence: str = ""
     params: int | None = None
     macs: int | None = None
     nonzero_fraction: float | None = None
@@ -253,10 +254,6 @@ class Backend(abc.ABC):
     resting: Mapping[str, Setting] = {}
     """Runtime options under which threads wait as they do by default within an inference, and leave
     the processor to others between two: for processes that take turns."""
-
-    several_outputs: bool = False
-    """True where ``export`` and ``load`` hold models of several outputs and of inputs besides the
-    images. Others are refused them, by name, before ``export`` is called."""
 
     portable: bool = False
     """True where ``export`` makes the artifact on machines that cannot run it, too: it is then

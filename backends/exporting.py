@@ -6,23 +6,27 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from deploymark.backends.errors import BackendError, ExportError, UnsupportedError
 from deploymark.backends.inputs import InputSpec, extra_inputs
 from deploymark.backends.layout import PLAIN_OUTPUT, ROLES, OutputSpec
 
-if TYPE_CHECKING:
-    from deploymark.backends.base import ExportRequest
-
-SEVERAL_REMEDY = "Take torch, torchscript, onnxruntime or openvino."
-
-UNHELD_ERRORS = frozenset({"UnsupportedOperatorError"})
-"""Classes of errors that exporters raise for an operator that they do not know (torch.onnx)."""
-
-UNHELD_OPERATOR = re.compile(r"operator '?([\w.:]+)'?")
-"""How exporters name an operator that they do not know."""
+UNHELD: Mapping[str, tuple[re.Pattern[str], str]] = {
+    # torch.onnx
+    "UnsupportedOperatorError": (
+        re.compile(r"operator '?([\w:.]+)'?"),
+        "does not know the operator {} of this model",
+    ),
+    # torch.export
+    "GuardOnDataDependentSymNode": (
+        re.compile(r"Caused by: \((.+?)\)"),
+        "cannot hold an operator whose shapes depend on the image: {}",
+    ),
+}
+"""Errors of exporters that say of an operator that they cannot hold it, by class: how they name it,
+and what is told of it."""
 
 
 @contextlib.contextmanager
@@ -56,10 +60,9 @@ def failures(what: str) -> Iterator[None]:
     except BackendError:
         raise
     except Exception as error:
-        if type(error).__name__ in UNHELD_ERRORS and (named := UNHELD_OPERATOR.search(str(error))):
-            raise UnsupportedError(
-                f"{what} does not know the operator {named[1]} of this model"
-            ) from error
+        pattern, told = UNHELD.get(type(error).__name__, (None, ""))
+        if pattern is not None and (named := pattern.search(str(error))) is not None:
+            raise UnsupportedError(f"{what} {told.format(named[1])}") from error
         raise ExportError(f"{what} failed: {type(error).__name__}: {error}") from error
 
 
@@ -97,24 +100,4 @@ def require_outputs(found: Any, output: OutputSpec = PLAIN_OUTPUT) -> None:
             f"the model returns {what}, not the tensors {', '.join(roles)} of the layout "
             f"{output.layout}",
             remedy=f"Have the module return a tuple of {len(roles)} tensors.",
-        )
-
-
-def require_one_output(backend: str, request: ExportRequest) -> None:
-    """Raise UnsupportedError, naming the backend, unless the model takes images and gives one array.
-
-    For backends whose sessions hand one array to the model and take one from it.
-    """
-    output, extra = request.detector.output, request.detector.spec.extra
-    if output.arrays > 1:
-        raise UnsupportedError(
-            f"{backend} holds models of one output here, and this one has {output.arrays}: "
-            f"{', '.join(output.names or ROLES[output.layout])}",
-            remedy=SEVERAL_REMEDY,
-        )
-    if extra:
-        raise UnsupportedError(
-            f"{backend} gives images alone here, and this model takes "
-            f"{', '.join(item.name for item in extra)} besides",
-            remedy=SEVERAL_REMEDY,
         )

@@ -27,9 +27,9 @@ class LoadedModel:
 
     ``float_nodes`` are regular expressions, matched against whole node names of the exported graph
     (``/head/decoder/layers.0/MatMul``: the path of the modules, and the operator), of what stays in
-    float when quantizing. ``at`` is called once, before the module is used, with the size that it is
-    exported at: for a module that holds something of the size. ``family`` and ``licence`` are words
-    for people.
+    float when quantizing. ``at`` is called once, before the module is used, with the size that it
+    is exported at: for a module that holds something of the size. ``family`` and ``licence`` are
+    words for people.
     """
 
     module: Any

@@ -65,7 +65,6 @@ class OnnxRuntimeBackend(base.Backend):
     runtime_packages = ort_providers.DISTRIBUTIONS
     runtime_modules = ("onnxruntime",)
     extra = "onnxruntime"
-    several_outputs = True
     loader = LOADER
     giving_way: Mapping[str, base.Setting] = {"spinning": False}
     resting: Mapping[str, base.Setting] = {"stop_spinning": True}

@@ -60,7 +60,6 @@ class OpenVinoBackend(base.Backend):
     runtime_packages = ("openvino",)
     runtime_modules = ("openvino",)
     extra = "openvino"
-    several_outputs = True
     loader = LOADER
     runtime_options = ov_settings.RUNTIME_OPTIONS
     artifact_endings = (".xml", "_openvino_model", ".onnx")

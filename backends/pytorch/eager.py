@@ -63,7 +63,6 @@ class TorchBackend(OpenMpBackend):
     # The second is what torch.export.load imports first: large, and no part of a model.
     runtime_modules = ("torch", "torch.export.pt2_archive")
     extra = "torch"
-    several_outputs = True
     loader = LOADER
 
     def probe(self) -> base.Probe:

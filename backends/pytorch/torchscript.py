@@ -64,7 +64,6 @@ class TorchScriptBackend(OpenMpBackend):
     runtime_packages = ("torch",)
     runtime_modules = runtime.MODULES
     extra = "torchscript"
-    several_outputs = True
     loader = LOADER
     artifact_endings = (ENDING,)
 

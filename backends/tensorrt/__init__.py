@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from deploymark.backends import base, foreign, loading, packages, telemetry
 from deploymark.backends.ends import chosen, require_extras
 from deploymark.backends.hardware import accelerators, cuda_memory
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.tensorrt import engine as tensorrt_engine
 from deploymark.backends.tensorrt import graph as tensorrt_graph
 from deploymark.backends.tensorrt import trace as tensorrt_trace
@@ -83,6 +84,7 @@ class TensorRtBackend(base.Backend):
         if request.device == "dla" and request.precision not in DLA_PRECISIONS:
             raise base.UnsupportedError(DLA_REASON)
         options = self.resolve_options(request.precision, request.options)
+        require_one_array(self.name, request.detector.output, request.detector.spec)
         tensorrt_engine.require()
         if not accelerators.has_nvidia_gpu():
             raise base.UnavailableError(

@@ -12,6 +12,7 @@ from deploymark.backends.base import PRECISIONS, BoxUnit, FamilyName
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.matrix.axes import image_size, known_backend
 from deploymark.bench.matrix.entries import BUILTIN
+from deploymark.bench.matrix.model_source import HUGGING_FACE
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.yaml_source import Place, did_you_mean, dotted_path, sentence
 
@@ -65,7 +66,7 @@ class Overrides:
 
 def is_checkpoint(model: str) -> bool:
     """Whether a model is a checkpoint, by its name; an exported file otherwise."""
-    return model.startswith(BUILTIN) or model.lower().endswith(CHECKPOINT_ENDING)
+    return model.startswith((BUILTIN, HUGGING_FACE)) or model.lower().endswith(CHECKPOINT_ENDING)
 
 
 def with_overrides(matrix: Matrix, given: Overrides) -> Matrix:

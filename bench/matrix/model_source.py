@@ -43,8 +43,8 @@ HF_FAMILIES: Mapping[str, tuple[FamilyName, ScoreForm]] = {
     "conditional_detr": ("detr", "sigmoid"),
     "yolos": ("yolos", "softmax"),
 }
-"""``model_type`` of the configurations that are read: whose conventions of input they have, and what
-makes scores of their logits (``post_process_object_detection`` of their image processors)."""
+"""``model_type`` of the configurations that are read: whose conventions of input they have, and
+what makes scores of their logits (``post_process_object_detection`` of their image processors)."""
 
 PACKAGES: Mapping[SourceKind, tuple[str, ...]] = {
     "ultralytics": (),  # every exporter has them in its versions
@@ -120,7 +120,7 @@ def loader_spec(name: str) -> str:
 
 
 def source_file(module: str) -> Path | None:
-    """The file of a module, found without importing it or what it is in; None where there is none."""
+    """The file of a module, found without importing it or its package; None where there is none."""
     path: list[str] | None = None
     found: importlib.machinery.ModuleSpec | None = None
     name = ""
@@ -145,7 +145,7 @@ def faults_of_folder(folder: Path) -> Iterator[tuple[str, str]]:
     if not folder.is_dir():
         yield (
             f"no such folder: {folder}",
-            "Name a local folder: hf:my-model, as save_pretrained writes it. Nothing is downloaded.",
+            "Name a local folder, as save_pretrained writes it: hf:my-model. None is downloaded.",
         )
         return
     lacks = [name for name in HF_FILES[:1] if not (folder / name).is_file()]
@@ -164,8 +164,8 @@ def faults_of_folder(folder: Path) -> Iterator[tuple[str, str]]:
             return
         if kind not in HF_FAMILIES:
             yield (
-                f"{folder}: its configuration is of the type {kind!r}, none of those that Deploymark "
-                f"reads{did_you_mean(str(kind), list(HF_FAMILIES))}",
+                f"{folder}: Deploymark reads no configuration of the type {kind!r}"
+                + did_you_mean(kind, list(HF_FAMILIES)),
                 f"Those are {', '.join(HF_FAMILIES)}. Another model comes by `loader:`.",
             )
 

@@ -119,8 +119,7 @@ def load_detector(path: Path) -> Any:
 
     if not isinstance(head_of(module), Detect):
         raise BadInputError(
-            f"{path} ends in a {type(head_of(module)).__name__}, Deploymark reads the Detect head of "
-            "YOLO",
+            f"{path} ends in a {type(head_of(module)).__name__}, recipes take the Detect head of YOLO",
             remedy=_GIVE_DETECTOR,
         )
     return module
@@ -188,7 +187,7 @@ def float_nodes(module: Any) -> tuple[str, ...]:
 def prepared(
     path: Path, module: Any, size: Size | int, head: str = "auto", *, fake_quantized: bool = False
 ) -> Any:
-    """A YOLO detector of ``path`` made ready for export, in place, as ``model_factory`` gives it."""
+    """The YOLO detector of a checkpoint made ready for export, in place: see ``model_factory``."""
     if not fake_quantized:
         from deploymark.bench.variants.qat_modules import without_fake_quantization
 
@@ -281,7 +280,7 @@ def _check_detector(path: Path, module: Any) -> None:
     head = head_of(module)
     if not isinstance(head, (Detect, RTDETRDecoder)):
         raise BadInputError(
-            f"{path} ends in a {type(head).__name__}, Deploymark reads the heads of YOLO and RT-DETR",
+            f"{path} ends in a {type(head).__name__}, not in a head of YOLO or RT-DETR",
             remedy=_GIVE_DETECTOR,
         )
     channels = next(module.parameters()).shape[1]
@@ -307,7 +306,7 @@ def check_stride(what: str, size: Size, stride: int) -> None:
     below = Size(*(max(side // stride, 1) * stride for side in size))
     above = Size(
         *(
-            side if side and side % stride == 0 else low + stride
+            -(-side // stride) * stride if side > stride else low
             for side, low in zip(size, below, strict=True)
         )
     )

@@ -19,10 +19,7 @@ from deploymark.bench.variants.sources.image_processor import input_of
 if TYPE_CHECKING:
     from torch import nn
 
-FLOAT_NODES = (
-    r"^/model/(model/)?(decoder|enc_|class_|bbox_|anchors|Gather|TopK|[A-Z]).*",
-    r"^/[A-Z][A-Za-z_0-9]*$",
-)
+FLOAT_NODES = (r"^/(model/){1,2}(decoder/|enc_|class_|bbox_|[A-Z]).*",)
 """What stays in float: decoders with the choice of their queries, the heads of classes and boxes,
 and what the outermost modules compute themselves."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ from deploymark.backends.errors import ExportError
 from deploymark.backends.exporting import require_outputs
 from deploymark.backends.layout import (
     BOX_CHANNELS,
-    DETECTION_COLUMNS,
-    OutputSpec,
     Size,
 )
 from deploymark.backends.model import LoadedModel
+from deploymark.backends.outputs import images_of
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.matrix.model_source import ModelSource
 from deploymark.bench.variants.checkpoint import check_stride
@@ -57,7 +56,7 @@ def factory(model: LoadedModel) -> Callable[[], Any]:
 
 
 def describe(model: LoadedModel, size: Size) -> Detector:
-    """What is known of a model, at a size.
+    """What is known of a model, at a size, which its input contract then has.
 
     ``params`` counts its parameters, ``macs`` are those of ``count_macs``, ``nonzero_fraction`` is
     the share of the learned weights of convolutions and linear layers that are not 0. Raises
@@ -70,8 +69,9 @@ def describe(model: LoadedModel, size: Size) -> Detector:
         names=model.names,
         stride=model.stride,
         output=model.output,
-        spec=model.input,
+        spec=model.input.at(size),
         family=model.family,
+        licence=model.licence,
         params=sum(parameter.numel() for parameter in module.parameters()),
         macs=macs,
         nonzero_fraction=nonzero_fraction(module),
@@ -83,46 +83,30 @@ def _check(model: LoadedModel, found: Any) -> None:
         require_outputs(found, model.output)
     except ExportError as error:
         raise BadInputError(error.message, remedy=error.remedy) from error
-    arrays = found if isinstance(found, tuple) else (found,)
-    shapes = [tuple(array.shape) for array in arrays]
-    wanted = _shapes(model.output, len(model.names))
-    fits = all(
-        expected is None
-        or (
-            len(shape) == len(expected)
-            and all(size in (None, is_) for is_, size in zip(shape, expected, strict=True))
-        )
-        for shape, expected in zip(shapes, wanted, strict=True)
-    )
-    if not fits:
+    arrays = [item.numpy() for item in (found if isinstance(found, tuple) else (found,))]
+    shapes = " and ".join(str(array.shape) for array in arrays)
+    try:
+        images_of(tuple(arrays) if len(arrays) > 1 else arrays[0], model.output)
+    except ValueError as error:
+        raise BadInputError(f"the model's output is not what its contract says: {error}") from error
+    layout, classes = model.output.layout, len(model.names)
+    if layout not in _CLASS_AXES:
+        return
+    array, axis, besides = _CLASS_AXES[layout]
+    besides += layout == "detr" and model.output.scores == "softmax"
+    if arrays[array].shape[axis] != besides + classes:
         raise BadInputError(
-            f"the model's output of shape {_told(shapes)} is no {model.output.layout} of "
-            f"{len(model.names)} classes",
-            remedy=f"Expected is {_told([shape for shape in wanted if shape is not None])}, with "
-            "any number in place of None.",
+            f"the model's output of shape {shapes} is no {layout} of {classes} classes",
+            remedy="Give as many class names as the model has classes.",
         )
 
 
-def _shapes(output: OutputSpec, classes: int) -> Sequence[tuple[int | None, ...] | None]:
-    """The shapes of a layout's arrays for one image: None for a size, or a shape, that is open."""
-    scores, objects = BOX_CHANNELS + classes, BOX_CHANNELS + 1 + classes
-    logits = classes + (output.scores == "softmax")
-    one: dict[str, Sequence[tuple[int | None, ...] | None]] = {
-        "anchors": [(1, scores, None)],
-        "anchors-last": [(1, None, scores)],
-        "yolov5": [(1, None, objects)],
-        "yolox": [(1, None, objects)],
-        "detections": [(1, None, DETECTION_COLUMNS)],
-        "queries": [(1, None, scores)],
-        "detr": [(1, None, logits), (1, None, BOX_CHANNELS)],
-        "rtdetr": [(1, None), (1, None, BOX_CHANNELS), (1, None)],
-        "nms-in-graph": [None, (1, None, BOX_CHANNELS), (1, None), (1, None)],
-        "ssd": [(1, None, BOX_CHANNELS), (1, None), (1, None), None],
-        "torchvision": [(None, BOX_CHANNELS), (None,), (None,)],
-        "paddle": [(None, DETECTION_COLUMNS), (None,)],
-    }
-    return one[output.layout]
-
-
-def _told(shapes: Sequence[tuple[int | None, ...]]) -> str:
-    return " and ".join(map(str, shapes))
+_CLASS_AXES: Mapping[OutputLayout, tuple[int, int, int]] = {
+    "anchors": (0, 1, BOX_CHANNELS),
+    "anchors-last": (0, 2, BOX_CHANNELS),
+    "yolov5": (0, 2, BOX_CHANNELS + 1),
+    "yolox": (0, 2, BOX_CHANNELS + 1),
+    "queries": (0, 2, BOX_CHANNELS),
+    "detr": (0, 2, 0),
+}
+"""Where a layout has one score a class: which array, its axis, and how many values are besides."""

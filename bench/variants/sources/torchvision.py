@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,7 @@ BACKGROUND = "__background__"
 NAMED_KEYS = 5
 """Keys of weights that a message names."""
 
-FLOAT_NODES = (
-    r"^/[A-Z].*",
-    r"^/model/(?!backbone|head|rpn|roi_heads).*",
-    r"^/model/(head|rpn|roi_heads)/(?!.*/Conv$|.*/Gemm$).*",
-)
+FLOAT_NODES = (r"^/(model/)?((head|rpn|roi_heads)/(?!.*/(Conv|Gemm)$).*|[A-Z].*)",)
 """What stays in float: all but convolutions and fully connected layers behind the backbone."""
 
 
@@ -56,7 +53,7 @@ def load(path: Path, architecture: str) -> LoadedModel:
         )
     state, names = _state(path)
     classes = _classes(path, architecture, state)
-    module = _built(architecture, classes)
+    module = built(architecture, classes)
     _check(path, architecture, state, module.state_dict())
     module.load_state_dict(state)
     return loaded(module, architecture, names or _names(classes))
@@ -103,7 +100,8 @@ def wrapped(module: Any) -> nn.Module:
             self.model = module
 
         def forward(self, images: Any) -> tuple[Any, Any, Any]:
-            found = self.model([images[0]])[0]
+            with _exportable_suppression(max(images.shape[2:])):
+                found = self.model([images[0]])[0]
             return found["boxes"], found["labels"], found["scores"]
 
     ready = Detector().eval()
@@ -112,7 +110,34 @@ def wrapped(module: Any) -> nn.Module:
     return ready
 
 
-def _built(architecture: str, classes: int, device: str = "cpu") -> Any:
+@contextlib.contextmanager
+def _exportable_suppression(side: int) -> Iterator[None]:
+    """Under ``torch.export``, suppression by class that does not ask how many boxes there are.
+
+    torchvision's own asks, which no program can hold. Boxes of classes are moved apart by more than
+    ``side``, the longer one of the input in pixels, as its own moves them by the farthest corner.
+    """
+    import torch
+    from torchvision.ops import boxes as operators
+
+    if not torch.compiler.is_exporting():
+        yield
+        return
+    own = operators.batched_nms
+
+    def batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any:
+        moved = boxes + idxs.to(boxes)[:, None] * (side + 1.0)
+        return operators.nms(moved, scores, iou_threshold)
+
+    operators.batched_nms = batched_nms
+    try:
+        yield
+    finally:
+        operators.batched_nms = own
+
+
+def built(architecture: str, classes: int, device: str = "cpu") -> Any:
+    """A detector with weights as its builder draws them, in evaluation mode."""
     import torch
     from torchvision import models
 
@@ -125,7 +150,7 @@ def _built(architecture: str, classes: int, device: str = "cpu") -> Any:
 @functools.cache
 def _shapes(architecture: str, classes: int) -> dict[str, tuple[int, ...]]:
     """The shapes of the weights for a number of classes, without making them."""
-    state = _built(architecture, classes, "meta").state_dict()
+    state = built(architecture, classes, "meta").state_dict()
     return {key: tuple(value.shape) for key, value in state.items()}
 
 

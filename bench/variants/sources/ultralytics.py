@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.backends.families import FAMILIES
-from deploymark.backends.layout import OutputSpec, Size
+from deploymark.backends.layout import MAX_DETECTIONS, OutputSpec, Size
 from deploymark.backends.model import LoadedModel
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.variants import checkpoint
@@ -25,7 +25,7 @@ def load(
         if head != "auto":
             raise BadInputError(f"{path}: an RT-DETR has one head", remedy="Leave out `head`.")
         checkpoint.check_stride(str(path), size, checkpoint.stride_of(module))
-        return _rtdetr(module)
+        return rtdetr(module)
     ready = checkpoint.prepared(path, module, size, head, fake_quantized=fake_quantized)
     return LoadedModel(
         module=ready,
@@ -37,31 +37,24 @@ def load(
     )
 
 
-def _rtdetr(module: Any) -> LoadedModel:
-    """An RT-DETR whose output is all queries with all their scores, as its layout has them.
+def rtdetr(module: Any) -> LoadedModel:
+    """An RT-DETR before fusing as it is to be exported.
 
-    From 8.4 on Ultralytics' head picks the best scores itself, which every reader of the layout
-    does anyhow; without that, all versions give the same.
+    Its output is what Ultralytics' own export gives: from 8.4.190 on the best boxes of all queries,
+    before that all queries with all their scores.
     """
     head = checkpoint.head_of(checkpoint.fused(module))
     head.export, head.format, head.dynamic = True, "onnx", False
+    head.max_det = MAX_DETECTIONS
     head.shapes = None  # anchors are made anew for the size
-    head.postprocess = _all_queries
-    family = FAMILIES["ultralytics-rtdetr"]
+    ranked = hasattr(head, "postprocess")
     return LoadedModel(
         module=module,
         names=checkpoint.class_names(module),
-        input=family.input,
-        output=family.outputs[0],
+        input=FAMILIES["ultralytics-rtdetr"].input,
+        output=OutputSpec("queries-ranked" if ranked else "queries", boxes="normalised"),
         stride=checkpoint.stride_of(module),
         # all of the decoder but what projects the features into it
         float_nodes=(rf"^/model\.{len(module.model) - 1}/(?!input_proj).*",),
         family=checkpoint.family_of(module),
     )
-
-
-def _all_queries(boxes: Any, scores: Any) -> Any:
-    """Boxes (batch, n, 4) and scores (batch, n, classes) side by side."""
-    import torch
-
-    return torch.cat([boxes, scores], -1)
