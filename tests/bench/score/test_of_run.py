@@ -58,7 +58,9 @@ def run(dataset: Dataset, tmp_path: Path) -> Run:
     for name, missed in (("good", 0), ("bad", 8)):
         found = boxes(dataset, missed=missed)
         save_detections(tmp_path / "predictions" / f"{name}.npz", found)
-        places = [geometry(image.width, image.height, square_input(IMGSZ)) for image in dataset.scored]
+        places = [
+            geometry(image.width, image.height, square_input(IMGSZ)) for image in dataset.scored
+        ]
         scores = score(dataset.scored, found, places, {index: index for index in range(10)})
         cells.append(
             CellResult(
