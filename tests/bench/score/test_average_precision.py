@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.data.labels import ImageLabels
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.score.average_precision import Scores, score
@@ -166,7 +167,9 @@ def test_equals_pycocotools_on_a_real_detector_and_real_crowds(coco_mini: Path) 
         for image in dataset.scored:
             pixels = to_input(letterbox(read_rgb(image.path), SIZE)[None])
             raw = module(torch.from_numpy(pixels)).numpy()
-            detections += decode(raw, detector.layout, conf=SCORING_CONFIDENCE, multi_label=True)
+            detections += decode(
+                raw, detector.output, Size(320, 320), conf=SCORING_CONFIDENCE, multi_label=True
+            )
     places = [place_of(image) for image in dataset.scored]
     result = score(dataset.scored, detections, places, class_map)
     assert dataset.names == detector.names  # so that class numbers are the same on both sides
