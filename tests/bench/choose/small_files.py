@@ -67,9 +67,7 @@ def yolox(path: Path, size: Size) -> Path:
     graph = Graph(1)
     heads = [graph.looks(stride, 5 + CLASSES, f"p{stride}", 0.02) for stride in STRIDES]
     graph.add("Concat", heads, "all", axis=1)
-    graph.add(
-        "Split", ["all", graph.constant("parts", [4, 1 + CLASSES], "int64")], "boxes", axis=2
-    )
+    graph.add("Split", ["all", graph.constant("parts", [4, 1 + CLASSES], "int64")], "boxes", axis=2)
     graph.nodes[-1].output.append("logits")
     graph.add("Sigmoid", ["logits"], "scores")
     graph.add("Concat", ["boxes", "scores"], "output", axis=2)

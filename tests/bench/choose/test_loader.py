@@ -149,9 +149,7 @@ def check(
     first = bare(str(loader), str(photos[0])).splitlines()
     label, score, *corners = first[0].split()
     assert (label, len(first)) == (expected[0][0][0], len(expected[0]))
-    np.testing.assert_allclose(
-        [float(score), *map(float, corners)], expected[0][0][1], atol=0.051
-    )
+    np.testing.assert_allclose([float(score), *map(float, corners)], expected[0][0][1], atol=0.051)
     none = bare(str(loader), str(photos[0]), "--conf", "1")
     assert none == ""
 
