@@ -73,7 +73,7 @@ def test_the_search_wins_back_most_of_what_int8_lost(digits: Path, tmp_path: Pat
             decode(
                 session.infer(to_input(image[None])),
                 detector.output,
-                spec.size,
+                Size.of(SIZE),
                 conf=SCORING_CONFIDENCE,
                 multi_label=True,
             )[0]
