@@ -123,7 +123,7 @@ def check(
 ) -> None:
     """The written loader, alone, gives what the harness gives."""
     expected = as_measured(name, artifact, detector, size, photos)
-    assert all(expected), "photos without a box show nothing"
+    assert sum(map(bool, expected)) > 1, "photos without a box show nothing"
     loader = artifact.folder / "load.py"
     loader.write_text(
         written(
@@ -159,13 +159,14 @@ def test_the_embedded_detector(
     runtime: str, bare: BareRun, size: str, photos: list[Path], tmp_path: Path
 ) -> None:
     """A square, and a rectangle, of photos that are neither."""
-    from deploymark.bench.variants.checkpoint import inspect_checkpoint, model_factory
+    from deploymark.bench.variants.checkpoint import describe, model_factory
 
     shape = Size.of(size)
     checkpoint = DIGITS / "digits.pt"
+    factory = model_factory(checkpoint, shape)
     request = ExportRequest(
-        model=model_factory(checkpoint, shape),
-        detector=inspect_checkpoint(checkpoint, shape),
+        model=factory,
+        detector=describe(factory(), shape),
         precision="fp32",
         device="cpu",
         imgsz=shape,

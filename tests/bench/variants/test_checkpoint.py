@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deploymark.backends.base import Detector
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.variants.checkpoint import (
     describe,
     float_nodes,
-    inspect_checkpoint,
     load_detector,
     model_factory,
     save_detector,
@@ -25,6 +25,12 @@ from deploymark.bench.variants.checkpoint import (
 from deploymark.bench.variants.prune import l1_unstructured
 
 SIZE = 64
+
+
+def inspect_checkpoint(path: Path, size: int) -> Detector:
+    """What is known of a checkpoint at a size."""
+    return describe(model_factory(path, size)(), size)
+
 
 SaveModel = Callable[..., Path]
 
@@ -82,7 +88,7 @@ def test_a_checkpoint_is_described(yolo11n: Path) -> None:
     detector = inspect_checkpoint(yolo11n, SIZE)
     assert detector.names == ("0", "1", "2")
     assert detector.stride == 32
-    assert detector.layout == "anchors"
+    assert detector.output.layout == "anchors"
     assert detector.family == "yolo11n"
     assert detector.params is not None
     assert 2_500_000 < detector.params < 2_700_000
@@ -147,7 +153,7 @@ def test_fused_output_is_that_of_ultralytics(yolo11n: Path, pixels: Any) -> None
 def test_a_one_to_one_head_is_used(save_model: SaveModel, config: str, pixels: Any) -> None:
     path = save_model(config)
     detector = inspect_checkpoint(path, SIZE)
-    assert detector.layout == "detections"
+    assert detector.output.layout == "detections"
     module = model_factory(path, SIZE)()
     assert tuple(module(pixels).shape) == (2, 84, 6)  # fewer places than 300
     assert tuple(module(pixels.new_zeros(1, 3, SIZE, SIZE)).shape) == (1, 84, 6)
@@ -324,8 +330,8 @@ def test_nothing_is_asked_of_the_network(
 def test_ultralytics_is_quiet_and_leaves_no_trace(yolo11n: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path;"
-        "from deploymark.bench.variants.checkpoint import inspect_checkpoint;"
-        f"inspect_checkpoint(Path({str(yolo11n)!r}), {SIZE});"
+        "from deploymark.bench.variants.checkpoint import model_factory;"
+        f"model_factory(Path({str(yolo11n)!r}), {SIZE});"
         "import os; from ultralytics import settings; from ultralytics.utils import checks, ONLINE;"
         "assert settings['sync'] is False and not ONLINE and not checks.AUTOINSTALL;"
         "print(os.environ['YOLO_CONFIG_DIR'])"
