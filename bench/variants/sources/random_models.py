@@ -2,18 +2,20 @@
 
 They find nothing and tell what a family costs: for ``matrices/families.yaml``, for tests, and to
 try a runtime before a model is trained. Weights come of one seed. Scores are spread as those of
-trained models are, so that some of every image exceed 0.25: what is judged by agreement needs boxes.
+trained models are, so that some of every image exceed 0.25: agreement is judged by such boxes.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
 
 from deploymark.backends.model import LoadedModel
+from deploymark.bench.data.coco_names import NO_CLASS
 from deploymark.bench.variants.checkpoint import quiet_ultralytics
 from deploymark.bench.variants.sources import hugging_face, torchvision, ultralytics
 
@@ -111,7 +113,6 @@ def detr(_path: Path | None = None) -> LoadedModel:
         encoder_attention_heads=2,
         decoder_attention_heads=2,
         num_queries=40,
-        init_std=0.3,
         **_CLASSES,
     )
     return _hugging_face(DetrForObjectDetection(config))
@@ -131,7 +132,7 @@ def yolos(_path: Path | None = None) -> LoadedModel:
         image_size=[SIDE, SIDE],
         patch_size=16,
         num_detection_tokens=40,
-        initializer_range=0.2,
+        initializer_range=0.1,
         **_CLASSES,
     )
     return _hugging_face(YolosForObjectDetection(config))
@@ -254,18 +255,15 @@ def _hugging_face(module: Any) -> LoadedModel:
 def _torchvision(architecture: str) -> LoadedModel:
     import torch
 
-    names = (torchvision.BACKGROUND, *DIGITS)
+    names = (NO_CLASS, *DIGITS)
     module = torchvision.built(architecture, len(names))
     settle(module, list(pictures()))
     given: dict[Any, Any] = {}
     ends = [
         layer
         for path, layer in module.named_modules()
-        if path.endswith("roi_heads.box_predictor.cls_score")
-        or (
-            (path.startswith("head.classification_head.module_list.") and path.count(".") == 4)
-            and isinstance(layer, torch.nn.Conv2d)
-        )
+        if path.endswith("box_predictor.cls_score")
+        or re.fullmatch(r"head\.classification_head\.module_list\.\d\.1", path)
     ]
     hooks = [
         layer.register_forward_hook(lambda item, _inputs, output: given.update({item: output}))
