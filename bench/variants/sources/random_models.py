@@ -113,6 +113,7 @@ def detr(_path: Path | None = None) -> LoadedModel:
         encoder_attention_heads=2,
         decoder_attention_heads=2,
         num_queries=40,
+        init_std=0.3,
         **_CLASSES,
     )
     return _hugging_face(DetrForObjectDetection(config))
@@ -167,6 +168,13 @@ _CLASSES: dict[str, Any] = {
     "label2id": {name: index for index, name in enumerate(DIGITS)},
 }
 
+_QUERIES = (
+    "query_position_embeddings.weight",
+    "detection_tokens",
+    "embeddings.position_embeddings",
+)
+"""Ends of the names of what tells one query from another: without training all are nearly alike."""
+
 _PYRAMID: dict[str, Any] = {
     "encoder_hidden_dim": 32,
     "encoder_in_channels": [32, 48, 64],
@@ -210,15 +218,17 @@ def settle(module: Any, *given: Any) -> None:
         hook.remove()
 
 
-def spread(layer: Any, logits: Any) -> None:
-    """Scale a linear layer or a convolution whose outputs were ``logits`` to spread scores."""
+def spread(
+    layer: Any, logits: Any, deviation: float = SPREAD, mean: float = CENTRE
+) -> None:
+    """Scale a linear layer or a convolution whose outputs were ``logits`` to spread them so."""
     import torch
 
     with torch.no_grad():
-        scale = SPREAD / logits.std()
+        scale = deviation / logits.std()
         layer.weight.mul_(scale)
         if layer.bias is not None:
-            layer.bias.sub_(logits.mean()).mul_(scale).add_(CENTRE)
+            layer.bias.sub_(logits.mean()).mul_(scale).add_(mean)
 
 
 def spread_rtdetr(module: Any) -> None:
@@ -239,6 +249,12 @@ def _hugging_face(module: Any) -> LoadedModel:
     import torch
 
     module = module.eval()
+    with torch.no_grad():
+        for path, weight in module.named_parameters():
+            if path.endswith(_QUERIES):
+                weight.normal_()
+            elif "decoder" in path and path.endswith("_proj.weight"):
+                weight.normal_(std=weight.shape[1] ** -0.5 * 2)
     settle(module, pictures())
     head = next(
         layer
@@ -249,6 +265,8 @@ def _hugging_face(module: Any) -> LoadedModel:
         if (chooser := getattr(getattr(module, "model", None), "enc_score_head", None)) is not None:
             spread(chooser, module(pictures()).enc_outputs_class)
         spread(head, module(pictures()).logits)
+        if (boxes := getattr(module, "bbox_predictor", None)) is not None:
+            spread(boxes.layers[-1], module(pictures()).pred_boxes.logit(), 1.0, 0.0)
     return hugging_face.loaded(module)
 
 
