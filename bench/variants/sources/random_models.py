@@ -218,9 +218,7 @@ def settle(module: Any, *given: Any) -> None:
         hook.remove()
 
 
-def spread(
-    layer: Any, logits: Any, deviation: float = SPREAD, mean: float = CENTRE
-) -> None:
+def spread(layer: Any, logits: Any, deviation: float = SPREAD, mean: float = CENTRE) -> None:
     """Scale a linear layer or a convolution whose outputs were ``logits`` to spread them so."""
     import torch
 

@@ -86,7 +86,12 @@ def hugging_face(model: LoadedModel) -> dict[str, Any]:
     (result,) = processor.post_process_object_detection(
         found, threshold=SHOWN, target_sizes=[(image.height, image.width)]
     )
-    return {key: value.numpy() for key, value in result.items()}
+    sides = [image.width, image.height] * 2  # ours end where the picture does
+    return {
+        "boxes": np.clip(result["boxes"].numpy(), 0, sides),
+        "scores": result["scores"].numpy(),
+        "labels": result["labels"].numpy(),
+    }
 
 
 def torchvision(model: LoadedModel) -> dict[str, Any]:
