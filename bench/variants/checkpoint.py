@@ -119,7 +119,7 @@ def load_detector(path: Path) -> Any:
 
     if not isinstance(head_of(module), Detect):
         raise BadInputError(
-            f"{path} ends in a {type(head_of(module)).__name__}, recipes take the Detect head of YOLO",
+            f"{path} ends in a {type(head_of(module)).__name__}, recipes take YOLO's Detect head",
             remedy=_GIVE_DETECTOR,
         )
     return module

@@ -86,9 +86,7 @@ def loaded(module: Any, folder: Path | None = None) -> LoadedModel:
         module=wrapped(module),
         names=tuple(str(config.id2label[index]) for index in range(config.num_labels)),
         input=input_of(folder, family),
-        output=OutputSpec(
-            "detr", boxes="normalised", names=("logits", "pred_boxes"), scores=scores
-        ),
+        output=OutputSpec("detr", boxes="normalised", scores=scores),
         stride=_stride(config, family),
         float_nodes=FLOAT_NODES,
         family=config.model_type.replace("_", "-"),

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deploymark.backends.layout import ROLES
 from deploymark.backends.model import LoadedModel
 from deploymark.bench.errors import BadInputError
 
@@ -72,9 +71,8 @@ def _check(spec: str, model: Any) -> None:
             f"the loader {spec}: its input has one side of a size",
             remedy="Give height and width, or neither where it takes any size.",
         )
-    wanted = len(ROLES.get(model.output.layout, ()))
-    if model.output.names and len(model.output.names) != (wanted or 1):
+    if model.input.dtype != "float32" or model.input.channels_last:
         raise BadInputError(
-            f"the loader {spec}: its output has {len(model.output.names)} names, the layout "
-            f"{model.output.layout} {wanted or 1} arrays"
+            f"the loader {spec}: its module is to take float32 (batch, 3, height, width)",
+            remedy="Convert inside the module.",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,7 @@ from typing import Any
 from deploymark.backends.base import Detector
 from deploymark.backends.errors import ExportError
 from deploymark.backends.exporting import require_outputs
-from deploymark.backends.layout import (
-    BOX_CHANNELS,
-    Size,
-)
+from deploymark.backends.layout import BOX_CHANNELS, OutputLayout, Size
 from deploymark.backends.model import LoadedModel
 from deploymark.backends.outputs import images_of
 from deploymark.bench.errors import BadInputError
@@ -68,7 +66,8 @@ def describe(model: LoadedModel, size: Size) -> Detector:
     return Detector(
         names=model.names,
         stride=model.stride,
-        output=model.output,
+        # a file of ours has its arrays in the order of the layout
+        output=dataclasses.replace(model.output, names=()),
         spec=model.input.at(size),
         family=model.family,
         licence=model.licence,

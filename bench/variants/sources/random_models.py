@@ -2,18 +2,20 @@
 
 They find nothing and tell what a family costs: for ``matrices/families.yaml``, for tests, and to
 try a runtime before a model is trained. Weights come of one seed. Scores are spread as those of
-trained models are, so that some of every image exceed 0.25: what is judged by agreement needs boxes.
+trained models are, so that some of every image exceed 0.25: agreement is judged by such boxes.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
 
 from deploymark.backends.model import LoadedModel
+from deploymark.bench.data.coco_names import NO_CLASS
 from deploymark.bench.variants.checkpoint import quiet_ultralytics
 from deploymark.bench.variants.sources import hugging_face, torchvision, ultralytics
 
@@ -131,7 +133,7 @@ def yolos(_path: Path | None = None) -> LoadedModel:
         image_size=[SIDE, SIDE],
         patch_size=16,
         num_detection_tokens=40,
-        initializer_range=0.2,
+        initializer_range=0.1,
         **_CLASSES,
     )
     return _hugging_face(YolosForObjectDetection(config))
@@ -165,6 +167,13 @@ _CLASSES: dict[str, Any] = {
     "id2label": dict(enumerate(DIGITS)),
     "label2id": {name: index for index, name in enumerate(DIGITS)},
 }
+
+_QUERIES = (
+    "query_position_embeddings.weight",
+    "detection_tokens",
+    "embeddings.position_embeddings",
+)
+"""Ends of the names of what tells one query from another: without training all are nearly alike."""
 
 _PYRAMID: dict[str, Any] = {
     "encoder_hidden_dim": 32,
@@ -209,15 +218,15 @@ def settle(module: Any, *given: Any) -> None:
         hook.remove()
 
 
-def spread(layer: Any, logits: Any) -> None:
-    """Scale a linear layer or a convolution whose outputs were ``logits`` to spread scores."""
+def spread(layer: Any, logits: Any, deviation: float = SPREAD, mean: float = CENTRE) -> None:
+    """Scale a linear layer or a convolution whose outputs were ``logits`` to spread them so."""
     import torch
 
     with torch.no_grad():
-        scale = SPREAD / logits.std()
+        scale = deviation / logits.std()
         layer.weight.mul_(scale)
         if layer.bias is not None:
-            layer.bias.sub_(logits.mean()).mul_(scale).add_(CENTRE)
+            layer.bias.sub_(logits.mean()).mul_(scale).add_(mean)
 
 
 def spread_rtdetr(module: Any) -> None:
@@ -238,6 +247,12 @@ def _hugging_face(module: Any) -> LoadedModel:
     import torch
 
     module = module.eval()
+    with torch.no_grad():
+        for path, weight in module.named_parameters():
+            if path.endswith(_QUERIES):
+                weight.normal_()
+            elif "decoder" in path and path.endswith("_proj.weight"):
+                weight.normal_(std=weight.shape[1] ** -0.5 * 2)
     settle(module, pictures())
     head = next(
         layer
@@ -248,24 +263,23 @@ def _hugging_face(module: Any) -> LoadedModel:
         if (chooser := getattr(getattr(module, "model", None), "enc_score_head", None)) is not None:
             spread(chooser, module(pictures()).enc_outputs_class)
         spread(head, module(pictures()).logits)
+        if (boxes := getattr(module, "bbox_predictor", None)) is not None:
+            spread(boxes.layers[-1], module(pictures()).pred_boxes.logit(), 1.0, 0.0)
     return hugging_face.loaded(module)
 
 
 def _torchvision(architecture: str) -> LoadedModel:
     import torch
 
-    names = (torchvision.BACKGROUND, *DIGITS)
+    names = (NO_CLASS, *DIGITS)
     module = torchvision.built(architecture, len(names))
     settle(module, list(pictures()))
     given: dict[Any, Any] = {}
     ends = [
         layer
         for path, layer in module.named_modules()
-        if path.endswith("roi_heads.box_predictor.cls_score")
-        or (
-            (path.startswith("head.classification_head.module_list.") and path.count(".") == 4)
-            and isinstance(layer, torch.nn.Conv2d)
-        )
+        if path.endswith("box_predictor.cls_score")
+        or re.fullmatch(r"head\.classification_head\.module_list\.\d\.1", path)
     ]
     hooks = [
         layer.register_forward_hook(lambda item, _inputs, output: given.update({item: output}))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deploymark.backends.inputs import PLAIN_INPUT, Size
 from deploymark.backends.layout import OutputSpec
 from deploymark.backends.model import LoadedModel
+from deploymark.bench.data.coco_names import NO_CLASS
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.yaml_source import did_you_mean
 
@@ -23,9 +24,6 @@ MORE_THAN_BOXES = ("maskrcnn", "keypointrcnn")
 
 NESTED = ("model", "model_state_dict", "state_dict")
 """Keys under which training scripts put the state (torchvision's own ``references`` the first)."""
-
-BACKGROUND = "__background__"
-"""torchvision's name of class 0, which no box has."""
 
 NAMED_KEYS = 5
 """Keys of weights that a message names."""
@@ -81,7 +79,7 @@ def loaded(module: Any, architecture: str, names: tuple[str, ...]) -> LoadedMode
         module=wrapped(module),
         names=names,
         input=spec,
-        output=OutputSpec("torchvision", names=("boxes", "labels", "scores")),
+        output=OutputSpec("torchvision"),
         float_nodes=FLOAT_NODES,
         family=architecture,
         at=at,
@@ -229,5 +227,5 @@ def _names(classes: int) -> tuple[str, ...]:
 
     coco = tuple(SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta["categories"])
     if classes == len(coco):
-        return coco
-    return (BACKGROUND, *(f"class_{index}" for index in range(1, classes)))
+        return (NO_CLASS, *coco[1:])
+    return (NO_CLASS, *(f"class_{index}" for index in range(1, classes)))
