@@ -96,7 +96,7 @@ def read_metadata(values: Mapping[str, Any]) -> Metadata:
         precision=_precision(plain.get("args")),
         nms=_argument(plain.get("args"), "nms") is True,
         confidence=confidence if isinstance(confidence, float) else None,
-        maker=str(plain.get("description", "")),
+        maker=f"{plain.get('description', '')} {plain.get('head', '')}",
     )
 
 

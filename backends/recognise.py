@@ -33,6 +33,7 @@ FORMS: dict[OutputLayout, str] = {
     "yolox": "(batch, places, 5 + classes)",
     "detections": "(batch, n, 6)",
     "queries": "(batch, n, 4 + classes)",
+    "queries-ranked": "(batch, n, 6)",
     "detr": "logits (batch, n, classes) and boxes (batch, n, 4)",
     "rtdetr": "labels (batch, n), boxes (batch, n, 4) and scores (batch, n)",
     "nms-in-graph": "counts (batch, 1), boxes (batch, n, 4), scores and classes (batch, n)",
@@ -73,7 +74,8 @@ class Metadata:
     """What Ultralytics' exporter noted. ``precision`` is None where it noted nothing of it.
 
     ``nms``: suppression is in the file. ``confidence``: the lowest score that it keeps, None where
-    that is not noted. ``maker`` is its sentence on the model, "Ultralytics YOLO11n model …".
+    that is not noted. ``maker`` is its sentence on the model, "Ultralytics YOLO11n model …", and
+    the head's name, ``RTDETRDecoder``.
     """
 
     names: tuple[str, ...] = ()
@@ -169,8 +171,15 @@ def _with_objectness(family: FamilyName, columns: int | None) -> Reading:
 
 
 def _queries(columns: int | None) -> Reading:
-    classes = None if columns is None else columns - BOX_CHANNELS
-    return Reading(FAMILIES["ultralytics-rtdetr"].outputs[0], classes, "ultralytics-rtdetr")
+    """Ultralytics' RT-DETR: ranked, or with a score a class, as older versions exported it.
+
+    One of two classes has six columns either way: read as ranked, where the guards see classes that
+    are no whole numbers if it is not.
+    """
+    ranked, plain = FAMILIES["ultralytics-rtdetr"].outputs
+    if columns in (DETECTION_COLUMNS, None):
+        return Reading(ranked, None, "ultralytics-rtdetr")
+    return Reading(plain, columns - BOX_CHANNELS, "ultralytics-rtdetr")
 
 
 def _of_family(
@@ -217,14 +226,15 @@ def _noted(
     rows: int | None, columns: int | None, metadata: Metadata, size: Size | None
 ) -> Reading | None:
     """What Ultralytics' notes leave no doubt of."""
+    if "rtdetr" in metadata.maker.lower():
+        fits = columns in (DETECTION_COLUMNS, BOX_CHANNELS + (len(metadata.names) or -1))
+        return _queries(columns) if fits else None
     if metadata.end_to_end or metadata.nms:
         return _detections() if columns == DETECTION_COLUMNS else None
     count = len(metadata.names)
     if not count:
         return None
     found = []
-    if "rtdetr" in metadata.maker.lower():
-        return _queries(columns) if columns == BOX_CHANNELS + count else None
     if rows == BOX_CHANNELS + count:
         found.append(_anchors(rows))
     if is_places(rows, size):
