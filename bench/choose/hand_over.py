@@ -139,9 +139,9 @@ def _card(
     if loader:
         lines += [
             "",
-            f"`python {LOADER_FILE} picture.jpg` prints what is on a picture, in pixels of it; its "
-            "`detect(path)` gives the same, `infer(images)` runs the model alone. It needs the "
-            "runtime, numpy and Pillow.",
+            f"`python {LOADER_FILE} picture.jpg` prints what is on a picture, in pixels of it.",
+            "Its `detect(path)` gives the same, `infer(images)` runs the model alone.",
+            "It needs the runtime, numpy and Pillow.",
         ]
     if entry.disturbed:
         lines += ["", "Other load disturbed its launches: the intervals cover all that was seen."]

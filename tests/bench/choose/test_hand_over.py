@@ -18,7 +18,6 @@ from deploymark.bench.store import MANIFEST, ArtifactKey, Store
 from tests.bench.choose.conftest import fp32, row
 from tests.run_series import MakeRun
 
-
 DETECTOR = Detector(
     ("cat", "dog | <b>"),
     output=OutputSpec("rtdetr", names=("labels", "boxes", "scores")),
@@ -78,8 +77,8 @@ def test_what_ships_is_there_with_its_card_and_loader(
         "cat, dog \\| &lt;b>",
         "fp32 - 0.01: met",
         "| size | 96 x 160 (height x width), batch 1 |",
-        "| input | (1, 3, 96, 160), stretched, bilinear, BGR in 0 to 1, float32, NCHW, with "
-        "orig_target_sizes (wh) |",
+        "| input | (1, 3, 96, 160), stretched, bilinear, BGR in 0 to 1, float32, NCHW, with ",
+        ", with orig_target_sizes (wh) |",
         "| output | rtdetr, labels + boxes + scores |",
         "python load.py picture.jpg",
     ):
