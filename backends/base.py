@@ -90,6 +90,7 @@ class Detector:
     told: ReadAs = AS_SEEN
     score_floor: float | None = None
     family: str = ""
+    licence: str = ""
     params: int | None = None
     macs: int | None = None
     nonzero_fraction: float | None = None
@@ -106,7 +107,7 @@ class Detector:
         return cls(
             **{
                 **given,
-                "names": tuple(given["names"]),
+                "names": tuple(given.get("names") or ()),
                 "output": OutputSpec.read(given.get("output") or former),
                 "spec": InputSpec.read(given.get("spec") or {}),
                 "told": ReadAs(**(given.get("told") or {})),

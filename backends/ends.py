@@ -34,9 +34,10 @@ _EXTRA_ELEMENTS = ("int64", "int32", "float32")
 class End:
     """An input or an output of a file.
 
-    ``name`` is its place where the file has no names ("0", "1"). ``shape`` has None for a size that is left open, ``element`` is NumPy's name of its type, empty
-    where the file does not tell; ``role`` is what the file itself says that it is
-    (``layout.ROLES``), by the operator that makes it.
+    ``name`` is its place ("0", "1") where the file has no names. ``shape`` has None for a size that
+    is left open, ``element`` is NumPy's name of its type, empty where the file does not tell;
+    ``role`` is what the file itself says that it is (``layout.ROLES``), by the operator that makes
+    it.
     """
 
     name: str
@@ -135,7 +136,8 @@ def chosen(path: Path, names: Sequence[str], output: OutputSpec | None) -> list[
     absent = [name for name in output.names if name not in names]
     if absent or not output.names:
         raise LoadError(
-            f"{path} has the outputs {', '.join(names)}, and its output contract is {output.told()}",
+            f"{path} has the outputs {', '.join(names)}, and its output contract is "
+            f"{output.told()}",
             remedy="Name its family anew: the file is another than when it was described.",
         )
     return [list(names).index(name) for name in output.names]

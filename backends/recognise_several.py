@@ -272,8 +272,8 @@ def _doubt(path: Path, file: _File) -> LoadError:
     found = _candidates(file)
     if set(found) == {"detr", "rtdetr"} and len(file.outputs) == 2:  # noqa: PLR2004 - logits and boxes
         return LoadError(
-            f"{has}. Logits and boxes may be DETR's (softmax, the last class is no object) or those "
-            "of RT-DETR, D-FINE, Deformable DETR (sigmoid)",
+            f"{has}. Logits and boxes may be DETR's (softmax, the last class is no object) or "
+            "those of RT-DETR, D-FINE, Deformable DETR (sigmoid)",
             remedy=f"Say which it is, with `family: detr` or `family: rtdetr` {OPTION}.",
         )
     if found:

@@ -15,6 +15,7 @@ from deploymark.backends.layout import BOX_CHANNELS
 from deploymark.backends.litert import convert as litert_convert
 from deploymark.backends.litert import file as litert_file
 from deploymark.backends.litert import quantize as litert_quantize
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.onnxruntime.quantize import batches
 from deploymark.backends.options import resolve_choices
 
@@ -119,6 +120,7 @@ class LiteRtBackend(base.Backend):
         if request.precision not in PRECISIONS:
             raise base.UnsupportedError(f"litert has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
+        require_one_array(self.name, request.detector.output, request.detector.spec)
         artifact = base.Artifact(request.folder, "model.tflite")
         calibrated = request.precision == "int8"
         given = request.calibration() if calibrated and request.calibration is not None else ()

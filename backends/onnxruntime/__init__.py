@@ -26,7 +26,6 @@ from deploymark.backends.onnxruntime import quantize as ort_quantize
 from deploymark.backends.onnxruntime import trace as ort_trace
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 # Here, as whoever resolves this backend may import the runtime before it calls ``load``.

@@ -20,7 +20,6 @@ from deploymark.backends.openvino import quantize as ov_quantize
 from deploymark.backends.openvino import settings as ov_settings
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 # Here, as whoever resolves this backend may import the runtime before it calls ``load``.

@@ -23,7 +23,6 @@ from deploymark.backends.pytorch import runtime
 from deploymark.backends.pytorch.session import PyTorchSession
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 FLOATS = ("fp32", *torch_half.DTYPES)
@@ -113,11 +112,11 @@ class TorchBackend(OpenMpBackend):
             import torch
 
             with torch.no_grad(), quiet("torch"):
-                model, example = torch_program.prepared(request)
+                model, given = torch_program.prepared(request)
                 if request.precision == DYNAMIC_INT8:
-                    program = torch_dynamic.program(model, example)
+                    program = torch_dynamic.program(model, given)
                 else:
-                    program = torch.export.export(model, (example,))
+                    program = torch.export.export(model, given)
                 torch.export.save(program, artifact.path)
         return artifact
 

@@ -21,7 +21,6 @@ from deploymark.backends.pytorch import runtime, torchscript_file
 from deploymark.backends.pytorch.session import PyTorchSession
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 ENDING = ".torchscript"
@@ -110,9 +109,10 @@ class TorchScriptBackend(OpenMpBackend):
 
             runtime.require_device(torch, request.device)
             with torch.no_grad(), quiet("torch"):
-                model, example = torch_program.prepared(request)
-                model, example = model.to(request.device), example.to(request.device)
-                traced = torch.jit.trace(model, example, check_trace=False)
+                model, given = torch_program.prepared(request)
+                model = model.to(request.device)
+                given = tuple(item.to(request.device) for item in given)
+                traced = torch.jit.trace(model, given, check_trace=False)
                 note = {torchscript_file.NOTE: json.dumps(torchscript_file.note(request))}
                 traced.save(str(artifact.path), _extra_files=note)
         return artifact
@@ -150,7 +150,7 @@ class TorchScriptBackend(OpenMpBackend):
             loading.require_shape(artifact.path, expected, options)
         with torch.inference_mode(), quiet("torch"):
             order: Sequence[int] | None = None
-            if expected is None or options.output is None or options.output.arrays > 1:
+            if expected is None or (options.output is not None and options.output.names):
                 shape = options.spec.shape(options.input_shape)
                 found = torchscript_file.run(torch, artifact.path, opened, shape, options.spec)
                 order = chosen(artifact.path, [end.name for end in found], options.output)

@@ -180,7 +180,7 @@ def _outputs(torch: Any, path: Path, output: Any, shape: tuple[int, ...]) -> lis
     # A burnt-in batch shows; boxes of any number have none, and none were found in these images.
     if len(found) == 1 and found[0].shape[:1] != shape[:1]:
         raise LoadError(f"{path} gives {found[0].shape} for images of shape {shape}")
-    if all(len(end.shape) < 3 for end in found):  # noqa: PLR2004 - boxes of a batch
+    if len(found) > 1 and all(len(end.shape) < 3 for end in found):  # noqa: PLR2004 - boxes of a batch
         found = [dataclasses.replace(end, shape=(None, *end.shape[1:])) for end in found]
     return found
 
