@@ -90,7 +90,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     third.crop((40, 0, 240, 320)).save(folder / "high.jpg", quality=95)
     exif = Image.Exif()
     exif[0x0112] = 6
-    wide.crop((100, 0, 500, 320)).save(folder / "turned.jpg", exif=exif, quality=95)
+    lying = wide.crop((100, 0, 500, 320)).transpose(Image.Transpose.ROTATE_90)
+    lying.save(folder / "turned.jpg", exif=exif, quality=95)
     return sorted(folder.iterdir())
 
 
