@@ -37,7 +37,9 @@ def test_the_processor_is_the_one_device() -> None:
         loading.require_cpu("some", options("npu"))
 
 
-@pytest.mark.parametrize("found", [(1, 3, 64, 64), [1, 3, 64, 64], (None, 3, -1, "width"), (3, 64, 64)])
+@pytest.mark.parametrize(
+    "found", [(1, 3, 64, 64), [1, 3, 64, 64], (None, 3, -1, "width"), (3, 64, 64)]
+)
 def test_a_shape_that_fits(found: Any) -> None:
     loading.require_shape(Path("m"), found, options())
 
