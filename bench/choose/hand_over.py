@@ -137,21 +137,12 @@ def _card(
     lines += [""]
     lines += [f"- {held.constraint}: {held.state}, {held.told}" for held in entry.constraints]
     if loader:
-<<<<<<< HEAD
-        use = (
-            f"`python {LOADER_FILE} picture.jpg` prints what is on a picture, in pixels of it; its "
-            "`detect(path)` gives the same, `infer(images)` runs the model alone. It needs the "
-            "runtime, numpy and Pillow."
-        )
-        lines += ["", use]
-=======
         lines += [
             "",
             f"`python {LOADER_FILE} picture.jpg` prints what is on a picture, in pixels of it.",
             "Its `detect(path)` gives the same, `infer(images)` runs the model alone.",
             "It needs the runtime, numpy and Pillow.",
         ]
->>>>>>> h-pictures
     if entry.disturbed:
         lines += ["", "Other load disturbed its launches: the intervals cover all that was seen."]
     return "\n".join(lines) + "\n"

@@ -160,11 +160,7 @@ class _Gathering:
             self._imports.add(_import_line(node, name))
             return
         if not isinstance(node, ast.ImportFrom):
-<<<<<<< HEAD
-            raise TypeError(f"{module} imports {name} as a module")
-=======
             raise ValueError(f"{module} imports {name} as a module")  # noqa: TRY004 - of a source
->>>>>>> h-pictures
         alias = next(one for one in node.names if name in (one.asname, one.name))
         self.add(str(node.module), alias.name)
 
@@ -235,14 +231,7 @@ def _names(node: ast.AST) -> set[str]:
 
 
 def _local_imports(node: ast.AST) -> set[str]:
-<<<<<<< HEAD
-    """Names that a function imports for itself.
-
-    Raises ValueError where they are of this package.
-    """
-=======
     """Names that a function imports for itself. Raises ValueError where they are of ours."""
->>>>>>> h-pictures
     found: set[str] = set()
     for part in ast.walk(node):
         if isinstance(part, (ast.Import, ast.ImportFrom)):

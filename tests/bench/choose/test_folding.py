@@ -40,11 +40,7 @@ def prepare(values, spec: InputSpec, size=1):
 
 def run(text: str, spec: InputSpec) -> Any:
     names: dict[str, Any] = {"SWAPPED": ("bgr",)}
-<<<<<<< HEAD
-    exec("from __future__ import annotations\n" + text, names)  # noqa: S102 - our own text
-=======
     exec("from __future__ import annotations\n" + text, names)  # noqa: S102 - the text above
->>>>>>> h-pictures
     return names["prepare"]([1, 2], spec)
 
 

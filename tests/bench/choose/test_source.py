@@ -17,11 +17,7 @@ def names_of(*functions: Any, **instead: str) -> dict[str, Any]:
     assert "deploymark" not in source.text
     found: dict[str, Any] = {"__name__": __name__}  # dataclasses look their module up
     lines = ["from __future__ import annotations", *source.imports, source.text]
-<<<<<<< HEAD
-    exec("\n".join(lines), found)  # noqa: S102 - our own text
-=======
     exec("\n".join(lines), found)  # noqa: S102 - our own source
->>>>>>> h-pictures
     return found
 
 
