@@ -15,16 +15,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deploymark.backends.layout import (
-    BOX_CHANNELS,
-    IOU_THRESHOLD,
-    MAX_DETECTIONS,
-    OutputLayout,
-)
+from deploymark.backends.candidates import candidates
+from deploymark.backends.layout import MAX_DETECTIONS, SUPPRESSED, OutputSpec
+from deploymark.backends.suppression import nms
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from deploymark.backends.inputs import Size
+    from deploymark.backends.session import Outputs
 
 IOU_THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))
 """Overlaps from which on a box counts as found; the result is the mean over them (COCO's)."""
@@ -55,25 +55,35 @@ class Boxes:
 
 
 def agreement(
-    reference: Sequence[npt.NDArray[np.float32]],
-    candidate: Sequence[npt.NDArray[np.float32]],
-    layout: OutputLayout,
+    reference: Sequence[Outputs], candidate: Sequence[Outputs], output: OutputSpec, size: Size
 ) -> float:
     """Average precision of ``candidate``'s boxes with ``reference``'s as the truth, in [0, 1].
 
-    Both are raw outputs of the same images, float32 of one shape in ``layout`` (see
-    ``backends.base.OutputLayout``), one array a batch. The mean over ``IOU_THRESHOLDS`` of the area
-    under the precision-recall curve of all boxes of all images, of all classes in one ranking: on
-    few images a mean over classes would hang on those seen once. A box finds one of its own class
-    only. Where the reference finds nothing, 1 if the candidate finds nothing either, else 0.
-    Raises ValueError where the two differ in number or shape.
+    Both are raw outputs of the same images by one contract (see ``backends.layout``), one entry a
+    batch; ``size`` is that of the input. The mean over ``IOU_THRESHOLDS`` of the area under the
+    precision-recall curve of all boxes of all images, of all classes in one ranking: on few images
+    a mean over classes would hang on those seen once. A box finds one of its own class only. Where
+    the reference finds nothing, 1 if the candidate finds nothing either, else 0. Raises ValueError
+    where the two differ in number or shape, or do not fit the contract.
     """
-    if [array.shape for array in reference] != [array.shape for array in candidate]:
+    if _shapes(reference, output) != _shapes(candidate, output):
         raise ValueError("agreement() takes outputs of the same images, of the same shapes")
     return box_agreement(
-        [boxes_of(image, layout) for batch in reference for image in batch],
-        [boxes_of(image, layout) for batch in candidate for image in batch],
+        [image for batch in reference for image in boxes_of(batch, output, size)],
+        [image for batch in candidate for image in boxes_of(batch, output, size)],
     )
+
+
+def _shapes(batches: Sequence[Outputs], output: OutputSpec) -> list[list[tuple[int, ...]]]:
+    """The shapes of each batch's arrays; those of any number of rows without it."""
+    free = output.layout in {"torchvision", "paddle"}
+    return [
+        [
+            array.shape[1:] if free else array.shape
+            for array in (batch if isinstance(batch, tuple) else (batch,))
+        ]
+        for batch in batches
+    ]
 
 
 def box_agreement(reference: Sequence[Boxes], candidate: Sequence[Boxes]) -> float:
@@ -107,31 +117,37 @@ def matches(truth: Boxes, found: Boxes, iou: float) -> list[tuple[int, int]]:
     return _pairs(_class_overlaps(truth, found), iou)
 
 
-def boxes_of(raw: npt.NDArray[np.float32], layout: OutputLayout) -> Boxes:
-    """The boxes of one image above ``FOUND_CONFIDENCE``, after suppression within each class.
+def boxes_of(raw: Outputs, output: OutputSpec, size: Size) -> list[Boxes]:
+    """The boxes of each image of a batch above ``FOUND_CONFIDENCE``, one class a place.
 
-    ``raw``: float32 (4 + classes, places) for ``anchors``, (n, 6) for ``detections``.
+    Those of layouts in ``SUPPRESSED`` are reduced within each class. Raises ValueError where the
+    shapes do not fit the layout.
     """
     import numpy as np
 
-    if layout == "detections":
-        rows = raw[raw[:, 4] > FOUND_CONFIDENCE]
-        rows = rows[np.argsort(-rows[:, 4], kind="stable")][:MAX_DETECTIONS]
-        return Boxes(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
-    best = raw[BOX_CHANNELS:].max(axis=0)
-    places = np.flatnonzero(best > FOUND_CONFIDENCE)
-    places = places[np.argsort(-best[places], kind="stable")]
-    x, y, width, height = raw[:BOX_CHANNELS, places]
-    corners = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], axis=1)
-    classes = raw[BOX_CHANNELS:, places].argmax(axis=0)
-    kept: list[int] = []
-    rest = np.arange(len(places))
-    while len(rest) and len(kept) < MAX_DETECTIONS:
-        first, rest = rest[0], rest[1:]
-        kept.append(int(first))
-        same = classes[rest] == classes[first]
-        rest = rest[~(same & (overlaps(corners[[first]], corners[rest])[0] > IOU_THRESHOLD))]
-    return Boxes(corners[kept], best[places][kept], classes[kept])
+    found = []
+    with np.errstate(invalid="ignore", over="ignore"):
+        for image in candidates(raw, output, size, FOUND_CONFIDENCE):
+            boxes, scores, classes = image.labelled(FOUND_CONFIDENCE, multi_label=False)
+            order = np.argsort(-scores, kind="stable")
+            if output.layout in SUPPRESSED:
+                order = order[_kept(boxes[order], classes[order], output.iou)]
+            order = order[:MAX_DETECTIONS]
+            found.append(Boxes(boxes[order], scores[order], classes[order]))
+    return found
+
+
+def _kept(
+    boxes: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], iou: float
+) -> npt.NDArray[np.int64]:
+    """Indices of what suppression within each class leaves, in order."""
+    import numpy as np
+
+    kept = [np.zeros(0, np.int64)]
+    for number in np.unique(classes):
+        members = np.flatnonzero(classes == number)
+        kept.append(members[nms(boxes[members], iou)])
+    return np.sort(np.concatenate(kept))
 
 
 def overlaps(

@@ -96,14 +96,20 @@ class Detector:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Detector:
-        """From a mapping such as ``dataclasses.asdict`` gives, after a way through JSON."""
+        """From a mapping such as ``dataclasses.asdict`` gives, after a way through JSON.
+
+        One that an older version wrote has ``layout`` and ``boxes`` in place of ``output``.
+        """
+        given = dict(values)
+        output = {"layout": given.pop("layout", None), "boxes": given.pop("boxes", None)}
+        former = {key: value for key, value in output.items() if value is not None}
         return cls(
             **{
-                **values,
-                "names": tuple(values["names"]),
-                "output": OutputSpec.read(values["output"]),
-                "spec": InputSpec.read(values["spec"]),
-                "told": ReadAs(**values["told"]),
+                **given,
+                "names": tuple(given["names"]),
+                "output": OutputSpec.read(given.get("output") or former),
+                "spec": InputSpec.read(given.get("spec") or {}),
+                "told": ReadAs(**(given.get("told") or {})),
             }
         )
 
@@ -226,8 +232,11 @@ class Backend(abc.ABC):
 
     loader: str = ""
     """The lines that a user writes to load an artifact and infer with it, as the runtime's own
-    documentation has them: Python that defines ``infer(images)``. ``$entry``, ``$device``,
-    ``$precision`` and ``$threads`` stand for those of the cell. Empty where it takes many more."""
+    documentation has them: Python that defines ``infer(images)``, which returns an array, or
+    several in the contract's order. ``$entry``, ``$device``, ``$precision`` and ``$threads`` stand
+    for those of the cell. ``EXTRA``, the inputs besides by name, and ``OUTPUTS``, names or numbers
+    of the outputs, are there; a runtime of one input and one output needs neither. Empty where it
+    takes many more lines."""
 
     artifact_endings: tuple[str, ...] = ()
     """Endings of the names of files and folders made elsewhere that ``describe`` reads, in lower
@@ -244,6 +253,10 @@ class Backend(abc.ABC):
     resting: Mapping[str, Setting] = {}
     """Runtime options under which threads wait as they do by default within an inference, and leave
     the processor to others between two: for processes that take turns."""
+
+    several_outputs: bool = False
+    """True where ``export`` and ``load`` hold models of several outputs and of inputs besides the
+    images. Others are refused them, by name, before ``export`` is called."""
 
     portable: bool = False
     """True where ``export`` makes the artifact on machines that cannot run it, too: it is then

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deploymark.backends.errors import BackendError, ExportError
+from deploymark.backends.errors import BackendError, ExportError, UnsupportedError
+from deploymark.backends.inputs import InputSpec, extra_inputs
+from deploymark.backends.layout import PLAIN_OUTPUT, ROLES, OutputSpec
+
+if TYPE_CHECKING:
+    from deploymark.backends.base import ExportRequest
+
+SEVERAL_REMEDY = "Take torch, torchscript, onnxruntime or openvino."
+
+UNHELD_ERRORS = frozenset({"UnsupportedOperatorError"})
+"""Classes of errors that exporters raise for an operator that they do not know (torch.onnx)."""
+
+UNHELD_OPERATOR = re.compile(r"operator '?([\w.:]+)'?")
+"""How exporters name an operator that they do not know."""
 
 
 @contextlib.contextmanager
@@ -34,30 +48,73 @@ def quiet(*loggers: str) -> Iterator[None]:
 def failures(what: str) -> Iterator[None]:
     """Make an ExportError of what goes wrong in the block: ``what`` failed, and why.
 
-    Errors of backends pass as they are.
+    Errors of backends pass as they are. An operator that the exporter says it does not know is an
+    UnsupportedError that names it.
     """
     try:
         yield
     except BackendError:
         raise
     except Exception as error:
+        if type(error).__name__ in UNHELD_ERRORS and (named := UNHELD_OPERATOR.search(str(error))):
+            raise UnsupportedError(
+                f"{what} does not know the operator {named[1]} of this model"
+            ) from error
         raise ExportError(f"{what} failed: {type(error).__name__}: {error}") from error
 
 
-def forward_once(model: Any, example: Any) -> None:
+def examples(spec: InputSpec, images: tuple[int, int, int, int]) -> tuple[Any, ...]:
+    """What a module is traced with: black images of a shape, float32, and the extra inputs."""
+    import torch
+
+    return (torch.zeros(images), *map(torch.from_numpy, extra_inputs(spec, images).values()))
+
+
+def forward_once(model: Any, *given: Any, output: OutputSpec = PLAIN_OUTPUT) -> None:
     """Run a torch module that is to be traced next. Call without gradients.
 
     Heads build their anchors at the first forward: done before, they are constants. Raises
-    ExportError unless it returns one tensor.
+    ExportError unless it returns what ``output`` says: one tensor, or a tuple of so many.
     """
-    require_tensor(model(example))
+    require_outputs(model(*given), output)
 
 
-def require_tensor(output: Any) -> None:
-    """Raise ExportError unless a model's output is one tensor."""
+def require_outputs(found: Any, output: OutputSpec = PLAIN_OUTPUT) -> None:
+    """Raise ExportError unless a model's output is one tensor, or the tuple of its contract."""
     import torch
 
-    if not isinstance(output, torch.Tensor):
+    roles = ROLES.get(output.layout)
+    if roles is None:
+        if not isinstance(found, torch.Tensor):
+            raise ExportError(
+                f"the model returns {type(found).__name__}, not one tensor of predictions"
+            )
+        return
+    several = isinstance(found, tuple) and all(isinstance(item, torch.Tensor) for item in found)
+    if not several or len(found) != len(roles):
+        what = f"{len(found)} values" if isinstance(found, tuple) else type(found).__name__
         raise ExportError(
-            f"the model returns {type(output).__name__}, not one tensor of predictions"
+            f"the model returns {what}, not the tensors {', '.join(roles)} of the layout "
+            f"{output.layout}",
+            remedy=f"Have the module return a tuple of {len(roles)} tensors.",
+        )
+
+
+def require_one_output(backend: str, request: ExportRequest) -> None:
+    """Raise UnsupportedError, naming the backend, unless the model takes images and gives one array.
+
+    For backends whose sessions hand one array to the model and take one from it.
+    """
+    output, extra = request.detector.output, request.detector.spec.extra
+    if output.arrays > 1:
+        raise UnsupportedError(
+            f"{backend} holds models of one output here, and this one has {output.arrays}: "
+            f"{', '.join(output.names or ROLES[output.layout])}",
+            remedy=SEVERAL_REMEDY,
+        )
+    if extra:
+        raise UnsupportedError(
+            f"{backend} gives images alone here, and this model takes "
+            f"{', '.join(item.name for item in extra)} besides",
+            remedy=SEVERAL_REMEDY,
         )

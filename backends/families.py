@@ -78,8 +78,11 @@ FAMILIES: Mapping[FamilyName, Family] = {
     ),
     "ultralytics-rtdetr": Family(
         InputSpec(resize="stretch"),
-        (OutputSpec("queries", boxes="normalised"),),
-        "ultralytics/models/rtdetr/val.py",
+        (
+            OutputSpec("queries-ranked", boxes="normalised"),
+            OutputSpec("queries", boxes="normalised"),
+        ),
+        "ultralytics/models/rtdetr/val.py, ultralytics/nn/modules/head.py (RTDETRDecoder)",
     ),
     "nms-in-graph": Family(
         PLAIN_INPUT, (OutputSpec("nms-in-graph"),), "TensorRT plugin/efficientNMSPlugin/README.md"

@@ -183,6 +183,12 @@ class InputSpec:
 
 PLAIN_INPUT = InputSpec()
 
+
+def square_input(side: int) -> InputSpec:
+    """The default contract of a square of ``side`` pixels: what Ultralytics' models train on."""
+    return PLAIN_INPUT.at(Size(side, side))
+
+
 UNIT_RANGE, BYTE_RANGE, SIGNED_RANGE = (0, 1), (0, 255), (-1, 1)
 """The values of black and white that inputs may have."""
 

@@ -20,6 +20,7 @@ OutputLayout = Literal[
     "yolox",
     "detections",
     "queries",
+    "queries-ranked",
     "detr",
     "rtdetr",
     "nms-in-graph",
@@ -38,7 +39,9 @@ OutputLayout = Literal[
 - ``detections``: (batch, n, 6), x1, y1, x2, y2, score, class, already reduced (the one-to-one head
   of YOLOv10 and YOLO26, or NMS in the file).
 - ``queries``: (batch, n, 4 + classes), boxes as centre-x, centre-y, width, height, scores in
-  [0, 1], nothing to be reduced (Ultralytics' RT-DETR).
+  [0, 1], nothing to be reduced (Ultralytics' RT-DETR of older versions).
+- ``queries-ranked``: (batch, n, 6), the best n of all queries and classes: centre-x, centre-y,
+  width, height, score, class (``RTDETRDecoder.postprocess`` of Ultralytics 8.4.190).
 
 Of several arrays, in this order (``OutputSpec.names`` are the file's names of them):
 
@@ -76,6 +79,10 @@ SUPPRESSED = frozenset({"anchors", "anchors-last", "yolov5", "yolox"})
 """Layouts whose boxes are to be reduced by non-maximum suppression."""
 
 
+IOU_THRESHOLD = 0.7
+"""Overlap above which the lower score is dropped (Ultralytics' ``iou`` in default.yaml)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class OutputSpec:
     """How a session's outputs read: the output contract.
@@ -90,7 +97,7 @@ class OutputSpec:
     boxes: BoxUnit = "pixels"
     names: tuple[str, ...] = ()
     scores: ScoreForm = "probability"
-    iou: float = 0.7
+    iou: float = IOU_THRESHOLD
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> OutputSpec:
@@ -161,6 +168,3 @@ DETECTION_COLUMNS = 6
 
 MAX_DETECTIONS = 300
 """Boxes kept of one image (Ultralytics' ``max_det``)."""
-
-IOU_THRESHOLD = 0.7
-"""Overlap above which the lower score is dropped (Ultralytics' ``iou`` in default.yaml)."""

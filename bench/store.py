@@ -24,6 +24,7 @@ from typing import Any, Literal
 import platformdirs
 from filelock import FileLock
 
+from deploymark.backends.inputs import InputSpec
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.files import dump_json, write_text_atomically
 
@@ -228,9 +229,13 @@ class Store:
     def _inspection(self, key: str) -> Path:
         return self.root / "inspections" / f"{key}.json"
 
-    def images_path(self, dataset_hash: str, imgsz: int) -> Path:
-        """Where the letterboxed images of a list of images lie (a ``.npy`` file)."""
-        return self.root / "images" / f"{dataset_hash[:32]}-{imgsz}.npy"
+    def images_path(self, dataset_hash: str, spec: InputSpec) -> Path:
+        """Where the images of a list of images lie as ``spec`` places them (a ``.npy`` file).
+
+        Colours and values do not tell: the file has them as the pictures do.
+        """
+        name = "-".join(filter(None, (dataset_hash[:32], str(spec.size), spec.placed)))
+        return self.root / "images" / f"{name}.npy"
 
     def find_sha256(self, wanted: Collection[str]) -> dict[str, StoredArtifact]:
         """The artifacts with those hashes of their files, by hash; sound ones only."""

@@ -118,8 +118,7 @@ class CoreMlBackend(base.Backend):
         )
         program, sparse = coreml_compress.convert(
             model,
-            batch=request.batch,
-            imgsz=request.imgsz,
+            shape=request.input_shape,
             arithmetic=arithmetic,
             target=options["target"],
         )

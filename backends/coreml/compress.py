@@ -92,18 +92,18 @@ def _gather_by_integers() -> None:
 
 
 def convert(
-    model: Any, *, batch: int, imgsz: int, arithmetic: str, target: str
+    model: Any, *, shape: tuple[int, int, int, int], arithmetic: str, target: str
 ) -> tuple[Any, bool]:
     """An ML program of float32 input and output, and whether weights of it are sparse.
 
-    ``model``: a torch module. Input ``images``, float32 (batch, 3, imgsz, imgsz); output
-    ``output0``. Raises ExportError.
+    ``model``: a torch module. Input ``images``, float32 of ``shape``, (batch, 3, height, width);
+    output ``output0``. Raises ExportError.
     """
     import numpy as np
     import torch
 
     ct = coremltools()
-    example = torch.zeros(batch, 3, imgsz, imgsz)
+    example = torch.zeros(shape)
     try:
         with torch.no_grad(), _silent():
             forward_once(model, example)

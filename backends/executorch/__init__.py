@@ -122,7 +122,7 @@ class ExecuTorchBackend(base.Backend):
 
             with torch.no_grad(), exporting.quiet("torch", "torchao", "executorch"):
                 model = request.model()
-                example = torch.zeros(request.batch, 3, request.imgsz, request.imgsz)
+                example = torch.zeros(request.input_shape)
                 exporting.forward_once(model, example)
                 program = executorch_lower.program(
                     model, example, options if is_int8 else None, arrays, request.float_nodes

@@ -96,9 +96,7 @@ class IreeBackend(base.Backend):
                 options["target_cpu"], options["target_features"]
             )
             iree_compile.compile_onnx(source, artifact.path, options)
-        facts = Facts(
-            (request.batch, 3, request.imgsz, request.imgsz), cpu, tuple(sorted(features))
-        )
+        facts = Facts(request.input_shape, cpu, tuple(sorted(features)))
         text = json.dumps(dataclasses.asdict(facts), indent=1) + "\n"
         (request.folder / FACTS_FILE).write_text(text, encoding="utf-8")
         return artifact

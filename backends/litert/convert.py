@@ -34,7 +34,7 @@ def convert(request: ExportRequest, target: Path) -> list[str]:
     import torch
 
     model = request.model()
-    example = torch.zeros(request.batch, 3, request.imgsz, request.imgsz)
+    example = torch.zeros(request.input_shape)
     with torch.no_grad():
         forward_once(model, example)
         quantized = request.precision.startswith("int8")

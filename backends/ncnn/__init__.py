@@ -110,7 +110,7 @@ class NcnnBackend(OpenMpBackend):
             raise base.UnsupportedError(reason or f"ncnn has no {request.precision}")
         self.resolve_options(request.precision, request.options)
         require_one_array(self.name, request.detector.output, request.detector.spec)
-        if request.detector.output.layout != "anchors":
+        if request.detector.output.layout == "detections":
             raise base.UnsupportedError(
                 "ncnn has neither top-k nor gather, which a head that gives reduced detections "
                 "ends in",
@@ -120,12 +120,12 @@ class NcnnBackend(OpenMpBackend):
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             source = Path(folder, "model.torchscript")
             made = Path(folder, "made.ncnn.bin")
-            ncnn_convert.write_torchscript(request.model(), source, imgsz=request.imgsz)
+            ncnn_convert.write_torchscript(request.model(), source, request.imgsz)
             ncnn_convert.convert(
                 source,
                 artifact.path,
                 made,
-                imgsz=request.imgsz,
+                size=request.imgsz,
                 half=request.precision == "fp16",
             )
             artifact.path.with_suffix(".bin").write_bytes(made.read_bytes())

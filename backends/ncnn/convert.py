@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.backends import converter, exporting
-from deploymark.backends.base import ExportError, UnavailableError, UnsupportedError
-from deploymark.backends.ncnn.files import Size, read_layers, unconverted, with_size
+from deploymark.backends.base import ExportError, Size, UnavailableError, UnsupportedError
+from deploymark.backends.ncnn.files import read_layers, unconverted, with_size
 
 ONE_TO_MANY = "Take the model's one-to-many head (head: one-to-many)."
 
@@ -28,20 +28,20 @@ def pnnx_program() -> Path:
     raise UnavailableError("pnnx is not installed", remedy="pip install 'deploymark[ncnn]'")
 
 
-def write_torchscript(model: Any, path: Path, *, imgsz: int) -> None:
-    """Trace a module at (1, 3, imgsz, imgsz). Raises ExportError.
+def write_torchscript(model: Any, path: Path, size: Size) -> None:
+    """Trace a module at (1, 3, height, width). Raises ExportError.
 
     The batch is one whatever is asked: a graph of ncnn has no axis for it.
     """
     import torch
 
-    example = torch.zeros(1, 3, imgsz, imgsz)
+    example = torch.zeros(1, 3, *size)
     with exporting.failures("torch.jit.trace"), torch.no_grad(), exporting.quiet("torch"):
         exporting.forward_once(model, example)
         torch.jit.trace(model, (example,), check_trace=False).save(str(path))
 
 
-def convert(source: Path, graph: Path, weights: Path, *, imgsz: int, half: bool) -> None:
+def convert(source: Path, graph: Path, weights: Path, *, size: Size, half: bool) -> None:
     """Run pnnx on a TorchScript file; ``half`` stores weights in float16.
 
     Works in the folder of ``source``, which pnnx litters. The image size is noted in the graph.
@@ -51,7 +51,7 @@ def convert(source: Path, graph: Path, weights: Path, *, imgsz: int, half: bool)
     command = [
         str(pnnx_program()),
         source.name,
-        f"inputshape=[1,3,{imgsz},{imgsz}]",
+        f"inputshape=[1,3,{size.height},{size.width}]",
         f"fp16={int(half)}",
         f"ncnnparam={made.name}",
         f"ncnnbin={weights}",
@@ -65,6 +65,6 @@ def convert(source: Path, graph: Path, weights: Path, *, imgsz: int, half: bool)
         raise UnsupportedError(f"ncnn has no operator for {', '.join(left)}", remedy=ONE_TO_MANY)
     text = made.read_text(encoding="utf-8")
     try:
-        graph.write_text(with_size(text, Size(imgsz, imgsz)), encoding="utf-8", newline="\n")
+        graph.write_text(with_size(text, size), encoding="utf-8", newline="\n")
     except ValueError as error:
         raise ExportError(f"pnnx wrote a graph that cannot be read: {error}") from error

@@ -10,7 +10,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from deploymark.backends.base import LoadError
+from deploymark.backends.base import LoadError, Size
 from deploymark.backends.foreign import METADATA_FILE
 
 MAGIC = "7767517"
@@ -42,14 +42,6 @@ class Layer:
     kind: str
     name: str
     parameters: dict[int, str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """An image size in pixels."""
-
-    height: int
-    width: int
 
 
 def read_graph(path: Path) -> tuple[Layer, ...]:

@@ -45,11 +45,15 @@ named = {"cuda": "CUDA", "coreml": "CoreML", "directml": "Dml", "openvino": "Ope
 provider = f"{named.get('$device', 'CPU')}ExecutionProvider"
 file = str(Path(__file__).with_name("$entry"))
 session = onnxruntime.InferenceSession(file, options, providers=[provider])
-name = session.get_inputs()[0].name
+image = next(one for one in session.get_inputs() if one.name not in EXTRA)
+given = [one.name for one in session.get_outputs()]
+wanted = [given[key] if isinstance(key, int) else key for key in OUTPUTS]
 
 
 def infer(images):
-    return session.run(None, {name: images})[0]
+    half = image.type == "tensor(float16)"
+    found = session.run(wanted, {image.name: images.astype("float16") if half else images, **EXTRA})
+    return found if len(found) > 1 else found[0]
 """
 
 
@@ -61,6 +65,7 @@ class OnnxRuntimeBackend(base.Backend):
     runtime_packages = ort_providers.DISTRIBUTIONS
     runtime_modules = ("onnxruntime",)
     extra = "onnxruntime"
+    several_outputs = True
     loader = LOADER
     giving_way: Mapping[str, base.Setting] = {"spinning": False}
     resting: Mapping[str, base.Setting] = {"stop_spinning": True}

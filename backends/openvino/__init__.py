@@ -42,10 +42,13 @@ config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
 if device == "CPU":
     config["INFERENCE_NUM_THREADS"] = $threads
 model = core.compile_model(str(Path(__file__).with_name("$entry")), device, config)
+image = next(one for one in model.inputs if not one.names & EXTRA.keys())
 
 
 def infer(images):
-    return model(images)[0]
+    found = model({image: images, **EXTRA})
+    arrays = [found[key] for key in OUTPUTS]
+    return arrays if len(arrays) > 1 else arrays[0]
 """
 
 
@@ -57,6 +60,7 @@ class OpenVinoBackend(base.Backend):
     runtime_packages = ("openvino",)
     runtime_modules = ("openvino",)
     extra = "openvino"
+    several_outputs = True
     loader = LOADER
     runtime_options = ov_settings.RUNTIME_OPTIONS
     artifact_endings = (".xml", "_openvino_model", ".onnx")

@@ -103,14 +103,12 @@ class PaddleBackend(OpenMpBackend):
             raise base.UnsupportedError(f"paddle has no {request.precision}: {ONE_PRECISION}")
         self.resolve_options(request.precision, request.options)
         require_one_array(self.name, request.detector.output, request.detector.spec)
-        if request.detector.output.layout != "anchors":
+        if request.detector.output.layout == "detections":
             raise base.UnsupportedError(
                 "X2Paddle cannot convert a one-to-one head: it has no choice of the best places",
                 remedy="Take the model's one-to-many head (head: one-to-many).",
             )
-        paddle_convert.convert(
-            request.model(), request.folder, batch=request.batch, imgsz=request.imgsz
-        )
+        paddle_convert.convert(request.model(), request.folder, request.input_shape)
         return base.Artifact(request.folder, paddle_convert.FILES[0])
 
     def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:

@@ -21,14 +21,15 @@ GENERATED_MODULE = "x2paddle_code"
 FILES = ("model.json", "model.pdiparams")
 
 
-def convert(model: Any, folder: Path, *, batch: int, imgsz: int) -> None:
-    """Write ``FILES`` into ``folder``, for images (batch, 3, imgsz, imgsz). Raises ExportError.
+def convert(model: Any, folder: Path, shape: tuple[int, int, int, int]) -> None:
+    """Write ``FILES`` into ``folder``, for images of ``shape``, (batch, 3, height, width).
 
-    X2Paddle writes a Python module besides, and imports it: both live in a temporary folder.
+    X2Paddle writes a Python module besides, and imports it: both live in a temporary folder. Raises
+    ExportError.
     """
     import torch
 
-    example = torch.zeros(batch, 3, imgsz, imgsz)
+    example = torch.zeros(shape)
     try:
         with quiet():  # it sets the level of its logger when it is imported
             importlib.import_module("x2paddle.convert")

@@ -226,7 +226,7 @@ def _export(
     from torch._inductor.utils import fresh_cache
 
     notes = {
-        aoti_package.INPUT_SHAPE: f"{request.batch},3,{request.imgsz},{request.imgsz}",
+        aoti_package.INPUT_SHAPE: ",".join(map(str, request.input_shape)),
         aoti_package.SIMD: str(options["simd"]),
     }
     settings = {
@@ -239,7 +239,7 @@ def _export(
     }
     runtime.require_device(torch, request.device)
     with torch.no_grad(), quiet("torch"):
-        model, example = torch_program.prepared(request)
+        model, (example, *_) = torch_program.prepared(request)
         program = torch.export.export(model, (example,))
         if request.device != "cpu":
             from torch.export.passes import move_to_device_pass

@@ -42,11 +42,15 @@ import torch.export
 
 torch.set_num_threads($threads)
 model = torch.export.load(Path(__file__).with_name("$entry")).module().to("$device")
+extra = [torch.from_numpy(value).to("$device") for value in EXTRA.values()]
 
 
 def infer(images):
     with torch.inference_mode():
-        return model(torch.from_numpy(images).to("$device")).cpu().numpy()
+        found = model(torch.from_numpy(images).to("$device"), *extra)
+    if isinstance(found, torch.Tensor):
+        return found.cpu().numpy()
+    return [array.cpu().numpy() for array in found]
 """
 
 
@@ -59,6 +63,7 @@ class TorchBackend(OpenMpBackend):
     # The second is what torch.export.load imports first: large, and no part of a model.
     runtime_modules = ("torch", "torch.export.pt2_archive")
     extra = "torch"
+    several_outputs = True
     loader = LOADER
 
     def probe(self) -> base.Probe:
@@ -105,11 +110,11 @@ class TorchBackend(OpenMpBackend):
             import torch
 
             with torch.no_grad(), quiet("torch"):
-                model, example = torch_program.prepared(request)
+                model, given = torch_program.prepared(request)
                 if request.precision == DYNAMIC_INT8:
-                    program = torch_dynamic.program(model, example)
+                    program = torch_dynamic.program(model, given)
                 else:
-                    program = torch.export.export(model, (example,))
+                    program = torch.export.export(model, given)
                 torch.export.save(program, artifact.path)
         return artifact
 

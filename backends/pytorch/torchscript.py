@@ -44,11 +44,15 @@ import torch
 torch.set_num_threads($threads)
 file = str(Path(__file__).with_name("$entry"))
 model = torch.jit.freeze(torch.jit.load(file, map_location="$device").eval())
+extra = [torch.from_numpy(value).to("$device") for value in EXTRA.values()]
 
 
 def infer(images):
     with torch.inference_mode():
-        return model(torch.from_numpy(images).to("$device")).cpu().numpy()
+        found = model(torch.from_numpy(images).to("$device"), *extra)
+    if isinstance(found, torch.Tensor):
+        return found.cpu().numpy()
+    return [array.cpu().numpy() for array in found]
 """
 
 
@@ -60,6 +64,7 @@ class TorchScriptBackend(OpenMpBackend):
     runtime_packages = ("torch",)
     runtime_modules = runtime.MODULES
     extra = "torchscript"
+    several_outputs = True
     loader = LOADER
     artifact_endings = (ENDING,)
 
@@ -102,9 +107,10 @@ class TorchScriptBackend(OpenMpBackend):
 
             runtime.require_device(torch, request.device)
             with torch.no_grad(), quiet("torch"):
-                model, example = torch_program.prepared(request)
-                model, example = model.to(request.device), example.to(request.device)
-                traced = torch.jit.trace(model, example, check_trace=False)
+                model, given = torch_program.prepared(request)
+                model = model.to(request.device)
+                given = tuple(item.to(request.device) for item in given)
+                traced = torch.jit.trace(model, given, check_trace=False)
                 note = {torchscript_file.NOTE: json.dumps(torchscript_file.note(request))}
                 traced.save(str(artifact.path), _extra_files=note)
         return artifact

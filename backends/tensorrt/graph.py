@@ -100,10 +100,10 @@ def _check_output(model: Any, request: ExportRequest) -> None:
 
     with torch.no_grad(), exporting.quiet("torch.onnx"):
         try:
-            output = model(torch.zeros(request.batch, 3, request.imgsz, request.imgsz))
+            output = model(torch.zeros(request.input_shape))
         except Exception as error:
             raise ExportError(f"the model fails: {type(error).__name__}: {error}") from error
-    exporting.require_tensor(output)
+    exporting.require_outputs(output)
 
 
 def _quantize(

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from deploymark.backends import registry
+from deploymark.backends.inputs import Size
 from deploymark.bench.build.making import make
 from deploymark.bench.children.spawn import children_stop_with, source_hash
 from deploymark.bench.machine.fingerprint import usable_cpus
@@ -99,7 +100,7 @@ def _export(task: BuildTask, store: Store, log: Path) -> Built:
             "model": str(task.model),
             "precision": recipe["precision"],
             "device": recipe["device"],
-            "imgsz": recipe["imgsz"],
+            "imgsz": list(Size.of(recipe["imgsz"])),
             "batch": recipe["batch"],
             "options": recipe["options"],
             "head": recipe["head"],

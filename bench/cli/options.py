@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -41,7 +42,12 @@ DataOption = Annotated[
 ]
 ImgszOption = Annotated[
     str,
-    typer.Option("--imgsz", metavar="N[,N]", help="Input size in pixels, instead of the matrix's."),
+    typer.Option(
+        "--imgsz",
+        metavar="N|HxW[,…]",
+        help="Input size in pixels, instead of the matrix's: 640, or height x width as 384x640. A "
+        "comma means two sizes.",
+    ),
 ]
 BackendsOption = Annotated[
     str, typer.Option("--backends", metavar="A,B", help="Backends, instead of the matrix's.")
@@ -133,6 +139,7 @@ class Choice:
         matrix, option = self.matrix, self.matrix_option
         if matrix is not None and option is not None and matrix != option:
             raise BadInputError(f"two matrices are named: {matrix} and {option}")
+        tell_two_sizes(self.imgsz)
         return RunRequest(
             matrix=matrix or option,
             model=self.model,
@@ -146,6 +153,17 @@ class Choice:
             select=self.select,
             strict=self.strict,
             skip_bad=self.skip_bad,
+        )
+
+
+def tell_two_sizes(imgsz: str) -> None:
+    """Say what a comma means where two numbers may have been meant as one rectangle."""
+    sides = [word.strip() for word in imgsz.split(",")]
+    if len(set(sides)) == len(sides) == 2 and all(side.isdigit() for side in sides):  # noqa: PLR2004 - height, width
+        first, second = sides
+        sys.stderr.write(
+            f"--imgsz {first},{second} is two sizes, squares of {first} and of {second} px; one "
+            f"rectangle of that height and width is --imgsz {first}x{second}\n"
         )
 
 

@@ -1,4 +1,4 @@
-"""Image files in the parent: their sizes, checking them, and letterboxing them for the workers."""
+"""Image files in the parent: their sizes, checking them, and preparing them for the workers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deploymark.backends.inputs import InputSpec, Size
 from deploymark.bench.data.pictures import ORIENTATION_TAG, TURNED
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.worker.letterbox import Geometry, geometry, letterbox, open_image, read_rgb
@@ -27,10 +28,10 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class PreparedImages:
-    """Letterboxed images on disk, for workers to map.
+    """Images at the size of the input on disk, for workers to map.
 
-    ``path`` is a ``.npy`` of uint8 (n, imgsz, imgsz, 3), RGB; ``geometries`` tell where each image
-    lies in its square.
+    ``path`` is a ``.npy`` of uint8 (n, height, width, 3), RGB; ``geometries`` tell where each image
+    lies in it.
     """
 
     path: Path
@@ -49,40 +50,41 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def prepare_images(
-    paths: Sequence[Path], imgsz: int, destination: Path, progress: Progress | None = None
+    paths: Sequence[Path], spec: InputSpec, destination: Path, progress: Progress | None = None
 ) -> PreparedImages:
-    """Letterbox all images into the ``.npy`` file ``destination``, in order.
+    """Bring all images to the size of ``spec``, into the ``.npy`` file ``destination``, in order.
 
     The geometries go to a ``.json`` beside it. Both appear in one step each; where they are there
     already and fit, they are used as they are: ``destination`` must depend on the images' content.
+    Colours and values are as the files have them: ``to_input`` makes what a session takes.
     Raises BadInputError naming an image that cannot be decoded.
     """
-    if (ready := _load_prepared(len(paths), imgsz, destination)) is not None:
+    if (ready := _load_prepared(len(paths), spec, destination)) is not None:
         return ready
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
     geometries = []
     try:
-        shape = (len(paths), imgsz, imgsz, 3)
+        shape = (len(paths), *spec.size, 3)
         pixels: Any = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
             partial, mode="w+", dtype=np.uint8, shape=shape
         )
         for index, path in enumerate(paths):
-            pixels[index], place = letterboxed(path, imgsz)
+            pixels[index], place = letterboxed(path, spec)
             geometries.append(place)
             if progress:
                 progress(index + 1, len(paths))
         pixels.flush()
         del pixels
-        _write_geometries(destination, imgsz, geometries)
+        _write_geometries(destination, spec, geometries)
         partial.replace(destination)
     finally:
         partial.unlink(missing_ok=True)
     return PreparedImages(path=destination, geometries=tuple(geometries))
 
 
-def letterboxed(path: Path, imgsz: int) -> tuple[npt.NDArray[np.uint8], Geometry]:
-    """One image as uint8 (imgsz, imgsz, 3), RGB, and where it lies in it.
+def letterboxed(path: Path, spec: InputSpec) -> tuple[npt.NDArray[np.uint8], Geometry]:
+    """One image as uint8 (height, width, 3) of ``spec.size``, RGB, and where it lies in it.
 
     Raises BadInputError where it cannot be decoded.
     """
@@ -90,7 +92,7 @@ def letterboxed(path: Path, imgsz: int) -> tuple[npt.NDArray[np.uint8], Geometry
         pixels = read_rgb(path)
     except Exception as error:
         raise _corrupt(path, error) from error
-    return letterbox(pixels, imgsz), geometry(pixels.shape[1], pixels.shape[0], imgsz)
+    return letterbox(pixels, spec), geometry(pixels.shape[1], pixels.shape[0], spec)
 
 
 def _corrupt(path: Path, error: Exception) -> BadInputError:
@@ -106,25 +108,35 @@ def _geometries_path(destination: Path) -> Path:
     return destination.with_suffix(".json")
 
 
-def _write_geometries(destination: Path, imgsz: int, geometries: Sequence[Geometry]) -> None:
-    rows = [dataclasses.astuple(place) for place in geometries]
-    text = json.dumps({"version": _FORMAT_VERSION, "imgsz": imgsz, "geometries": rows})
+def _write_geometries(destination: Path, spec: InputSpec, geometries: Sequence[Geometry]) -> None:
+    values = {
+        "version": _FORMAT_VERSION,
+        "size": spec.size,
+        "placed": spec.placed,
+        "geometries": [dataclasses.astuple(place) for place in geometries],
+    }
     path = _geometries_path(destination)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(json.dumps(values), encoding="utf-8")
     partial.replace(path)
 
 
-def _load_prepared(count: int, imgsz: int, destination: Path) -> PreparedImages | None:
-    """What an earlier call left at ``destination``; None where there is nothing that fits."""
+def _load_prepared(count: int, spec: InputSpec, destination: Path) -> PreparedImages | None:
+    """What an earlier call left at ``destination``; None where there is nothing that fits.
+
+    What was written before there were rectangles has a square's side as ``imgsz`` in place of
+    ``size``, and was placed as the default has it.
+    """
     try:
         known = json.loads(_geometries_path(destination).read_text(encoding="utf-8"))
+        size = Size.of(known["size"] if "size" in known else known["imgsz"])
+        placed = known.get("placed", InputSpec().placed)
         rows = known["geometries"]
         stored = np.load(destination, mmap_mode="r").shape
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if known.get("version") != _FORMAT_VERSION or stored != (count, imgsz, imgsz, 3):
+    if known.get("version") != _FORMAT_VERSION or len(rows) != count:
         return None
-    if len(rows) != count:
+    if (size, placed, stored) != (spec.size, spec.placed, (count, *spec.size, 3)):
         return None
     return PreparedImages(path=destination, geometries=tuple(Geometry(*row) for row in rows))

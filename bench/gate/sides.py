@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deploymark.backends.base import Detector
 from deploymark.bench.data.class_names import match_names
 from deploymark.bench.data.datasets import Dataset
 from deploymark.bench.data.images import prepare_images
@@ -298,10 +299,11 @@ class _RunData:
     ) -> SideCell:
         """A cell of the run with its images, and its boxes where they are of the same images."""
         dataset = self.dataset(cell.model)
+        spec = Detector.read(artifact.detector).spec.at(cell.imgsz)
         images = prepare_images(
             [image.path for image in dataset.scored],
-            cell.imgsz,
-            self._store.images_path(dataset.scored_hash, cell.imgsz),
+            spec,
+            self._store.images_path(dataset.scored_hash, spec),
         )
         same = any(
             item["model"] == cell.model and item["scored_hash"] == dataset.scored_hash

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StrictBool,
+    StrictInt,
+    WithJsonSchema,
+)
 
 from deploymark.backends import registry
+from deploymark.backends.inputs import Size
 from deploymark.bench.yaml_source import did_you_mean
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -47,4 +58,84 @@ Threads = Annotated[Literal["auto"] | int, BeforeValidator(_threads)]
 MIN_IMGSZ, MAX_IMGSZ = 32, 4096
 """Sizes of an input, pixels a side."""
 
-ImageSize = Annotated[int, Field(ge=MIN_IMGSZ, le=MAX_IMGSZ)]
+SIZE_PATTERN = r"[0-9]{2,4}x[0-9]{2,4}"
+"""A rectangle in one word: height, ``x``, width."""
+
+
+def image_size(value: object) -> Size:
+    """A size as a matrix or a command has it: 640, [384, 640], ``384x640``; the height first.
+
+    Raises ValueError.
+    """
+    if isinstance(value, (list, tuple)):
+        sides = list(value)
+    elif isinstance(value, str) and (re.fullmatch(SIZE_PATTERN, value) or _is_whole(value)):
+        sides = [int(word) for word in value.split("x")]
+    else:
+        sides = [value]
+    fits = len(sides) in (1, 2) and all(
+        type(side) is int and MIN_IMGSZ <= side <= MAX_IMGSZ for side in sides
+    )
+    if not fits or (isinstance(value, (list, tuple)) and len(sides) != 2):  # noqa: PLR2004 - two sides
+        raise ValueError(
+            f"expected whole numbers of pixels from {MIN_IMGSZ} to {MAX_IMGSZ}: 640 for a square, "
+            "[384, 640] or 384x640 for height and width"
+        )
+    return Size.of(sides)
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(MAX_IMGSZ))
+
+
+def _written(size: Size) -> int | list[int]:
+    return size.height if size.square else list(size)
+
+
+_SIDE = {"type": "integer", "minimum": MIN_IMGSZ, "maximum": MAX_IMGSZ}
+
+ImageSize = Annotated[
+    Size,
+    PlainValidator(image_size),
+    PlainSerializer(_written),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _SIDE,
+                {"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2},
+                {"type": "string", "pattern": f"^{SIZE_PATTERN}$"},
+            ]
+        }
+    ),
+]
+
+
+def _image_sizes(value: object) -> tuple[Size, ...]:
+    """One size, or a list of any of them: a list is never one rectangle, as in ``imgsz``."""
+    return tuple(map(image_size, value if isinstance(value, (list, tuple)) else (value,)))
+
+
+ImageSizes = Annotated[
+    tuple[Size, ...],
+    PlainValidator(_image_sizes),
+    PlainSerializer(lambda sizes: [_written(size) for size in sizes]),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _SIDE,
+                {"type": "string", "pattern": f"^{SIZE_PATTERN}$"},
+                {
+                    "type": "array",
+                    "items": {
+                        "anyOf": [
+                            _SIDE,
+                            {"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2},
+                            {"type": "string", "pattern": f"^{SIZE_PATTERN}$"},
+                        ]
+                    },
+                },
+            ]
+        }
+    ),
+]
+"""Sizes of which a cell has one."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pydantic
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.errors import NothingToRunError
 from deploymark.bench.matrix.axes import OptionValue
 from deploymark.bench.matrix.entries import BackendEntry, ModelEntry, model_name
@@ -47,7 +48,7 @@ class Cell:
     precision: str
     backend: str
     device: str
-    imgsz: int
+    imgsz: Size
     batch: int
     threads: int | None
     steps: tuple[Step, ...] = ()
@@ -60,11 +61,13 @@ class Cell:
     given: GivenArtifact | None = None
     scenarios: tuple[Scenario, ...] = ()
     runtime_axes: tuple[tuple[str, OptionValue], ...] = ()
+    licence: str | None = None
 
     @property
     def id(self) -> str:
         """``yolo11n-l1_50-int8-openvino-cpu-320``; batch and threads only where not 1 and auto.
 
+        A rectangle has both sides, the height first: ``…-cpu-384x640``.
         Runtime options follow where they are an axis: ``…-320-spinning_false``.
         """
         parts = [self.model, self.variant, self.precision, self.backend, self.device or "cpu"]
@@ -225,7 +228,7 @@ def _cell(
     entry: BackendEntry,
     precision: str,
     device: str,
-    imgsz: int,
+    imgsz: Size,
     batch: int,
     threads: int | str,
     *,
@@ -249,6 +252,7 @@ def _cell(
         limits=matrix.limits,
         python=entry.python,
         scenarios=scenarios_of(matrix.scenario),
+        licence=model.licence,
     )
 
 

@@ -10,7 +10,7 @@ import pydantic
 
 from deploymark.backends.base import PRECISIONS, BoxUnit, FamilyName
 from deploymark.bench.errors import BadInputError, together
-from deploymark.bench.matrix.axes import MAX_IMGSZ, MIN_IMGSZ, known_backend
+from deploymark.bench.matrix.axes import image_size, known_backend
 from deploymark.bench.matrix.entries import BUILTIN
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.yaml_source import Place, did_you_mean, dotted_path, sentence
@@ -83,7 +83,7 @@ def with_overrides(matrix: Matrix, given: Overrides) -> Matrix:
         entry = {key: given.model, "data": given.data, "names": names, **given.of_file()}
         values["models"] = [entry]
     if given.imgsz:
-        values["imgsz"] = [int(size) for size in given.imgsz]
+        values["imgsz"] = list(given.imgsz)
     if given.backends:
         entries = {entry.name: entry.model_dump() for entry in matrix.backend_entries()}
         values["backends"] = [entries.get(name, {"name": name}) for name in given.backends]
@@ -121,10 +121,11 @@ def _faults(given: Overrides) -> Iterator[BadInputError]:
             remedy="Write: --model my.pt --data my.yaml [--imgsz 640]",
         )
     for size in given.imgsz:
-        if not _is_size(size):
+        try:
+            image_size(size)
+        except ValueError as error:
             yield BadInputError(
-                f"--imgsz {size}: expected whole numbers of pixels from {MIN_IMGSZ} to {MAX_IMGSZ}",
-                remedy="Write: --imgsz 640",
+                f"--imgsz {size}: {error}", remedy="Write: --imgsz 640, or --imgsz 384x640"
             )
     for name in given.backends:
         try:
@@ -163,13 +164,3 @@ def _faults_of_file(given: Overrides) -> Iterator[BadInputError]:
                 remedy=f"Give the file: --model my.onnx. In a matrix write `{key}:` beside "
                 "`artifact:`.",
             )
-
-
-def _is_size(size: int | str) -> bool:
-    text = str(size)
-    return (
-        text.isascii()
-        and text.isdigit()
-        and len(text) <= len(str(MAX_IMGSZ))
-        and MIN_IMGSZ <= int(text) <= MAX_IMGSZ
-    )

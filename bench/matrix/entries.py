@@ -129,6 +129,10 @@ class ModelEntry(Strict):
     )
     input: InputEntry | None = Field(None, description="Of an artifact: how it takes images.")
 
+    licence: str | None = Field(
+        None, min_length=1, description="Its licence, shown beside its figures: AGPL-3.0."
+    )
+
     @model_validator(mode="after")
     def _one_source(self) -> ModelEntry:
         if (self.path is None) == (self.artifact is None):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from deploymark.backends import registry
-from deploymark.backends.base import PrecisionName
+from deploymark.backends.base import PrecisionName, Size
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.matrix.axes import BackendName, ImageSize, Name, Threads
 from deploymark.bench.matrix.choose_settings import ChooseSettings
@@ -45,7 +45,12 @@ class Matrix(Strict):
         description="Who measures the checkpoints, and the artifacts that they can open.",
     )
     precisions: tuple[PrecisionName, ...] = Field(("fp32",), min_length=1)
-    imgsz: tuple[ImageSize, ...] = Field((640,), min_length=1)
+    imgsz: tuple[ImageSize, ...] = Field(
+        (Size(640, 640),),
+        min_length=1,
+        description="Sizes of the input in pixels: 640 is a square, [384, 640] or 384x640 a height "
+        "and a width.",
+    )
     batch: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((1,), min_length=1)
     threads: tuple[Threads, ...] = Field(
         ("auto",), min_length=1, description="`auto`: as many as there are physical cores."

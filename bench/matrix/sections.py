@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from deploymark.backends.base import PrecisionName
-from deploymark.bench.matrix.axes import BackendName, DeviceName, ImageSize, Threads
+from deploymark.bench.matrix.axes import BackendName, DeviceName, ImageSize, ImageSizes, Threads
 from deploymark.bench.matrix.scenario_settings import ScenarioOption
 from deploymark.bench.matrix.strict import Strict
 
@@ -96,7 +96,9 @@ class CellPattern(Strict):
     precision: PrecisionName | tuple[PrecisionName, ...] | None = None
     backend: BackendName | tuple[BackendName, ...] | None = None
     device: str | tuple[str, ...] | None = None
-    imgsz: int | tuple[int, ...] | None = None
+    imgsz: ImageSizes | None = Field(
+        None, description="640 or 384x640; or a list of sizes: [640, [384, 640]]."
+    )
     batch: int | tuple[int, ...] | None = None
     threads: Threads | tuple[Threads, ...] | None = None
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from deploymark.backends.base import PRECISIONS
+from deploymark.backends.base import PRECISIONS, Size
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.files import (
     check_version,
@@ -90,7 +90,10 @@ class CellResult:
     disturbed; in launches with enough of them the others are set aside. ``stopped`` says why a cell
     that cannot be the answer to the run's question got no further launches. ``accuracy_doubt`` says
     why the mAP of a cell is not that of its detector (a floor of scores baked into the file): it
-    meets no constraint and is no reference.
+    meets no constraint and is no reference. ``imgsz`` is the side of a square input, and
+    ``384x640``, height and width, of another; ``height`` and ``width`` are numbers. What the
+    artifact takes and gives is in words in ``input_contract`` and ``output_contract``; ``family``
+    and ``licence`` are the model's.
     """
 
     cell: str
@@ -103,7 +106,9 @@ class CellResult:
     precision: str = ""
     backend: str = ""
     device: str = ""
-    imgsz: int = 0
+    imgsz: int | str = 0
+    height: int = 0
+    width: int = 0
     batch: int = 1
     threads: int = 1
     artifact_sha256: str | None = None
@@ -156,6 +161,15 @@ class CellResult:
     quiet_bursts: int | None = None
     stopped: str | None = None
     accuracy_doubt: str | None = None
+    family: str | None = None
+    licence: str | None = None
+    input_contract: str | None = None
+    output_contract: str | None = None
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the input in pixels; of an older run by its ``imgsz``."""
+        return Size(self.height, self.width) if self.height else Size.of(self.imgsz)
 
 
 @dataclasses.dataclass

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.matrix.schema import Matrix
@@ -65,7 +66,7 @@ def _may_be_left_out(matrix: Matrix) -> bool:
 
 def _references(cells: Collection[PlannedCell]) -> set[str]:
     """Of each model and size the unchanged FP32 cell of the first backend that has one."""
-    found: dict[tuple[str, int], tuple[int, str]] = {}
+    found: dict[tuple[str, Size], tuple[int, str]] = {}
     for item in cells:
         cell = item.cell
         if cell.precision != "fp32" or is_changed(cell.variant):

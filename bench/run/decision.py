@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.choose.closing import judge_cells
 from deploymark.bench.choose.question import question_of
 from deploymark.bench.choose.table import RunTable
@@ -120,10 +121,10 @@ class Decision:
 
 def _unscored_reference(cells: Sequence[CellResult], pending: Collection[str]) -> str | None:
     """An unchanged FP32 cell to score where none of its model and size is."""
-    groups: dict[tuple[str, int], list[CellResult]] = {}
+    groups: dict[tuple[str, Size], list[CellResult]] = {}
     for cell in cells:
         if cell.status == "ok" and cell.precision == "fp32" and not is_changed(cell.variant):
-            groups.setdefault((cell.model, cell.imgsz), []).append(cell)
+            groups.setdefault((cell.model, cell.size), []).append(cell)
     for group in groups.values():
         waiting = [cell for cell in group if cell.cell in pending]
         if len(waiting) == len(group):

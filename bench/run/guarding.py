@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploymark.backends.base import Detector
 from deploymark.bench.build.artifacts import Built
 from deploymark.bench.data.datasets import Dataset
 from deploymark.bench.matrix.cells import Cell
@@ -115,10 +116,11 @@ def labels_of(dataset: Dataset, class_map: Mapping[int, int]) -> int | None:
 
 def subject_of(cell: Cell, detector: Mapping[str, Any], labels: int | None) -> Subject:
     """What the guards need to know of a cell; ``detector`` is that of its stored artifact."""
+    told = Detector.read(detector)
     return Subject(
-        layout=detector["layout"],
-        classes=len(detector["names"]),
-        imgsz=cell.imgsz,
+        output=told.output,
+        classes=len(told.names),
+        size=cell.imgsz,
         precision=cell.precision,
         variant=cell.variant,
         given=cell.given is not None,

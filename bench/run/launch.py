@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.backends import registry
-from deploymark.backends.layout import PLAIN_INPUT
+from deploymark.backends.base import Detector
 from deploymark.bench.children.spawn import WORKER, ChildEnd, run_child, thread_environment
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.run import Outcome
@@ -53,7 +53,7 @@ def session_job(
     kind: str, cell: Cell, threads: int, artifact: StoredArtifact, images: Path
 ) -> dict[str, Any]:
     """What every job says of a worker that opens an artifact; ``images`` as in ``LaunchTask``."""
-    detector = artifact.detector
+    detector = Detector.read(artifact.detector)
     return {
         "kind": kind,
         "spec": registry.specs()[cell.backend],
@@ -62,14 +62,13 @@ def session_job(
         "device": cell.device,
         "precision": cell.precision,
         "threads": threads,
-        "imgsz": cell.imgsz,
+        "imgsz": list(cell.imgsz),
         "batch": cell.batch,
         "runtime_options": dict(cell.runtime_options),
         "images": str(images),
-        "layout": detector.get("layout"),
-        "boxes": detector.get("boxes", "pixels"),
-        "told_boxes": (detector.get("told") or {}).get("boxes"),
-        "input": detector.get("spec") or dataclasses.asdict(PLAIN_INPUT),
+        "output": dataclasses.asdict(detector.output),
+        "told_boxes": detector.told.boxes,
+        "input": dataclasses.asdict(detector.spec.at(cell.imgsz)),
         "measure": cell.measure.model_dump(),
         "memory_mb": cell.limits.memory_mb,
     }

@@ -60,8 +60,11 @@ class PlannedCell:
 
     def axes(self) -> dict[str, Any]:
         """Where the cell stands on each axis, by the names of the columns of ``cells.json``."""
-        names = ("variant", "precision", "backend", "device", "imgsz", "batch")
-        return {**{name: getattr(self.cell, name) for name in names}, "threads": self.threads}
+        names = ("variant", "precision", "backend", "device", "batch")
+        size = self.cell.imgsz
+        sides = {"imgsz": size.word, "height": size.height, "width": size.width}
+        found = {name: getattr(self.cell, name) for name in names}
+        return {**found, **sides, "threads": self.threads}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,7 +256,8 @@ def _planned_cell(
         "precision": cell.precision,
         "device": cell.device,
         "options": dict(options),
-        "imgsz": cell.imgsz,
+        "imgsz": cell.imgsz.word,
+        "input": dataclasses.asdict(model.detectors[cell.imgsz].spec),
         "batch": cell.batch,
         "calibration": model.dataset.calibration_hash if calibrated else None,
     }

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from deploymark.backends.base import CALIBRATED_PRECISIONS, Detector, UnavailableError
+from deploymark.backends.base import CALIBRATED_PRECISIONS, Detector, Size, UnavailableError
 from deploymark.bench.data.class_names import ClassMatch, compare_classes, match_names
 from deploymark.bench.data.datasets import Dataset, load_dataset
 from deploymark.bench.data.images import PreparedImages, prepare_images
@@ -39,9 +39,9 @@ class PlannedModel:
     path: Path
     sha256: str
     dataset: Dataset
-    detectors: Mapping[int, Detector]
-    scored: Mapping[int, PreparedImages]
-    calibration: Mapping[int, PreparedImages]
+    detectors: Mapping[Size, Detector]
+    scored: Mapping[Size, PreparedImages]
+    calibration: Mapping[Size, PreparedImages]
     class_map: Mapping[int, int]
     match: ClassMatch = dataclasses.field(default_factory=ClassMatch)
     training: TrainingData | None = None
@@ -49,7 +49,7 @@ class PlannedModel:
     training_outcome: Outcome | None = None
 
 
-def calibrated_sizes(cells: Sequence[Cell]) -> set[int]:
+def calibrated_sizes(cells: Sequence[Cell]) -> set[Size]:
     """The sizes at which artifacts are calibrated on images: none for files made elsewhere."""
     return {
         cell.imgsz
@@ -88,11 +88,13 @@ def plan_model(
         detector = given.detector(dataset.names)
         check_multiple(path, sizes, detector.stride)
         sha256 = given.stored(detector).sha256
-        detectors = dict.fromkeys(sizes, detector)
+        detectors = {
+            size: dataclasses.replace(detector, spec=detector.spec.at(size)) for size in sizes
+        }
     else:
         sha256 = file_sha256(path)
         detectors = {
-            imgsz: inspected(path, sha256, imgsz, entry.head, store, say, log) for imgsz in sizes
+            size: inspected(path, sha256, size, entry.head, store, say, log) for size in sizes
         }
     names = next(iter(detectors.values())).names
     class_map = match_names(dataset.names, names)
@@ -100,14 +102,16 @@ def plan_model(
     match = compare_classes(dataset.name, boxes, dataset.names, names, class_map)
     scored_paths = [image.path for image in dataset.scored]
     scored, calibration = {}, {}
-    for imgsz in sizes:
-        say(f"{name}: letterboxing {len(scored_paths)} images to {imgsz} px")
-        destination = store.images_path(dataset.scored_hash, imgsz)
-        progress = _sometimes(say, f"{name}: letterboxing to {imgsz} px")
-        scored[imgsz] = prepare_images(scored_paths, imgsz, destination, progress)
-        if imgsz in calibrated and dataset.calibration:
-            destination = store.images_path(dataset.calibration_hash, imgsz)
-            calibration[imgsz] = prepare_images(dataset.calibration, imgsz, destination, progress)
+    for size in sizes:
+        spec = detectors[size].spec
+        doing = "stretching" if spec.resize == "stretch" else "letterboxing"
+        say(f"{name}: {doing} {len(scored_paths)} images to {size} px")
+        destination = store.images_path(dataset.scored_hash, spec)
+        progress = _sometimes(say, f"{name}: {doing} to {size} px")
+        scored[size] = prepare_images(scored_paths, spec, destination, progress)
+        if size in calibrated and dataset.calibration:
+            destination = store.images_path(dataset.calibration_hash, spec)
+            calibration[size] = prepare_images(dataset.calibration, spec, destination, progress)
     planned = PlannedModel(
         name, path, sha256, dataset, detectors, scored, calibration, class_map, match
     )
@@ -148,11 +152,12 @@ def _sometimes(say: Say, what: str) -> Callable[[int, int], None]:
     return progress
 
 
-def check_multiple(path: Path, sizes: Sequence[int], stride: int) -> None:
+def check_multiple(path: Path, sizes: Sequence[Size], stride: int) -> None:
     """Raise BadInputError for a size that an artifact of open size cannot take."""
-    for imgsz in sizes:
-        if imgsz % stride:
+    for size in sizes:
+        if any(side % stride for side in size):
+            below = Size(*(side // stride * stride or stride for side in size))
             raise BadInputError(
-                f"imgsz {imgsz} is no multiple of {stride}, the stride of {path}",
-                remedy=f"Use {imgsz // stride * stride or stride}.",
+                f"imgsz {size} is no multiple of {stride}, the stride of {path}",
+                remedy=f"Use {below}.",
             )

@@ -51,7 +51,7 @@ def _check(entry: ModelEntry, matrix: Matrix, cells: Sequence[Cell]) -> None:
         boxes = dataset.boxes_by_class()
         compare_classes(dataset.name, boxes, dataset.names, detector.names, class_map)
         return
-    odd = [imgsz for imgsz in sizes if imgsz % COMMON_STRIDE]
+    odd = [size for size in sizes if any(side % COMMON_STRIDE for side in size)]
     if odd and importlib.util.find_spec("ultralytics") is not None:
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             log = Path(folder) / "inspect.log"

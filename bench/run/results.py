@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deploymark.backends.base import Detector
 from deploymark.bench.build.artifacts import Built
 from deploymark.bench.matrix.steps import asked_sparsity
 from deploymark.bench.progress import Progress
@@ -141,6 +142,7 @@ def _result(
         model=cell.model,
         sparsity=None if cell.given is not None else asked_sparsity(cell.steps),
         **planned.axes(),
+        licence=cell.licence,
         runtime_axes=settings_text(dict(cell.runtime_axes)) or None,
         warnings=list(planned.warnings),
     )
@@ -151,6 +153,10 @@ def _result(
         result.artifact_gzip_bytes = artifact.gzip_bytes
         for name in ("params", "macs", "nonzero_fraction"):
             setattr(result, name, artifact.detector[name])
+        detector = Detector.read(artifact.detector)
+        result.family = detector.family or None
+        result.input_contract = detector.spec.told()
+        result.output_contract = detector.output.told()
         result.notes = list(artifact.notes)
         if result.sparsity is None and cell.given is None and result.nonzero_fraction is not None:
             result.sparsity = round(1 - result.nonzero_fraction, 4)  # the recipe chose it

@@ -46,9 +46,8 @@ def _model_facts(model: PlannedModel) -> dict[str, Any]:
         "sha256": model.sha256,
         "family": detector.family,
         "classes": len(detector.names),
-        "layout": detector.layout,
-        "boxes": detector.boxes,
         "input": dataclasses.asdict(detector.spec),
+        "output": dataclasses.asdict(detector.output),
         "params": detector.params,
     }
 

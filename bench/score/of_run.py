@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pydantic
 
+from deploymark.backends.inputs import InputSpec
 from deploymark.bench.data.class_names import match_names
 from deploymark.bench.data.datasets import Dataset, load_dataset
 from deploymark.bench.errors import BadInputError
@@ -82,7 +83,8 @@ class RunScores:
         if labels is None:
             return None
         images, class_map = labels.dataset.scored, labels.class_map
-        places = [geometry(image.width, image.height, cell.imgsz) for image in images]
+        spec = self._input_of(cell)
+        places = [geometry(image.width, image.height, spec) for image in images]
         boxes = self._run.folder / PREDICTIONS_FOLDER / f"{cell.cell}.npz"
         try:
             read = Predictions(load_detections(boxes), places, class_map)
@@ -96,6 +98,11 @@ class RunScores:
             )
             return None
         return found
+
+    def _input_of(self, cell: CellResult) -> InputSpec:
+        """How the pictures were put into a cell's input."""
+        told = next((item for item in self._run.info.models if item["name"] == cell.model), {})
+        return InputSpec.read(told.get("input") or {}).at(cell.size)
 
     def _labels_of(self, model: str) -> _Labels | None:
         if model not in self._labels:

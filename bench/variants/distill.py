@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends.base import UnsupportedError
+from deploymark.backends.inputs import Size
 from deploymark.bench.matrix.steps import ORIGINAL, DistillStep
 from deploymark.bench.variants.apply import Record, StepContext
 from deploymark.bench.variants.architectures import build
@@ -136,6 +137,6 @@ def _has_one_to_one(module: Any) -> bool:
 
 def _costs(module: Any, imgsz: int, head: str) -> dict[str, int]:
     """Parameters, and multiply-accumulates of one image, as they are exported."""
-    ready = exportable(copy.deepcopy(module), imgsz, head=head)
+    ready = exportable(copy.deepcopy(module), Size.of(imgsz), head=head)
     params = sum(parameter.numel() for parameter in ready.parameters())
-    return {"params": params, "macs": count_macs(ready, imgsz)[0]}
+    return {"params": params, "macs": count_macs(ready, Size.of(imgsz))[0]}

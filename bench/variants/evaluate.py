@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deploymark.backends.base import UnavailableError
+from deploymark.backends.inputs import Size, square_input
+from deploymark.backends.layout import OutputSpec
 from deploymark.bench.data.images import letterboxed
 from deploymark.bench.data.labels import ImageLabels
 from deploymark.bench.data.training_data import identity
@@ -27,8 +29,9 @@ _BATCH = 8
 class Evaluator:
     """Scores modules on images that stay letterboxed in memory.
 
-    ``imgsz`` is pixels; ``head`` as ``bench.variants.checkpoint.model_factory`` takes it.
-    Raises UnavailableError where there is no box to find.
+    ``imgsz`` is the side of a square in pixels; ``head`` as
+    ``bench.variants.checkpoint.model_factory`` takes it. Raises UnavailableError where there is no
+    box to find.
     """
 
     def __init__(self, images: Sequence[ImageLabels], imgsz: int, head: str = "auto") -> None:
@@ -38,7 +41,8 @@ class Evaluator:
                 remedy="Give a train split with more labelled images.",
             )
         self.images, self.imgsz, self.head = tuple(images), imgsz, head
-        prepared = [letterboxed(image.path, imgsz) for image in images]
+        spec = square_input(imgsz)
+        prepared = [letterboxed(image.path, spec) for image in images]
         self._pixels = np.stack([pixels for pixels, _ in prepared])
         self.geometries = [geometry for _, geometry in prepared]
 
@@ -46,13 +50,14 @@ class Evaluator:
         """The boxes of each image as they are scored. ``module``: before fusing, left as it is."""
         import torch
 
-        ready = exportable(copy.deepcopy(module), self.imgsz, head=self.head)
-        layout, found = output_layout(ready), []
+        size = Size.of(self.imgsz)
+        ready = exportable(copy.deepcopy(module), size, head=self.head)
+        output, found = OutputSpec(output_layout(ready)), []
         with torch.inference_mode():
             for start in range(0, len(self._pixels), _BATCH):
                 batch = torch.from_numpy(to_input(self._pixels[start : start + _BATCH]))
                 raw = ready(batch).numpy()
-                found += decode(raw, layout, conf=SCORING_CONFIDENCE, multi_label=True)
+                found += decode(raw, output, size, conf=SCORING_CONFIDENCE, multi_label=True)
         return found
 
     def map50_95(self, module: nn.Module) -> float:

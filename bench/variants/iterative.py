@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.matrix.steps import IterativeStep, StructuredStep
 from deploymark.bench.variants import structured, training
 from deploymark.bench.variants.apply import Record, StepContext
@@ -109,7 +110,8 @@ def _inside(context: StepContext, number: int, cycles: int) -> StepContext:
 def _cycle(
     number: int, amount: float, trained: Record, module: nn.Module, imgsz: int, context: StepContext
 ) -> dict[str, Any]:
-    known = describe(exportable(copy.deepcopy(module), imgsz, head=context.head), imgsz)
+    size = Size.of(imgsz)
+    known = describe(exportable(copy.deepcopy(module), size, head=context.head), size)
     return {
         "cycle": number,
         "amount": amount,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploymark.backends.base import UnsupportedError
+from deploymark.backends.inputs import square_input
 from deploymark.bench.data.images import letterboxed
 from deploymark.bench.matrix.steps import QatStep
 from deploymark.bench.variants.apply import Record, StepContext, merged
@@ -116,7 +117,8 @@ def _last_convolutions(head: nn.Module) -> set[nn.Module]:
 def _batches(paths: list[Any], imgsz: int) -> list[torch.Tensor]:
     import torch
 
-    pixels = np.stack([letterboxed(path, imgsz)[0] for path in paths])
+    spec = square_input(imgsz)
+    pixels = np.stack([letterboxed(path, spec)[0] for path in paths])
     return [
         torch.from_numpy(to_input(pixels[start : start + _BATCH]))
         for start in range(0, len(pixels), _BATCH)

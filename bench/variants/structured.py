@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploymark.backends.base import UnavailableError, UnsupportedError
+from deploymark.backends.inputs import Size, square_input
 from deploymark.bench.data.images import letterboxed
 from deploymark.bench.matrix.steps import StructuredStep
 from deploymark.bench.variants.apply import StepContext, merged
@@ -146,7 +147,7 @@ def _batches(images: list[Path], imgsz: int) -> Iterator[torch.Tensor]:
 
     for start in range(0, len(images), _RECALIBRATION_BATCH):
         paths = images[start : start + _RECALIBRATION_BATCH]
-        pixels = np.stack([letterboxed(path, imgsz)[0] for path in paths])
+        pixels = np.stack([letterboxed(path, square_input(imgsz))[0] for path in paths])
         yield torch.from_numpy(to_input(pixels))
 
 
@@ -162,9 +163,9 @@ def _cost(module: nn.Module, imgsz: int, head: str) -> _Cost:
     """What a copy of ``module``, a detector before fusing, costs when it is exported."""
     import torch
 
-    ready = exportable(copy.deepcopy(module), imgsz, head=head)
+    ready = exportable(copy.deepcopy(module), Size.of(imgsz), head=head)
     try:
-        macs, output = count_macs(ready, imgsz)
+        macs, output = count_macs(ready, Size.of(imgsz))
     except RuntimeError as error:  # of torch, where shapes do not fit
         raise UnsupportedError(
             f"{family(module)} does not run at {imgsz} pixels: {error}", remedy=_REMEDY

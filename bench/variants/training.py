@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from deploymark.backends.base import UnsupportedError
+from deploymark.backends.inputs import square_input
 from deploymark.backends.onnx.graph import quiet
 from deploymark.bench.data.images import letterboxed
 from deploymark.bench.data.labels import ImageLabels
@@ -135,9 +136,8 @@ def _restored(module: nn.Module, images: Sequence[ImageLabels], imgsz: int) -> l
     if not lacks_statistics(module):
         return []
     paths = [image.path for image in images[:_STATISTICS_IMAGES]]
-    batches = (
-        torch.from_numpy(to_input(letterboxed(path, imgsz)[0][np.newaxis])) for path in paths
-    )
+    spec = square_input(imgsz)
+    batches = (torch.from_numpy(to_input(letterboxed(path, spec)[0][np.newaxis])) for path in paths)
     restore_statistics(module, batches)
     return [f"statistics of batch normalisation, which were lost, measured on {len(paths)} images"]
 

@@ -19,12 +19,7 @@ from deploymark.bench.children.child import Message, Send, phase, serve
 from deploymark.bench.worker.answers import describe, probe
 from deploymark.bench.worker.measure import bursts, conditions, energy, latency, memory
 from deploymark.bench.worker.pair import pair
-from deploymark.bench.worker.session import Opened, batch_of, open_session
-
-
-def _box_scale(job: Message) -> float:
-    """What boxes are multiplied by, to be in pixels of the input."""
-    return float(job["imgsz"]) if job["boxes"] == "normalised" else 1.0
+from deploymark.bench.worker.session import Opened, batch_of, input_spec, open_session, output_spec
 
 
 def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
@@ -41,15 +36,15 @@ def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
     from deploymark.bench.worker.detections import DEPLOYMENT_CONFIDENCE, decode
     from deploymark.bench.worker.letterbox import letterbox, read_rgb, to_input
 
-    batch, imgsz = job["batch"], job["imgsz"]
+    batch, spec, output = job["batch"], input_spec(job), output_spec(job)
     paths = [Path(path) for path in job["e2e_images"]]
     starts = [index * batch for index in range(max(1, len(paths) // batch))]
 
     def image_to_boxes(start: int) -> object:
         chosen = [paths[(start + offset) % len(paths)] for offset in range(batch)]
-        pixels = np.stack([letterbox(read_rgb(path), imgsz) for path in chosen])
-        raw = session.infer(to_input(pixels, session.spec))
-        return decode(raw, job["layout"], conf=DEPLOYMENT_CONFIDENCE, box_scale=_box_scale(job))
+        pixels = np.stack([letterbox(read_rgb(path), spec) for path in chosen])
+        raw = session.infer(to_input(pixels, spec))
+        return decode(raw, output, spec.size, conf=DEPLOYMENT_CONFIDENCE)
 
     image_to_boxes(starts[0])
     times = latency.timed(
@@ -68,14 +63,14 @@ def _detections(session: Session, job: Message, prepared: Any, send: Send) -> Me
     from deploymark.bench.worker.detections import SCORING_CONFIDENCE, decode, save_detections
     from deploymark.bench.worker.outputs import OutputCheck
 
-    batch, count, scale = job["batch"], len(prepared), _box_scale(job)
-    check = OutputCheck(job["layout"], job["imgsz"])
+    batch, count = job["batch"], len(prepared)
+    spec, output = input_spec(job), output_spec(job)
+    check = OutputCheck(output, spec.size)
     found: list[Any] = []
     for start in range(0, count, batch):
-        raw = session.infer(batch_of(prepared, start, batch, session.spec))
-        boxes = decode(
-            raw, job["layout"], conf=SCORING_CONFIDENCE, multi_label=True, box_scale=scale
-        )[: count - start]
+        raw = session.infer(batch_of(prepared, start, batch, spec))
+        boxes = decode(raw, output, spec.size, conf=SCORING_CONFIDENCE, multi_label=True)
+        boxes = boxes[: count - start]
         check.add(raw, boxes)
         found += boxes
         if start % (batch * 16) == 0:
@@ -182,7 +177,7 @@ def scenario(job: Message, send: Send) -> Message:
     with phase("crashed", "inference failed"):
         told = loadgen.run(
             [item.session for item in opened],
-            streams.Samples(first.prepared, partial(to_input, spec=first.session.spec)),
+            streams.Samples(first.prepared, partial(to_input, spec=input_spec(job))),
             first.inputs,
             job["scenario"],
             seed=job["seed"],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import waiting
 from deploymark.backends.base import Artifact, Backend, LoadOptions, Session, Setting
-from deploymark.backends.layout import PLAIN_INPUT, InputSpec
+from deploymark.backends.layout import PLAIN_INPUT, InputSpec, OutputSpec
 from deploymark.backends.registry import resolve
 from deploymark.bench.children.child import Message, Send, phase
 from deploymark.bench.worker.measure import memory
@@ -36,8 +36,12 @@ def _import_runtime(modules: list[str]) -> float:
 
 def input_spec(job: Message) -> InputSpec:
     """How the session of a job takes images."""
-    told = job["input"]
-    return InputSpec(told["dtype"], told["channels_last"], tuple(told["range"]))
+    return InputSpec.read(job["input"])
+
+
+def output_spec(job: Message) -> OutputSpec:
+    """How the outputs of a job's session read."""
+    return OutputSpec.read(job["output"])
 
 
 def batch_of(
@@ -65,7 +69,7 @@ class Opened:
     ``settings`` are the runtime options with every default explicit, ``giving_way`` those under
     which threads give way, ``rested`` those changed so that threads rest between inferences.
     ``inputs`` are the images that timed inferences take in turn,
-    ``prepared`` all of them: uint8 (images, imgsz, imgsz, 3).
+    ``prepared`` all of them: uint8 (images, height, width, 3).
     """
 
     session: Session
@@ -108,15 +112,16 @@ def open_session(job: Message, send: Send, *, give_way: bool = False, rest: bool
     ``rest`` to those under which they do so between inferences.
     """
     backend = resolve(job["spec"])
-    batch, imgsz = job["batch"], job["imgsz"]
+    batch = job["batch"]
+    spec = input_spec(job)
     options = LoadOptions(
         device=job["device"],
         precision=job["precision"],
         threads=job["threads"],
-        input_shape=(batch, 3, imgsz, imgsz),
+        input_shape=(batch, 3, *spec.size),
         options=job["runtime_options"],
-        spec=input_spec(job),
-        layout=job["layout"],
+        spec=spec,
+        output=output_spec(job),
         boxes=job["told_boxes"],
     )
     for wanted, change in ((rest, backend.resting), (give_way, backend.giving_way)):

@@ -17,7 +17,7 @@ its sign too."""
 DISTURBED = "~ disturbed"
 """Marks a cell whose figures are of launches that were disturbed."""
 
-LONG_TEXTS = frozenset({"executed_precision", "notes"})
+LONG_TEXTS = frozenset({"executed_precision", "input_contract", "notes"})
 """Columns whose text is cut off in the table by its style sheet, and whole in its title."""
 
 _FEWEST_ITERATIONS = {"latency_p90_ms": 100, "latency_p95_ms": 200, "latency_p99_ms": 1000}
@@ -81,7 +81,15 @@ COLUMNS: tuple[Column, ...] = (
     Column("variant", "variant", "text", "The model after its recipe: dense, pruned, …"),
     Column("model", "model", "axis", "The checkpoint."),
     Column("device", "device", "axis", "The device the runtime was told to use."),
-    Column("imgsz", "image size", "axis", "Side of the square input in pixels.", unit="px"),
+    Column("family", "family", "axis", "The architecture, or the conventions it follows."),
+    Column("licence", "licence", "axis", "The model's licence, as the matrix says."),
+    Column(
+        "imgsz",
+        "image size",
+        "axis",
+        "Side of the square input, or height x width, in pixels.",
+        unit="px",
+    ),
     Column("batch", "batch", "axis", "Images in one inference."),
     Column("threads", "threads", "axis", "Threads of one inference."),
     _latency(
@@ -158,6 +166,8 @@ COLUMNS: tuple[Column, ...] = (
         "macs", "MACs", "figure", "Multiply-accumulates of one image.", unit="billion", scale=1e-9
     ),
     Column("nonzero_fraction", "non-zero", "score", "Share of the weights that are not zero."),
+    Column("input_contract", "input", "axis", "How pictures are made into the model's input."),
+    Column("output_contract", "output", "axis", "How the model's outputs read."),
     Column("executed_precision", "executed precision", "text", "What the runtime says it ran."),
     Column("notes", "notes", "text", "How the artifact came out."),
 )
@@ -257,6 +267,8 @@ def field(cell: CellResult, column: Column) -> Field:
         number = float(value) * column.scale
         return Field(_number(column, number), value=number, title=title, extra=extra)
     sort_by = float(value) if isinstance(value, int) else None
+    if column.key == "imgsz":
+        sort_by = float(cell.size.pixels)
     return Field(str(value), value=sort_by, title=title, extra=extra)
 
 

@@ -204,7 +204,7 @@ def effects_of(cells: Sequence[CellResult]) -> list[VariantEffects]:
     Within a variant they go by backend, in order of appearance, and by precision.
     """
     dense: dict[tuple[object, ...], list[CellResult]] = {}
-    origins: dict[tuple[str, int], CellResult] = {}
+    origins: dict[tuple[str, int | str], CellResult] = {}
     for cell in cells:
         if cell.variant == "dense":
             dense.setdefault(_place(cell, cell.precision), []).append(cell)
@@ -219,9 +219,9 @@ def effects_of(cells: Sequence[CellResult]) -> list[VariantEffects]:
     backends = list(dict.fromkeys(cell.backend for cell in cells))
     order = {name: rank for rank, name in enumerate(PRECISION_ORDER)}
 
-    def rank(effect: Effect) -> tuple[int, int, int]:
+    def rank(effect: Effect) -> tuple[int, int, tuple[int, int]]:
         cell = effect.cell
-        return backends.index(cell.backend), order.get(cell.precision, len(order)), cell.imgsz
+        return backends.index(cell.backend), order.get(cell.precision, len(order)), cell.size
 
     return [
         VariantEffects(model, variant, tuple(sorted(effects, key=rank)))

@@ -15,6 +15,7 @@ import pytest
 
 from deploymark.backends import packages
 from deploymark.backends.base import Detector, ExportRequest
+from deploymark.backends.inputs import Size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +49,7 @@ class SmallDetector:
             detector=Detector(names=("a", "b", "c")),
             precision=precision,
             device="cpu",
-            imgsz=IMGSZ,
+            imgsz=Size.of(IMGSZ),
             batch=batch,
             folder=folder,
             calibration=(lambda: self.calibration) if precision == "int8" else None,

@@ -41,7 +41,7 @@ socket.create_connection = refuse
 EXPORT_AND_LOAD = """
 import numpy as np, torch
 from pathlib import Path
-from deploymark.backends.base import Detector, ExportRequest, LoadOptions
+from deploymark.backends.base import Detector, ExportRequest, LoadOptions, Size
 from deploymark.backends.registry import BUILTIN, resolve
 
 def model():
@@ -55,7 +55,8 @@ backend = resolve(BUILTIN[name])
 folder = Path.cwd() / name
 folder.mkdir()
 artifact = backend.export(ExportRequest(
-    model=model, detector=Detector(names=("a", "b")), precision=precision, device=device, imgsz=32,
+    model=model, detector=Detector(names=("a", "b")), precision=precision, device=device,
+    imgsz=Size.of(32),
     batch=1, folder=folder, calibration=lambda: images,
     options=backend.resolve_options(precision, {}),
 ))

@@ -4,9 +4,11 @@ import gzip
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from deploymark.backends.inputs import InputSpec, Size
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.store import FILES, ArtifactKey, Store, StoredArtifact, cache_root, digest
 
@@ -95,3 +97,21 @@ def test_a_root_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInputError, match="DEPLOYMARK_CACHE"):
         Store(tmp_path / "file" / "store")
+
+
+@pytest.mark.parametrize(
+    ("size", "fields", "ending"),
+    [
+        (640, {}, "640"),
+        (640, {"colours": "bgr", "range": (0, 255)}, "640"),
+        ("384x640", {}, "384x640"),
+        (320, {"resize": "stretch"}, "320-stretch-bilinear"),
+        (416, {"placement": "top-left"}, "416-letterbox-top-left-114-bilinear"),
+    ],
+)
+def test_prepared_images_are_named_by_how_they_are_placed(
+    store: Store, size: int | str, fields: dict[str, Any], ending: str
+) -> None:
+    """A default square is where it was before there were other ones."""
+    path = store.images_path("0123456789" * 5, InputSpec(**fields).at(Size.of(size)))
+    assert path == store.root / "images" / f"01234567890123456789012345678901-{ending}.npy"

@@ -107,7 +107,7 @@ def schedule(found: Sequence[Item], pairs: int) -> list[tuple[int, Item]]:
     return planned
 
 
-def tool_figures(item: Item, images: Path, imgsz: int) -> dict[str, Any]:
+def tool_figures(item: Item, images: Path) -> dict[str, Any]:
     """What the vendor's tool says of a cell; empty where there is none."""
     cell = item.measurable.cell
     if cell.backend not in vendor_tools.TOOLS:
@@ -117,7 +117,8 @@ def tool_figures(item: Item, images: Path, imgsz: int) -> dict[str, Any]:
         file=str(item.measurable.artifact.folder / item.measurable.artifact.entry),
         threads=item.measurable.threads,
         precision=cell.precision,
-        imgsz=imgsz,
+        height=cell.imgsz.height,
+        width=cell.imgsz.width,
         images=str(images),
         seconds=TOOL_S,
     )
@@ -143,7 +144,7 @@ def carry_out(number: int, item: Item, images: Path, log: Path, *, tools: bool) 
         "log_ratio": pair.log_ratio,
         "harness_ms": pair.harness_ms,
         "bare_ms": pair.bare_ms,
-        **(tool_figures(item, images, cell.imgsz) if tools else {}),
+        **(tool_figures(item, images) if tools else {}),
         "harness_ns": pair.harness_ns,
         "bare_ns": pair.bare_ns,
         "seconds": round(time.monotonic() - began, 1),

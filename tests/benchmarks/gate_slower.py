@@ -44,6 +44,7 @@ from gate_calibrate import (
 from gate_wider import Extra, widen
 from stored import images_file, stored
 
+from deploymark.backends import inputs
 from deploymark.bench.gate.pairing import Measurable, PairPlan, measure_pair
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.gate_settings import GateSettings
@@ -190,7 +191,8 @@ def pairs(source: Source, original: StoredArtifact, made: Slower, out: Path, cou
     """Measure fresh pairs as the gate does, until there are ``count`` of them; each is kept."""
     settings = GateSettings()
     plan = PairPlan(settings.bursts, settings.burst_iterations, settings.copies)
-    axes = ("m", "dense", source.precision, source.backend, "cpu", source.imgsz, 1, source.threads)
+    size = inputs.Size.of(source.imgsz)
+    axes = ("m", "dense", source.precision, source.backend, "cpu", size, 1, source.threads)
     cell = Cell(*axes, measure=Measure())
     sides = (original, as_stored(made, out, original))
     baseline, candidate = (Measurable(cell, source.threads, side, source.images) for side in sides)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from stored import images_file, stored
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.children.spawn import thread_environment
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.run.launch import session_job
@@ -76,7 +77,7 @@ def loadgen_window(
 def open_cell(backend: str, imgsz: int, threads: int) -> Opened:
     """The stored artifact, loaded in this process and warm."""
     os.environ.update(thread_environment(threads))
-    cell = Cell("m", "dense", "fp32", backend, "cpu", imgsz, 1, threads)
+    cell = Cell("m", "dense", "fp32", backend, "cpu", Size.of(imgsz), 1, threads)
     artifact, images = stored(backend, imgsz), images_file(imgsz)
     opened = open_session(session_job("scenario", cell, threads, artifact, images), print_nothing)
     latency.warm_up(opened.session.infer, opened.inputs, max_s=5.0)

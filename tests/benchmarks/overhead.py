@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stored import images_file, stored
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.sections import Measure
 from deploymark.bench.run.launch import LaunchTask, launch
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--launches", type=int, default=10)
     options = parser.parse_args()
-    axes = ("m", "dense", "fp32", "onnxruntime", "cpu", options.imgsz, 1, options.threads)
+    axes = ("m", "dense", "fp32", "onnxruntime", "cpu", Size.of(options.imgsz), 1, options.threads)
     cell = Cell(*axes, measure=Measure(e2e_iterations=0))
     overheads, peaks = [], []
     for number in range(options.launches):

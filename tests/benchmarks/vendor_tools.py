@@ -52,7 +52,8 @@ class ToolJob:
     file: str
     threads: int
     precision: str
-    imgsz: int
+    height: int
+    width: int
     images: str
     seconds: float
 
@@ -91,7 +92,7 @@ def _iree_benchmark(job: ToolJob) -> list[str]:
         f"--module={job.file}",
         "--device=local-task",
         "--function=main_graph",
-        f"--input=1x3x{job.imgsz}x{job.imgsz}xf32=0.5",
+        f"--input=1x3x{job.height}x{job.width}xf32=0.5",
         f"--task_topology_group_count={job.threads}",
         "--benchmark_repetitions=5",
         f"--benchmark_min_time={job.seconds / 5:.2f}s",

@@ -72,7 +72,7 @@ class PocketSession(base.Session):
         self._run, self._input = session.run, session.get_inputs()[0].name
 
     def infer_impl(self, images: Any) -> Any:
-        """Float32 in and out, (batch, 3, imgsz, imgsz) to what the detector's head gives."""
+        """Float32 in and out, (batch, 3, height, width) to what the detector's head gives."""
         return self._run(None, {self._input: images})[0]
 
     def executed_precision(self) -> base.ExecutedPrecision:

@@ -37,7 +37,7 @@ ToInput = Callable[["npt.NDArray[np.uint8]"], "npt.NDArray[Any]"]
 class Samples:
     """The query sample library: prepared images, loaded as inputs when LoadGen asks for them.
 
-    ``prepared``: uint8 (images, imgsz, imgsz, 3); ``to_input`` makes of some what a session takes.
+    ``prepared``: uint8 (images, height, width, 3); ``to_input`` makes of some what a session takes.
     ``count`` is how many are loaded at a time.
     """
 

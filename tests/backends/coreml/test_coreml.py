@@ -18,6 +18,7 @@ from deploymark.backends import base, coreml, packages
 from deploymark.backends.coreml import CoreMlBackend
 from deploymark.backends.coreml import compress as coreml_compress
 from deploymark.backends.coreml import package as coreml_package
+from deploymark.backends.layout import OutputSpec
 from tests.backends import one_to_one
 from tests.backends.coreml.converted_package import Package
 
@@ -37,7 +38,7 @@ def program(detector: Any) -> Callable[[str], tuple[Any, bool]]:
     @functools.cache
     def convert(arithmetic: str) -> tuple[Any, bool]:
         return really_convert(
-            detector.model(), batch=1, imgsz=64, arithmetic=arithmetic, target="iOS17"
+            detector.model(), shape=(1, 3, 64, 64), arithmetic=arithmetic, target="iOS17"
         )
 
     return convert
@@ -51,8 +52,8 @@ def converted(
 ) -> Callable[[str], Package]:
     """The small detector in one precision. Three of them compress the same float16 program."""
 
-    def convert(model: Any, *, batch: int, imgsz: int, arithmetic: str, target: str) -> Any:
-        assert (batch, imgsz, target) == (1, 64, "iOS17")
+    def convert(model: Any, *, shape: tuple[int, ...], arithmetic: str, target: str) -> Any:
+        assert (shape, target) == ((1, 3, 64, 64), "iOS17")
         return program(arithmetic)
 
     @functools.cache
@@ -76,7 +77,7 @@ def small(detector: Any, tmp_path: Path) -> Callable[..., Package]:
 
     def convert(precision: str = "fp16", *, model: Any = None, **changes: Any) -> Package:
         folder = tmp_path / str(next(numbers))
-        kind = base.Detector(names=("a", "b", "c"), layout="detections")
+        kind = base.Detector(names=("a", "b", "c"), output=OutputSpec("detections"))
         request = detector.request(
             folder, precision, model=lambda: model or one_to_one.network(), detector=kind, **changes
         )

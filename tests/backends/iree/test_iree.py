@@ -12,6 +12,7 @@ import pytest
 from deploymark.backends import base, iree, packages
 from deploymark.backends.iree import compile as iree_compile
 from deploymark.backends.iree import files as iree_files
+from deploymark.backends.layout import OutputSpec
 from tests.backends import one_to_one
 
 BACKEND = iree.IreeBackend()
@@ -104,7 +105,7 @@ def test_dispatches_are_counted_by_operation_and_type() -> None:
 def exported(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> base.Artifact:
     """A small network, as its compilation takes a second."""
     pytest.importorskip("iree.compiler")
-    known = base.Detector(("a", "b", "c"), layout="detections")
+    known = base.Detector(("a", "b", "c"), output=OutputSpec("detections"))
     folder = tmp_path_factory.mktemp("iree")
     return BACKEND.export(detector.request(folder, model=one_to_one.network, detector=known))
 

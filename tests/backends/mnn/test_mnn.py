@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from deploymark.backends import base, mnn
+from deploymark.backends.inputs import Size
+from deploymark.backends.layout import OutputSpec
 from deploymark.backends.mnn import convert as mnn_convert
 from tests.backends import one_to_one
 
@@ -47,10 +49,10 @@ def _request(folder: Path) -> Any:
 
     return ExportRequest(
         model=one_to_one.network,
-        detector=base.Detector(names=("a", "b", "c"), layout="detections"),
+        detector=base.Detector(names=("a", "b", "c"), output=OutputSpec("detections")),
         precision="fp32",
         device="cpu",
-        imgsz=64,
+        imgsz=Size.of(64),
         batch=1,
         folder=folder,
     )

@@ -13,10 +13,12 @@ import pytest
 
 from deploymark.backends import base, ncnn
 from deploymark.backends.hardware import accelerators
+from deploymark.backends.inputs import Size
+from deploymark.backends.layout import OutputSpec
 from deploymark.backends.ncnn import convert as ncnn_convert
 from deploymark.backends.ncnn import files as ncnn_files
 from deploymark.backends.ncnn import net as ncnn_net
-from deploymark.backends.ncnn.files import Layer, Size
+from deploymark.backends.ncnn.files import Layer
 from tests.backends import one_to_one
 
 GRAPH = """7767517
@@ -165,7 +167,7 @@ def test_weights_are_missed(graph: Path) -> None:
 
 @pytest.mark.heavy
 def test_a_one_to_one_head_is_refused_with_a_way_out(detector: Any, tmp_path: Path) -> None:
-    found = base.Detector(names=("a", "b", "c"), layout="detections")
+    found = base.Detector(names=("a", "b", "c"), output=OutputSpec("detections"))
     with pytest.raises(base.UnsupportedError, match="top-k") as caught:
         ncnn.NcnnBackend().export(detector.request(tmp_path, detector=found))
     assert "one-to-many" in caught.value.remedy
@@ -185,7 +187,9 @@ def test_the_converters_own_words_are_in_the_error(tmp_path: Path) -> None:
     source = tmp_path / "model.torchscript"
     source.write_bytes(b"no TorchScript")
     with pytest.raises(base.ExportError, match="pnnx ended with"):
-        ncnn_convert.convert(source, tmp_path / "a.param", tmp_path / "a.bin", imgsz=64, half=False)
+        ncnn_convert.convert(
+            source, tmp_path / "a.param", tmp_path / "a.bin", size=Size.of(64), half=False
+        )
 
 
 @pytest.fixture(scope="module")

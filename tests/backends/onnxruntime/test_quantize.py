@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deploymark.backends.base import Detector, ExportError, ExportRequest, UnsupportedError
+from deploymark.backends.inputs import Size
 from deploymark.backends.onnxruntime import calibrate as ort_calibrate
 from deploymark.backends.onnxruntime import quantize as ort_quantize
 
@@ -136,7 +137,7 @@ def test_weights_get_the_bits_that_options_say(
         detector=Detector(names=()),
         precision="int8",
         device="cpu",
-        imgsz=16,
+        imgsz=Size.of(16),
         batch=2,
         folder=tmp_path,
         calibration=lambda: images,
@@ -212,7 +213,7 @@ def spoilt_by_its_decode(tmp_path: Path) -> ExportRequest:
         detector=Detector(names=("a", "b")),
         precision="int8",
         device="cpu",
-        imgsz=8,
+        imgsz=Size.of(8),
         batch=1,
         folder=tmp_path,
         calibration=lambda: images,

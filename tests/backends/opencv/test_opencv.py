@@ -10,6 +10,7 @@ import pytest
 
 from deploymark.backends import opencv, packages
 from deploymark.backends.base import Artifact, Detector, LoadError, LoadOptions, UnsupportedError
+from deploymark.backends.layout import OutputSpec
 from deploymark.backends.onnx.graph import quiet
 from tests.backends import one_to_one
 
@@ -175,7 +176,7 @@ def test_what_an_engine_cannot_run_is_a_load_error(tmp_path: Path) -> None:
 def test_a_one_to_one_head_is_exported_and_run(detector: Any, tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     torch = pytest.importorskip("torch")
-    known = Detector(("a", "b", "c"), layout="detections")
+    known = Detector(("a", "b", "c"), output=OutputSpec("detections"))
     artifact = BACKEND.export(detector.request(tmp_path, model=one_to_one.network, detector=known))
     found = BACKEND.load(artifact, options()).infer(detector.images[:1])
     expected = one_to_one.network()(torch.from_numpy(detector.images[:1])).detach().numpy()

@@ -9,6 +9,7 @@ import pytest
 from deploymark.backends import openvino, ptq
 from deploymark.backends.agreement import agreement
 from deploymark.backends.base import Detector, ExportError, ExportRequest, UnsupportedError
+from deploymark.backends.inputs import Size
 from deploymark.backends.onnx.graph import write_onnx
 from deploymark.backends.openvino import quantize as ov_quantize
 
@@ -112,7 +113,7 @@ def small(tmp_path: Path) -> ExportRequest:
         detector=Detector(names=("a", "b")),
         precision="int8",
         device="cpu",
-        imgsz=16,
+        imgsz=Size.of(16),
         batch=1,
         folder=tmp_path,
         calibration=lambda: images,
@@ -145,7 +146,7 @@ def test_a_limit_that_cannot_be_met_is_an_export_error(
 def test_layers_are_named_as_in_the_onnx_file(detector: Any, tmp_path: Path) -> None:
     ov = pytest.importorskip("openvino")
     onnx = pytest.importorskip("onnx")
-    write_onnx(detector.model(), tmp_path / "fp32.onnx", batch=1, imgsz=64)
+    write_onnx(detector.model(), tmp_path / "fp32.onnx", batch=1, imgsz=Size.of(64))
     found = ov_quantize.layers(ov.convert_model(tmp_path / "fp32.onnx"))
     # OpenVINO has an activation as one node, and the addition of a bias as one of its own.
     convolution = "/model.2/m.0/cv1/conv/Conv"

@@ -11,6 +11,7 @@ import pytest
 
 from deploymark.backends import base, packages, paddle
 from deploymark.backends.hardware import accelerators
+from deploymark.backends.layout import OutputSpec
 from deploymark.backends.paddle import convert as paddle_convert
 from deploymark.backends.paddle import program as paddle_program
 
@@ -74,7 +75,7 @@ def test_cuda_is_served_by_its_own_build_where_a_driver_is_loaded(
 
 @pytest.mark.heavy
 def test_a_one_to_one_head_is_unsupported(detector: Any, tmp_path: Path) -> None:
-    known = base.Detector(("a", "b", "c"), layout="detections")
+    known = base.Detector(("a", "b", "c"), output=OutputSpec("detections"))
     with pytest.raises(base.UnsupportedError) as caught:
         BACKEND.export(detector.request(tmp_path, detector=known))
     assert "one-to-many" in caught.value.remedy

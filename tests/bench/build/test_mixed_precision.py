@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.data.class_names import match_names
 from deploymark.bench.data.datasets import DataSource, load_dataset
 from deploymark.bench.data.images import letterboxed
@@ -55,7 +56,7 @@ def test_the_search_wins_back_most_of_what_int8_lost(digits: Path, tmp_path: Pat
                 detector=detector,
                 precision=precision,
                 device="cpu",
-                imgsz=SIZE,
+                imgsz=Size.of(SIZE),
                 batch=1,
                 folder=folder,
                 calibration=lambda: calibration,

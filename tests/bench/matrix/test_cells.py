@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from deploymark.backends.base import PRECISIONS
+from deploymark.backends.inputs import Size
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.matrix.cells import Cell, expand, pattern_matches, select
 from deploymark.bench.matrix.schema import Matrix
@@ -25,7 +26,7 @@ MATRICES = st.fixed_dictionaries(
         "models": subset(list(range(len(MODELS)))).map(lambda picks: [MODELS[i] for i in picks]),
         "backends": subset(["torch", "onnxruntime", "openvino"]),
         "precisions": subset(list(PRECISIONS)),
-        "imgsz": subset([64, 320, 640]),
+        "imgsz": subset([64, 320, 640, (64, 320), "320x64"]),
         "batch": subset([1, 2, 8]),
         "threads": subset(["auto", 1, 2]),
     }
@@ -86,7 +87,7 @@ def make_cell(**changes: object) -> Cell:
         "precision": "fp32",
         "backend": "torch",
         "device": "cpu",
-        "imgsz": 320,
+        "imgsz": Size.of(320),
         "batch": 1,
         "threads": None,
     }
@@ -100,6 +101,7 @@ def make_cell(**changes: object) -> Cell:
         ({"batch": 4}, "m-dense-fp32-torch-cpu-320-b4"),
         ({"threads": 2}, "m-dense-fp32-torch-cpu-320-t2"),
         ({"batch": 2, "threads": 1}, "m-dense-fp32-torch-cpu-320-b2-t1"),
+        ({"imgsz": Size(384, 640), "batch": 4}, "m-dense-fp32-torch-cpu-384x640-b4"),
     ],
 )
 def test_ids_read_like_factors(changes: dict[str, object], name: str) -> None:
@@ -112,6 +114,9 @@ def test_ids_read_like_factors(changes: dict[str, object], name: str) -> None:
         ({"backend": "torch"}, True),
         ({"backend": ["openvino", "torch"], "imgsz": 320}, True),
         ({"backend": "torch", "imgsz": 640}, False),
+        ({"imgsz": [640, 320]}, True),
+        ({"imgsz": "320x320"}, True),
+        ({"imgsz": [[320, 640], "640x320"]}, False),
         ({"threads": "auto"}, True),
         ({"threads": 1}, False),
     ],
@@ -129,6 +134,24 @@ def test_included_cells_take_the_first_of_each_axis() -> None:
     }
     cells = expand(Matrix.model_validate(values)).cells
     assert cells[-1].id == "a-dense-int8-openvino-cpu-96"
+
+
+def test_rectangles_are_sizes_of_their_own() -> None:
+    values = {
+        "models": MODELS[:1],
+        "backends": ["torch"],
+        "imgsz": [640, [384, 640], "640x384"],
+        "include": [{"backend": "openvino", "precision": "int8", "imgsz": [96, 160]}],
+        "exclude": [{"imgsz": 640, "reason": "square"}],
+    }
+    expansion = expand(Matrix.model_validate(values))
+    assert [cell.id for cell in expansion.cells] == [
+        "a-dense-fp32-torch-cpu-384x640",
+        "a-dense-fp32-torch-cpu-640x384",
+        "a-dense-int8-openvino-cpu-96x160",
+    ]
+    assert [item.cell for item in expansion.left_out] == ["a-dense-fp32-torch-cpu-640"]
+    assert expansion.cells[0].imgsz == Size(height=384, width=640)
 
 
 def with_axes(**changes: object) -> Matrix:

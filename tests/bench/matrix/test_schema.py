@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.matrix.cells import expand
 from deploymark.bench.matrix.command_line import Overrides, with_overrides
@@ -139,7 +140,7 @@ def test_the_command_line_replaces_axes(tmp_path: Path) -> None:
     )
     changed = with_overrides(matrix, given)
     assert [entry.path for entry in changed.models] == ["m.pt"]
-    assert changed.imgsz == (96,)
+    assert changed.imgsz == (Size(96, 96),)
     (entry,) = changed.backend_entries()
     assert (entry.name, entry.options, entry.precisions) == ("openvino", {"preset": "x"}, None)
     assert changed.precisions == ("fp16",)

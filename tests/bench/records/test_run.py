@@ -32,6 +32,8 @@ CONTRACT = [
     "backend",
     "device",
     "imgsz",
+    "height",
+    "width",
     "batch",
     "threads",
     "artifact_sha256",

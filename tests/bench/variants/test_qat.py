@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from deploymark.backends.base import UnavailableError, UnsupportedError
+from deploymark.backends.inputs import Size
 from deploymark.bench.matrix.steps import PruneStep, QatStep
 from deploymark.bench.variants.apply import StepContext, run_step
 
@@ -44,7 +45,7 @@ def predictions(module: Any, imgsz: int = 96) -> Any:
 
     image = torch.rand(1, 3, imgsz, imgsz, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return exportable(copy.deepcopy(module), imgsz)(image).numpy()
+        return exportable(copy.deepcopy(module), Size.of(imgsz))(image).numpy()
 
 
 def test_a_step_trains_with_rounding_and_says_so(

@@ -8,20 +8,24 @@ import warnings
 
 import numpy as np
 
-from deploymark.backends.layout import OutputLayout
+from deploymark.backends.inputs import Size
+from deploymark.backends.layout import OutputLayout, OutputSpec
 from deploymark.bench.worker.detections import decode
 from deploymark.bench.worker.outputs import OutputCheck, OutputFacts
 
+SIZE = Size(100, 100)
+
 
 def facts_of(
-    *images: np.ndarray, layout: OutputLayout = "anchors", imgsz: int = 100
+    *images: np.ndarray, layout: OutputLayout = "anchors", size: Size = SIZE
 ) -> OutputFacts:
-    check = OutputCheck(layout, imgsz)
+    output = OutputSpec(layout)
+    check = OutputCheck(output, size)
     for image in images:
         raw = image[None].astype(np.float32)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            check.add(raw, decode(raw, layout, conf=0.001, multi_label=True))
+            check.add(raw, decode(raw, output, size, conf=0.001, multi_label=True))
     return check.facts()
 
 
@@ -37,7 +41,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def test_before_any_image_there_is_nothing() -> None:
-    facts = OutputCheck("anchors", 100).facts()
+    facts = OutputCheck(OutputSpec("anchors"), SIZE).facts()
     assert facts == OutputFacts()
     assert facts.score_low is None
 
@@ -50,7 +54,7 @@ def test_scores_and_boxes_of_places() -> None:
     assert (facts.score_low, round(facts.score_high or 0, 4)) == (0, 0.9)
     assert (facts.boxes, facts.empty_images, facts.classes_found) == (2, 1, 2)
     assert (facts.shown, facts.shown_above) == (1, 1)
-    assert (facts.coordinate_low, facts.coordinate_high) == (40, 60)
+    assert (facts.x_low, facts.x_high, facts.y_low, facts.y_high) == (40, 60, 40, 60)
     assert (facts.most_candidates, facts.images_with_most) == (2, 1)
 
 
@@ -119,7 +123,8 @@ def test_two_corners_that_are_read_as_centre_and_size() -> None:
 
 
 def test_images_that_pad_the_batch_are_left_out() -> None:
-    check = OutputCheck("detections", 100)
+    output = OutputSpec("detections")
+    check = OutputCheck(output, SIZE)
     raw = np.zeros((4, 2, 6), np.float32)
-    check.add(raw, decode(raw, "detections", conf=0.001)[:3])
+    check.add(raw, decode(raw, output, SIZE, conf=0.001)[:3])
     assert check.facts().images == 3
