@@ -33,6 +33,7 @@ FORMS: dict[OutputLayout, str] = {
     "yolox": "(batch, places, 5 + classes)",
     "detections": "(batch, n, 6)",
     "queries": "(batch, n, 4 + classes)",
+    "queries-ranked": "(batch, n, 6)",
     "detr": "logits (batch, n, classes) and boxes (batch, n, 4)",
     "rtdetr": "labels (batch, n), boxes (batch, n, 4) and scores (batch, n)",
     "nms-in-graph": "counts (batch, 1), boxes (batch, n, 4), scores and classes (batch, n)",
@@ -169,8 +170,13 @@ def _with_objectness(family: FamilyName, columns: int | None) -> Reading:
 
 
 def _queries(columns: int | None) -> Reading:
-    classes = None if columns is None else columns - BOX_CHANNELS
-    return Reading(FAMILIES["ultralytics-rtdetr"].outputs[0], classes, "ultralytics-rtdetr")
+    """Ultralytics' RT-DETR: six columns are ranked queries, as newer exporters leave them."""
+    ranked = columns == DETECTION_COLUMNS
+    layout = "queries-ranked" if ranked else "queries"
+    family: FamilyName = "ultralytics-rtdetr"
+    output = next(item for item in FAMILIES[family].outputs if item.layout == layout)
+    classes = None if columns is None or ranked else columns - BOX_CHANNELS
+    return Reading(output, classes, family)
 
 
 def _of_family(
@@ -217,14 +223,14 @@ def _noted(
     rows: int | None, columns: int | None, metadata: Metadata, size: Size | None
 ) -> Reading | None:
     """What Ultralytics' notes leave no doubt of."""
+    count = len(metadata.names)
+    if "rtdetr" in metadata.maker.lower() and not metadata.nms:
+        return _queries(columns) if columns in (DETECTION_COLUMNS, BOX_CHANNELS + count) else None
     if metadata.end_to_end or metadata.nms:
         return _detections() if columns == DETECTION_COLUMNS else None
-    count = len(metadata.names)
     if not count:
         return None
     found = []
-    if "rtdetr" in metadata.maker.lower():
-        return _queries(columns) if columns == BOX_CHANNELS + count else None
     if rows == BOX_CHANNELS + count:
         found.append(_anchors(rows))
     if is_places(rows, size):

@@ -57,6 +57,7 @@ def test_places_of_a_head(count: int, size: int, *, expected: bool) -> None:
         ((1, 189, 6), Metadata(names=("a",), end_to_end=True), 96, ("detections", None)),
         ((1, 300, 6), Metadata(names=("a", "b"), nms=True), 320, ("detections", None)),
         ((1, 300, 84), RTDETR, 320, ("queries", 80)),
+        ((1, 300, 6), RTDETR, 320, ("queries-ranked", None)),
     ],
 )
 def test_what_leaves_no_doubt(
@@ -110,6 +111,7 @@ def test_what_may_be_several_things_is_refused_with_them(
         ("yolov10", (1, "n", 6), ("detections", None)),
         ("yolox", (1, 2100, 85), ("yolox", 80)),
         ("ultralytics-rtdetr", (1, 300, 84), ("queries", 80)),
+        ("ultralytics-rtdetr", (1, 300, 6), ("queries-ranked", None)),
     ],
 )
 def test_a_family_decides(
