@@ -109,9 +109,6 @@ class ModelEntry(Strict):
         description="What loads the model: my_package.my_module:function, or an entry point of the "
         "group deploymark.models. It is given `path`, where there is one.",
     )
-    licence: str | None = Field(
-        None, description="The model's licence, in any words: shown beside its figures."
-    )
     artifact: str | None = Field(
         None,
         description="Instead of `path`: an exported file or folder, to be measured as it is.",

@@ -306,7 +306,7 @@ def check_stride(what: str, size: Size, stride: int) -> None:
     below = Size(*(max(side // stride, 1) * stride for side in size))
     above = Size(
         *(
-            -(-side // stride) * stride if side > stride else low
+            side if side and side % stride == 0 else low + stride
             for side, low in zip(size, below, strict=True)
         )
     )
