@@ -107,7 +107,7 @@ class Detector:
         return cls(
             **{
                 **given,
-                "names": tuple(given["names"]),
+                "names": tuple(given.get("names") or ()),
                 "output": OutputSpec.read(given.get("output") or former),
                 "spec": InputSpec.read(given.get("spec") or {}),
                 "told": ReadAs(**(given.get("told") or {})),
@@ -235,9 +235,9 @@ class Backend(abc.ABC):
     """The lines that a user writes to load an artifact and infer with it, as the runtime's own
     documentation has them: Python that defines ``infer(images)``, which returns an array, or
     several in the contract's order. ``$entry``, ``$device``, ``$precision`` and ``$threads`` stand
-    for those of the cell. ``EXTRA``, the inputs besides by name, and ``OUTPUTS``, names or numbers
-    of the outputs, are there; a runtime of one input and one output needs neither. Empty where it
-    takes many more lines."""
+    for those of the cell. ``np``, ``EXTRA``, the inputs besides by name, and ``OUTPUTS``, names or
+    numbers of the outputs, are there; a runtime of one input and one output needs none of them.
+    Empty where it takes many more lines."""
 
     artifact_endings: tuple[str, ...] = ()
     """Endings of the names of files and folders made elsewhere that ``describe`` reads, in lower

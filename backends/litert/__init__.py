@@ -39,14 +39,28 @@ from ai_edge_litert.interpreter import Interpreter
 file = str(Path(__file__).with_name("$entry"))
 interpreter = Interpreter(model_path=file, num_threads=$threads)
 interpreter.allocate_tensors()
-image = interpreter.get_input_details()[0]["index"]
-predictions = interpreter.get_output_details()[0]["index"]
+image = interpreter.get_input_details()[0]
+known = interpreter.get_output_details()
+named = {one["name"]: one for one in known}
+wanted = [known[key] if isinstance(key, int) else named[key] for key in OUTPUTS]
 
 
 def infer(images):
-    interpreter.set_tensor(image, images)
+    if image["shape"][-1] == 3 != images.shape[-1]:
+        images = images.transpose(0, 2, 3, 1)
+    scale, zero = image["quantization"]
+    if scale and images.dtype != image["dtype"]:
+        limits = np.iinfo(image["dtype"])
+        images = (np.rint(images / np.float32(scale)) + zero).clip(limits.min, limits.max)
+    interpreter.set_tensor(image["index"], images.astype(image["dtype"], copy=False))
     interpreter.invoke()
-    return interpreter.get_tensor(predictions)
+    arrays = [values(one) for one in wanted]
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+def values(output):
+    found, (scale, zero) = interpreter.get_tensor(output["index"]), output["quantization"]
+    return (found.astype("float32") - zero) * np.float32(scale) if scale else found
 """
 
 

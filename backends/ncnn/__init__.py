@@ -110,7 +110,7 @@ class NcnnBackend(OpenMpBackend):
             raise base.UnsupportedError(reason or f"ncnn has no {request.precision}")
         self.resolve_options(request.precision, request.options)
         require_one_array(self.name, request.detector.output, request.detector.spec)
-        if request.detector.output.layout != "anchors":
+        if request.detector.output.layout == "detections":
             raise base.UnsupportedError(
                 "ncnn has neither top-k nor gather, which a head that gives reduced detections "
                 "ends in",

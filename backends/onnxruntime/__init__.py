@@ -46,13 +46,14 @@ provider = f"{named.get('$device', 'CPU')}ExecutionProvider"
 file = str(Path(__file__).with_name("$entry"))
 session = onnxruntime.InferenceSession(file, options, providers=[provider])
 image = next(one for one in session.get_inputs() if one.name not in EXTRA)
-given = [one.name for one in session.get_outputs()]
-wanted = [given[key] if isinstance(key, int) else key for key in OUTPUTS]
+known = [one.name for one in session.get_outputs()]
+wanted = [known[key] if isinstance(key, int) else key for key in OUTPUTS]
 
 
 def infer(images):
+    given = images[0] if len(image.shape) == 3 else images
     half = image.type == "tensor(float16)"
-    found = session.run(wanted, {image.name: images.astype("float16") if half else images, **EXTRA})
+    found = session.run(wanted, {image.name: given.astype("float16") if half else given, **EXTRA})
     return found if len(found) > 1 else found[0]
 """
 

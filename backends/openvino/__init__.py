@@ -46,7 +46,8 @@ image = next(one for one in model.inputs if not one.names & EXTRA.keys())
 
 
 def infer(images):
-    found = model({image: images, **EXTRA})
+    given = images[0] if len(image.partial_shape) == 3 else images
+    found = model({image: given, **EXTRA})
     arrays = [found[key] for key in OUTPUTS]
     return arrays if len(arrays) > 1 else arrays[0]
 """

@@ -103,7 +103,7 @@ class PaddleBackend(OpenMpBackend):
             raise base.UnsupportedError(f"paddle has no {request.precision}: {ONE_PRECISION}")
         self.resolve_options(request.precision, request.options)
         require_one_array(self.name, request.detector.output, request.detector.spec)
-        if request.detector.output.layout != "anchors":
+        if request.detector.output.layout == "detections":
             raise base.UnsupportedError(
                 "X2Paddle cannot convert a one-to-one head: it has no choice of the best places",
                 remedy="Take the model's one-to-many head (head: one-to-many).",

@@ -49,8 +49,11 @@ def infer(images):
     with torch.inference_mode():
         found = model(torch.from_numpy(images).to("$device"), *extra)
     if isinstance(found, torch.Tensor):
-        return found.cpu().numpy()
-    return [array.cpu().numpy() for array in found]
+        return found.float().cpu().numpy()
+    if isinstance(found, dict):
+        return [found[key].cpu().numpy() for key in OUTPUTS]
+    places = (int(key) if str(key).isdigit() else place for place, key in enumerate(OUTPUTS))
+    return [found[place].cpu().numpy() for place in places]
 """
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploymark.backends.base import Detector
-from deploymark.backends.inputs import Size
 from deploymark.backends.registry import resolve, specs
 from deploymark.bench.choose.loader import written
 from deploymark.bench.choose.words import title, with_interval
@@ -41,7 +40,7 @@ def hand_over(run: Run, answer: Answer, folder: Path) -> list[Path]:
         )
     cell = next(row for row in run.cells if row.cell == answer.winner)
     artifact, files = _artifact(run, cell)
-    detector = _detector(cell, artifact)
+    detector = Detector.read(artifact.detector)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".deploymark-") as partial:
@@ -96,21 +95,6 @@ def _copy_files(artifact: StoredArtifact, files: Sequence[str] | None, target: P
         shutil.copy2(artifact.folder / name, target / name)
 
 
-def _detector(cell: CellResult, artifact: StoredArtifact) -> Detector:
-    """What is known of the detector. Raises BadInputError where it was noted otherwise before."""
-    try:
-        return Detector.read(artifact.detector)
-    except (KeyError, TypeError) as error:
-        raise BadInputError(
-            f"the artifact of {cell.cell} was made before its input and output were noted",
-            remedy="Run its matrix again: its card and loader tell of both.",
-        ) from error
-
-
-def _size(cell: CellResult) -> Size:
-    return Size.of(cell.imgsz)
-
-
 def _loader(cell: CellResult, artifact: StoredArtifact, detector: Detector) -> str:
     """The script that runs the artifact; empty where its backend has none, or is not here."""
     try:
@@ -120,7 +104,7 @@ def _loader(cell: CellResult, artifact: StoredArtifact, detector: Detector) -> s
     return written(
         backend,
         detector,
-        _size(cell),
+        cell.size,
         file=LOADER_FILE,
         entry=artifact.entry,
         device=cell.device,
@@ -153,12 +137,12 @@ def _card(
     lines += [""]
     lines += [f"- {held.constraint}: {held.state}, {held.told}" for held in entry.constraints]
     if loader:
-        lines += [
-            "",
+        use = (
             f"`python {LOADER_FILE} picture.jpg` prints what is on a picture, in pixels of it; its "
             "`detect(path)` gives the same, `infer(images)` runs the model alone. It needs the "
-            "runtime, numpy and Pillow.",
-        ]
+            "runtime, numpy and Pillow."
+        )
+        lines += ["", use]
     if entry.disturbed:
         lines += ["", "Other load disturbed its launches: the intervals cover all that was seen."]
     return "\n".join(lines) + "\n"
@@ -175,14 +159,13 @@ def _origin(run: Run, answer: Answer, cell: CellResult) -> str:
 
 def _facts(cell: CellResult, artifact: StoredArtifact, detector: Detector) -> dict[str, str]:
     """What the artifact is, its contracts in words among it."""
-    size, spec, output = _size(cell), detector.spec, detector.output
-    licence = getattr(cell, "licence", None)
+    size, spec, output = cell.size, detector.spec, detector.output
     floor = detector.score_floor
     return {
         "file": f"`{artifact.entry}`, SHA-256 `{cell.artifact_sha256}`",
         "model": f"{cell.model}, {cell.variant}, {cell.precision}",
         **({"family": detector.family} if detector.family else {}),
-        **({"licence": licence} if licence else {}),
+        **({"licence": cell.licence} if cell.licence else {}),
         "runtime": f"{cell.backend} on {cell.device}",
         "size": f"{size.height} x {size.width} (height x width), batch {cell.batch}",
         "input": f"{spec.shape((cell.batch, 3, *size))}, {spec.told()}",

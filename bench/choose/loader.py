@@ -163,7 +163,7 @@ def written(
     if not backend.loader:
         return ""
     spec, output = detector.spec.at(size), detector.output
-    source = _source(spec)
+    source = _source(spec, output)
     shape = (batch, 3, *size)
     runtime = string.Template(backend.loader).safe_substitute(
         entry=_within_quotes(entry),
@@ -194,13 +194,14 @@ def written(
     return head + runtime.rstrip() + "\n" + tail
 
 
-def _source(spec: InputSpec) -> Source:
-    """What is between a picture and its boxes; of the interpolations the one that is asked for."""
+def _source(spec: InputSpec, output: OutputSpec) -> Source:
+    """What is between a picture and its boxes, of what the contracts leave open."""
     resizer = RESIZERS[spec.interpolation].__name__
     return source_of(
         SHIPPED,
         instead={"RESIZERS": f'RESIZERS = {{"{spec.interpolation}": {resizer}}}'},
         given=frozenset({"InputSpec", "OutputSpec", "Size", "PLAIN_INPUT", "PLAIN_OUTPUT"}),
+        facts={"InputSpec": spec, "OutputSpec": output},
     )
 
 

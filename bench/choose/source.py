@@ -10,10 +10,16 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from deploymark.bench.choose.folding import folded
+
 OWN = "deploymark."
+
+_CONSTANTS = (str, int, float, tuple, frozenset)
+"""Types of what a condition may be decided by."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,16 +38,17 @@ class Source:
 def source_of(
     functions: Iterable[Callable[..., Any]],
     *,
-    instead: Mapping[str, str] | None = None,
-    given: frozenset[str] = frozenset(),
+    instead: Mapping[str, str],
+    given: frozenset[str],
+    facts: Mapping[str, Any],
 ) -> Source:
     """The text of ``functions`` and of whatever of this package they use.
 
     ``instead`` are other definitions of some names (a table cut to what is needed), ``given`` are
-    names that are there already. Raises ValueError where two modules mean different things by one
-    name.
+    names that are there already, ``facts`` what arguments are by their annotations (``folding``).
+    Raises ValueError where two modules mean different things by one name.
     """
-    gathering = _Gathering(dict(instead or {}), given)
+    gathering = _Gathering(instead, given, facts)
     for function in functions:
         gathering.add(function.__module__, function.__name__)
     return gathering.source()
@@ -51,7 +58,11 @@ class _Module:
     """Top-level definitions of one module by name, in their order, and where its imports lead."""
 
     def __init__(self, name: str) -> None:
-        self.text = inspect.getsource(importlib.import_module(name))
+        module = importlib.import_module(name)
+        self.text = inspect.getsource(module)
+        self.values = {
+            key: value for key, value in vars(module).items() if isinstance(value, _CONSTANTS)
+        }
         self.definitions: dict[str, tuple[ast.stmt, ...]] = {}
         self.imports: dict[str, ast.Import | ast.ImportFrom] = {}
         body = list(_without_type_checking(ast.parse(self.text).body))
@@ -76,8 +87,11 @@ class _Module:
 class _Gathering:
     """What is needed, found from name to name."""
 
-    def __init__(self, instead: Mapping[str, str], given: frozenset[str]) -> None:
-        self._instead, self._given = instead, given
+    def __init__(
+        self, instead: Mapping[str, str], given: frozenset[str], facts: Mapping[str, Any]
+    ) -> None:
+        self._instead, self._given, self._facts = instead, given, facts
+        self._texts: dict[str, str] = {}
         self._modules: dict[str, _Module] = {}
         self._order: list[str] = []
         self._wanted: dict[str, str] = {}
@@ -99,23 +113,21 @@ class _Gathering:
         if name in self._seen:
             return
         self._seen.add(name)
-        nodes: tuple[ast.AST, ...] = home.definitions[name]
-        if name in self._instead:
-            nodes = (ast.parse(self._instead[name]),)
-        for node in nodes:
-            self._uses(module, node)
+        text = self._instead.get(name)
+        self._texts[name] = text or folded(home.written(name), home.values, self._facts)
+        self._uses(module, ast.parse(self._texts[name]))
 
     def source(self) -> Source:
         """All of it, modules below first, definitions in the order of their modules."""
         written = [
-            self._instead.get(name) or self._modules[module].written(name)
+            self._texts[name]
             for module in self._order
             for name in self._modules[module].definitions
             if self._wanted.get(name) == module
         ]
         aliases = {f"{name} = Any" for name in self._aliases - self._wanted.keys() - self._given}
         return Source(
-            "\n\n\n".join(written),
+            re.sub(r"  # noqa\b.*", "", "\n\n\n".join(written)),
             tuple(sorted(self._imports)),
             (*sorted(self._typing - self._imports), *sorted(aliases)),
         )
@@ -148,7 +160,7 @@ class _Gathering:
             self._imports.add(_import_line(node, name))
             return
         if not isinstance(node, ast.ImportFrom):
-            raise ValueError(f"{module} imports {name} as a module")
+            raise TypeError(f"{module} imports {name} as a module")
         alias = next(one for one in node.names if name in (one.asname, one.name))
         self.add(str(node.module), alias.name)
 
@@ -219,7 +231,10 @@ def _names(node: ast.AST) -> set[str]:
 
 
 def _local_imports(node: ast.AST) -> set[str]:
-    """Names that a function imports for itself. Raises ValueError where they are of this package."""
+    """Names that a function imports for itself.
+
+    Raises ValueError where they are of this package.
+    """
     found: set[str] = set()
     for part in ast.walk(node):
         if isinstance(part, (ast.Import, ast.ImportFrom)):

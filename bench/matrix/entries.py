@@ -109,6 +109,11 @@ class ModelEntry(Strict):
         description="What loads the model: my_package.my_module:function, or an entry point of the "
         "group deploymark.models. It is given `path`, where there is one.",
     )
+    licence: str | None = Field(
+        None,
+        min_length=1,
+        description="The model's licence, in any words (AGPL-3.0): shown beside its figures.",
+    )
     artifact: str | None = Field(
         None,
         description="Instead of `path`: an exported file or folder, to be measured as it is.",
@@ -142,10 +147,6 @@ class ModelEntry(Strict):
         description="Of an artifact: its boxes in pixels, or normalised to the sides of the input.",
     )
     input: InputEntry | None = Field(None, description="Of an artifact: how it takes images.")
-
-    licence: str | None = Field(
-        None, min_length=1, description="Its licence, shown beside its figures: AGPL-3.0."
-    )
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelEntry:

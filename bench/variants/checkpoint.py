@@ -305,10 +305,7 @@ def check_stride(what: str, size: Size, stride: int) -> None:
         return
     below = Size(*(max(side // stride, 1) * stride for side in size))
     above = Size(
-        *(
-            side if side and side % stride == 0 else low + stride
-            for side, low in zip(size, below, strict=True)
-        )
+        *(side if side == low else low + stride for side, low in zip(size, below, strict=True))
     )
     raise BadInputError(
         f"imgsz {size} is no multiple of {stride}, the stride of {what}",
