@@ -34,6 +34,7 @@ CELLS = (
     ("openvino", "int8"),
 )
 IMAGES = 16
+SHOWN = 0.25
 
 
 def main(folder: Path, size: Size) -> None:
@@ -45,7 +46,8 @@ def main(folder: Path, size: Size) -> None:
     module = factory(model)()
     with torch.inference_mode():
         expected: list[Any] = [module(torch.from_numpy(images)).numpy() for images in inputs]
-    print(
+    boxes = sum(int((raw[..., 4] > SHOWN).sum()) for raw in expected)
+    print(f"{len(inputs)} pictures, {boxes} boxes above {SHOWN}")
         f"{len(inputs)} pictures, {sum(int((raw[..., 4] > 0.25).sum()) for raw in expected)} boxes"
     )
     found: dict[tuple[str, str], list[Any]] = {}
