@@ -48,8 +48,6 @@ def main(folder: Path, size: Size) -> None:
         expected: list[Any] = [module(torch.from_numpy(images)).numpy() for images in inputs]
     boxes = sum(int((raw[..., 4] > SHOWN).sum()) for raw in expected)
     print(f"{len(inputs)} pictures, {boxes} boxes above {SHOWN}")
-        f"{len(inputs)} pictures, {sum(int((raw[..., 4] > 0.25).sum()) for raw in expected)} boxes"
-    )
     found: dict[tuple[str, str], list[Any]] = {}
     for name, precision in CELLS:
         backend = resolve(BUILTIN[name])
