@@ -142,7 +142,7 @@ def _result(
         model=cell.model,
         sparsity=None if cell.given is not None else asked_sparsity(cell.steps),
         **planned.axes(),
-        licence=cell.licence,
+        licence=(model.licence or None) if (model := plan.models.get(cell.model)) else None,
         runtime_axes=settings_text(dict(cell.runtime_axes)) or None,
         warnings=list(planned.warnings),
     )
