@@ -20,6 +20,7 @@ from deploymark.bench.worker.answers import describe, probe
 from deploymark.bench.worker.measure import bursts, conditions, energy, latency, memory
 from deploymark.bench.worker.pair import pair
 from deploymark.bench.worker.session import Opened, batch_of, input_spec, open_session, output_spec
+from deploymark.bench.worker.weigh import weigh
 
 
 def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
@@ -205,6 +206,8 @@ def work(job: Message, send: Send) -> Message:
         return score(job, send)
     if job["kind"] == "scenario":
         return scenario(job, send)
+    if job["kind"] == "memory":
+        return weigh(job, send)
     return measure(job, send)
 
 
