@@ -144,7 +144,11 @@ def enforcement() -> Enforcement:
             with _group(parent, 256) as group:
                 command = Limited(256, "cgroup-v2", group).command([sys.executable, "-c", ""])
                 subprocess.run(
-                    command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=_TRY_S
+                    command,
+                    check=True,
+                    capture_output=True,
+                    stdin=subprocess.DEVNULL,
+                    timeout=_TRY_S,
                 )
             return Enforcement("cgroup-v2", parent=parent)
         except (BadInputError, OSError, subprocess.SubprocessError) as error:
@@ -190,8 +194,8 @@ def _remove(group: Path) -> None:
 def limited(limit_mb: int | None) -> Iterator[Limited | None]:
     """The limit for one child, as this machine enforces it; None where none is asked for.
 
-    Raises BadInputError where the group cannot be made any more. A machine that enforces none gives None:
-    ask ``enforcement`` before.
+    Raises BadInputError where the group cannot be made any more. A machine that enforces none gives
+    None: ask ``enforcement`` before.
     """
     found = None if limit_mb is None else enforcement()
     if limit_mb is None or found is None or found.way is None:

@@ -337,9 +337,9 @@ def run_child(
     """Run ``python -m module`` with a job and wait for its end, asleep on its pipe.
 
     ``memory_limit_mb`` (MiB) is a limit that it really runs under (``memory_limit``): it ends
-    ``out_of_memory`` where it takes more. ``on_message`` sees progress messages as they come. The child and its children are gone when
-    this returns or raises. Raises BadInputError if ``python`` is no interpreter, and for what the
-    child itself calls bad input.
+    ``out_of_memory`` where it takes more. ``on_message`` sees progress messages as they come. The
+    child and its children are gone when this returns or raises. Raises BadInputError if ``python``
+    is no interpreter, and for what the child itself calls bad input.
     """
     if _stopping.is_set():
         return ChildEnd(Outcome("crashed", "the run was stopped"), None, 0.0)

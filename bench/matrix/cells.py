@@ -86,7 +86,7 @@ class Cell:
 
     @property
     def limit_mb(self) -> int | None:
-        """MiB that launches of the cell run within, by its axis or its limits; None for no limit."""
+        """MiB that launches run within, by the cell's axis or its limits; None for no limit."""
         return self.memory_limit_mb or self.limits.memory_limit_mb
 
 

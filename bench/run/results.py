@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploymark.backends.base import Detector
 from deploymark.bench.build.artifacts import Built
+from deploymark.bench.children.memory_limit import enforcement
 from deploymark.bench.matrix.steps import asked_sparsity
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.launches import Record
@@ -143,6 +144,8 @@ def _result(
         sparsity=None if cell.given is not None else asked_sparsity(cell.steps),
         **planned.axes(),
         licence=cell.licence,
+        memory_limit_mb=cell.limit_mb,
+        memory_enforced_by=enforcement().way if cell.limit_mb is not None else None,
         runtime_axes=settings_text(dict(cell.runtime_axes)) or None,
         warnings=list(planned.warnings),
     )
@@ -151,6 +154,7 @@ def _result(
         result.artifact_sha256 = artifact.sha256
         result.artifact_bytes = artifact.bytes
         result.artifact_gzip_bytes = artifact.gzip_bytes
+        result.artifact_zstd_bytes = artifact.zstd_bytes
         for name in ("params", "macs", "nonzero_fraction"):
             setattr(result, name, artifact.detector[name])
         detector = Detector.read(artifact.detector)

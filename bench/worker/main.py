@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,15 +201,16 @@ def work(job: Message, send: Send) -> Message:
         return probe(job)
     if job["kind"] == "describe":
         return describe(job)
-    if job["kind"] == "pair":
-        return pair(job, send)
-    if job["kind"] == "score":
-        return score(job, send)
-    if job["kind"] == "scenario":
-        return scenario(job, send)
-    if job["kind"] == "memory":
-        return weigh(job, send)
-    return measure(job, send)
+    return _SESSION_WORK[job["kind"]](job, send)
+
+
+_SESSION_WORK: dict[str, Callable[[Message, Send], Message]] = {
+    "measure": measure,
+    "score": score,
+    "scenario": scenario,
+    "memory": weigh,
+    "pair": pair,
+}
 
 
 if __name__ == "__main__":

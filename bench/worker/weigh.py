@@ -32,13 +32,11 @@ def weigh(job: Message, send: Send) -> Message:
     figures = _figures(opened, job, peaks, load_peak)
     if not job["copies"]:
         return figures
-    send({"event": "weighed", **figures})
+    send({"event": "progress", "phase": "copies", "figures": figures})
     return {**figures, **_copy(opened, job["inferences"])}
 
 
-def _figures(
-    opened: Opened, job: Message, peaks: memory.Peaks, load_peak: int | None
-) -> Message:
+def _figures(opened: Opened, job: Message, peaks: memory.Peaks, load_peak: int | None) -> Message:
     held = memory.held()
     rss = memory.rss_bytes() if held is None else held.rss_bytes
     device = opened.session.device_memory_bytes()
