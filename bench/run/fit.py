@@ -44,7 +44,11 @@ def fit_cells(
 
     Launches found in the folder count, so that a search that was stopped goes on.
     """
-    able = [cell for cell in cells if cell.id in built and results[cell.id].status == "ok"]
+    able = [
+        cell
+        for cell in cells
+        if cell.id in built and (row := results.get(cell.id)) is not None and row.status == "ok"
+    ]
     progress.phase("smallest limits", len(able))
     weighed = read_weighed(folder)
     drop_torn_line(folder, FIT_LINES_FILE)
@@ -53,7 +57,12 @@ def fit_cells(
     with (folder / FIT_LINES_FILE).open("a", encoding="utf-8") as stream:
         for cell in able:
             lines = [line for line in before if line["cell"] == cell.id]
-            fit = _fit(_Trial(plan, cell, built[cell.id], lines, folder, stream, progress), weighed)
+            artifact = built[cell.id].artifact
+            if artifact is None or artifact.sha256 != results[cell.id].artifact_sha256:
+                fit = Fit(cell.id, None, reason="no smallest limit: its artifact is another by now")
+            else:
+                trial = _Trial(plan, cell, built[cell.id], lines, folder, stream, progress)
+                fit = _fit(trial, weighed)
             add_fit(results[cell.id], fit)
             progress.done(f"{cell.id}: {_said(fit)}")
             fits.append(fit)
