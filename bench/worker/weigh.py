@@ -43,7 +43,8 @@ def _figures(opened: Opened, job: Message, peaks: memory.Peaks, load_peak: int |
     if device is None and gpu_state.is_gpu(job["device"]):
         device = gpu_state.held_bytes(os.getpid())
     return {
-        "peak_rss_bytes": peaks.highest,
+        # the peak is counted in batches, a thread each, and may lag by some pages
+        "peak_rss_bytes": max(filter(None, (peaks.highest, rss)), default=None),
         "load_peak_rss_bytes": load_peak,
         "load_peak_reason": "" if peaks.resets or load_peak is None else _NO_RESET,
         "steady_rss_bytes": rss,
