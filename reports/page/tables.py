@@ -199,6 +199,7 @@ _NO_LABELS = "not measured: the images have no labels"
 
 _ABSENCES = {
     "executed_precision": "the runtime does not tell",
+    "min_memory_mb": "not looked for: deploymark fit",
     "map50": _NO_LABELS,
     "map50_95": _NO_LABELS,
     "notes": "no notes",
@@ -211,17 +212,20 @@ _OF_MEMORY = frozenset({*MEMORY_FIGURES, "min_memory_mb"})
 _SCORES = frozenset({"map50", "map50_95"})
 
 
+def _reason(cell: CellResult, key: str) -> str | None:
+    """Why an ok cell has no figure of energy or memory, where the run recorded it."""
+    if key == "energy_j_per_image":
+        return cell.energy_reason
+    return cell.memory_reason if key in _OF_MEMORY else None
+
+
 def _absence(cell: CellResult, key: str) -> str:
     """Why there is no figure, in one sentence."""
     if cell.status != "ok":
         why = f": {cell.reason}" if cell.status == "invalid" and key in _SCORES else ""
         return f"not measured: {cell.status}{why}"
-    if key == "energy_j_per_image" and cell.energy_reason:
-        return f"not measured: {cell.energy_reason}"
-    if key in _OF_MEMORY and cell.memory_reason:
-        return f"not measured: {cell.memory_reason}"
-    if key == "min_memory_mb":
-        return "not looked for: deploymark fit"
+    if reason := _reason(cell, key):
+        return f"not measured: {reason}"
     fewest = _FEWEST_ITERATIONS.get(key, 0)
     if cell.iterations < fewest:
         return f"not given: {cell.iterations} iterations, {fewest} needed"
@@ -240,7 +244,8 @@ def _number(column: Column, value: float) -> str:
 
 def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
     """What stands beside a figure, and its title."""
-    extra = title = ""
+    extra = ""
+    title = f"enforced by {cell.memory_enforced_by}" if column.key == "min_memory_mb" else ""
     if column.key == "latency_p50_ms":
         extra, title = _interval_notes(cell)
     elif column.key == "latency_p95_ms":
@@ -257,8 +262,6 @@ def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
         extra, title = _score_notes(cell, cell.map_images)
     elif column.key in {"agreement", "score_drift"} and cell.agreement_reference:
         title = f"with {cell.agreement_reference}"
-    elif column.key == "min_memory_mb":
-        title = f"enforced by {cell.memory_enforced_by}"
     elif column.key == "status":
         extra, title = DISTURBED if cell.disturbed else "", cell.reason or ""
     elif column.key in LONG_TEXTS:
