@@ -41,7 +41,8 @@ _JOIN = (
 
 _numbers = itertools.count()
 _TRY_S = 30.0
-_LEAVE_S = 5.0
+LEAVE_S = 5.0
+"""Seconds that the kernel gets to let a group go whose processes were killed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ def own_group(proc: Path = PROC) -> tuple[Path, Path] | None:
     return None
 
 
-def _parent(own: Path, root: Path) -> tuple[Path | None, str]:
+def parent_of_groups(own: Path, root: Path) -> tuple[Path | None, str]:
     """The nearest group above that hands its memory controller on, and that may get one more.
 
     What hands controllers on is not changed: that is the administrator's, or systemd's.
@@ -138,7 +139,9 @@ def enforcement() -> Enforcement:
     if sys.platform != "linux":
         return Enforcement(None, "limits of memory are enforced on Linux only")
     found = own_group()
-    parent, reason = (None, "no cgroup v2 is mounted") if found is None else _parent(*found)
+    parent, reason = (
+        (None, "no cgroup v2 is mounted") if found is None else parent_of_groups(*found)
+    )
     if parent is not None:
         try:
             with _group(parent, 256) as group:
@@ -176,7 +179,7 @@ def _group(parent: Path, limit_mb: int) -> Iterator[Path]:
 
 def _remove(group: Path) -> None:
     """Remove a group; the kernel lets it go when the last process that was in it is gone."""
-    deadline = time.monotonic() + _LEAVE_S
+    deadline = time.monotonic() + LEAVE_S
     while True:
         try:
             group.rmdir()

@@ -53,7 +53,7 @@ def _run_folder(choice: Choice, results: Path) -> Path | None:
                 f"{named} is a run: its cells are fitted as they are, and -k chooses of them",
                 remedy="Name a matrix to choose models, backends or sizes.",
             )
-        return Path(named)
+        return Path(named).resolve()
     if named is not None and Path(named).is_dir():
         raise BadInputError(
             f"{named} is neither a run nor a matrix: it has no {RUN_FILE}",
@@ -67,7 +67,7 @@ def _run_folder(choice: Choice, results: Path) -> Path | None:
             f"there is no {latest} to fit",
             remedy="Name a run or a matrix: deploymark fit default -k onnxruntime",
         )
-    return latest
+    return latest.resolve()  # a run that starts meanwhile moves the link
 
 
 def _short_run(choice: Choice, results: Path) -> Path:
