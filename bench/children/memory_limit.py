@@ -102,7 +102,7 @@ def memory_events(group: Path) -> dict[str, int]:
 
 def own_group(proc: Path = PROC) -> tuple[Path, Path] | None:
     """The folders of this process's group and of the hierarchy's root; None without cgroup v2."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, StopIteration):
         memberships = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
         path = next(line[3:] for line in memberships if line.startswith("0::"))
         for line in (proc / "mountinfo").read_text(encoding="utf-8").splitlines():
@@ -139,9 +139,7 @@ def enforcement() -> Enforcement:
     if sys.platform != "linux":
         return Enforcement(None, "limits of memory are enforced on Linux only")
     found = own_group()
-    parent, reason = (
-        (None, "no cgroup v2 is mounted") if found is None else parent_of_groups(*found)
-    )
+    parent, reason = parent_of_groups(*found) if found else (None, "no cgroup v2 is mounted")
     if parent is not None:
         try:
             with _group(parent, 256) as group:

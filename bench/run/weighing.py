@@ -14,8 +14,11 @@ from deploymark.bench.records.run import Outcome
 INFERENCES = 5
 """Of a launch that weighs: the first one allocates, the others show that nothing more comes."""
 
-_MAYBE_THE_LIMIT = frozenset({"crashed", "load_failed"})
-"""How launches end that do not say so where an allocation fails."""
+_MAYBE_THE_LIMIT = {
+    "rlimit-data": ("crashed", "load_failed", "timeout"),
+    "cgroup-v2": ("timeout",),
+}
+"""How launches may end at a limit without saying so, by how it is enforced."""
 
 
 def weigh(
@@ -58,15 +61,18 @@ def blamed(outcome: Outcome, limit_mb: int | None, without: Callable[[], Outcome
     """How a launch under a limit ended: ``out_of_memory`` where it ends well ``without`` one.
 
     Under RLIMIT_DATA an allocation fails, and what a runtime makes of that is its own affair: an
-    error of any wording, a segmentation fault. A control group says itself what it ended.
+    error of any wording, a segmentation fault, a wait for threads that never began. A control group
+    says itself what it ended, but not what it slowed down: where pages of files no longer fit they
+    are read again and again.
     """
-    if limit_mb is None or outcome.status not in _MAYBE_THE_LIMIT:
+    way = enforcement().way
+    if limit_mb is None or outcome.status not in _MAYBE_THE_LIMIT.get(way or "", ()):
         return outcome
-    if enforcement().way != "rlimit-data" or not without().ok:
+    if not without().ok:
         return outcome
     return Outcome(
         "out_of_memory",
-        f"within {limit_mb} MiB of RLIMIT_DATA, and well without: {outcome.reason}",
+        f"within {limit_mb} MiB ({way}), and well without: {outcome.reason}",
         "Raise memory_limit_mb, or choose a smaller imgsz, batch or precision.",
     )
 

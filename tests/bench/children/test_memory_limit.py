@@ -166,9 +166,12 @@ def test_a_limit_above_the_group_is_told_apart(tmp_path: Path) -> None:
         ("rlimit-data", "crashed", "ok", "out_of_memory"),
         ("rlimit-data", "load_failed", "ok", "out_of_memory"),
         ("rlimit-data", "crashed", "crashed", "crashed"),
-        ("rlimit-data", "timeout", "ok", "timeout"),
+        ("rlimit-data", "timeout", "ok", "out_of_memory"),
+        ("rlimit-data", "timeout", "timeout", "timeout"),
+        ("rlimit-data", "unsupported", "ok", "unsupported"),
         ("rlimit-data", "ok", "ok", "ok"),
         ("cgroup-v2", "crashed", "ok", "crashed"),
+        ("cgroup-v2", "timeout", "ok", "out_of_memory"),
     ],
 )
 def test_a_crash_is_blamed_on_the_limit_where_it_works_without(

@@ -18,6 +18,7 @@ threads: [1]
 scoring: {max_images: 4}
 measure: {launches: 1, max_launches: 1, target_interval: null, warmup_max_s: 0.1, latency_s: 0.05}
 validity: {repeats: 0}
+limits: {launch_timeout_s: 40}
 """
 
 CELL = "digits-dense-fp32-onnxruntime-cpu-160-t1"
@@ -72,7 +73,7 @@ def test_the_smallest_limit_of_a_cell(deploymark: CommandLine, shared_cache: Pat
     assert "selects none of the 1 cells" in nothing.stderr
 
     # As an axis: within the limit, and clearly below it.
-    less = int(0.7 * limit)
+    less = int(0.8 * limit)
     (deploymark.folder / "m.yaml").write_text(f"{MATRIX}memory_limit_mb: [null, {less}]\n")
     axis = deploymark("run", "m.yaml")
     assert axis.returncode == 1, axis.stdout + axis.stderr
