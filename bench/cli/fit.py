@@ -100,6 +100,8 @@ def _show(folder: Path, chosen: Collection[str] | None) -> int:
 
     cells = [row for row in load_run(folder).cells if chosen is None or row.cell in chosen]
     console.print(_table(cells))
+    for way in dict.fromkeys(row.memory_enforced_by for row in cells if row.min_memory_mb):
+        console.print(f"Sizes in MiB; limits enforced by {way}.")
     fitted = [row for row in cells if row.min_memory_mb is not None]
     tried = [row for row in cells if row.status not in {"unsupported", "unavailable"}]
     return 0 if fitted and len(fitted) == len(tried) else EXIT_FAILED
@@ -108,21 +110,23 @@ def _show(folder: Path, chosen: Collection[str] | None) -> int:
 def _table(cells: Sequence[CellResult]) -> Table:
     table = Table(box=None)
     table.add_column("cell", no_wrap=True)
-    for title in ("works within, MiB", "peak RSS, MiB", "unique set, MiB"):
-        table.add_column(title, justify="right")
-    table.add_column("enforced by, or why there is none")
+    for title in ("works within", "peak RSS", "unique set"):
+        table.add_column(title, justify="right", no_wrap=True)
+    if reasons := any(row.min_memory_mb is None for row in cells):
+        table.add_column("why there is none")
     for row in cells:
-        why = row.memory_enforced_by if row.min_memory_mb else _why(row)
         table.add_row(
             escape(row.cell),
             _DASH if row.min_memory_mb is None else str(row.min_memory_mb),
             *(_mib(size) for size in (row.peak_rss_bytes, row.uss_bytes)),
-            escape(why or ""),
+            *([escape(_why(row))] if reasons else []),
         )
     return table
 
 
 def _why(row: CellResult) -> str:
+    if row.min_memory_mb is not None:
+        return ""
     return row.memory_reason or "" if row.status == "ok" else f"{row.status}: {row.reason}"
 
 
