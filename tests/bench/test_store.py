@@ -53,8 +53,12 @@ def test_the_gzip_size_is_that_of_gzip(store: Store) -> None:
 def test_the_zstd_size_is_that_of_zstandard(store: Store) -> None:
     data = bytes(range(256)) * 50
     added = add(store, data=data)
-    packed = pa.compress(data, codec=pa.Codec("zstd", compression_level=3), asbytes=True)
+    packed = pa.Codec("zstd", compression_level=3).compress(data, asbytes=True)
     assert added.zstd_bytes == len(packed) < len(data) / 10
+
+
+def test_an_empty_file_has_a_zstd_size_too(store: Store) -> None:
+    assert 0 < (add(store, data=b"").zstd_bytes or 0) < 20
 
 
 def test_a_damaged_artifact_is_not_found_and_can_be_replaced(store: Store) -> None:

@@ -126,7 +126,7 @@ def test_a_jetsons_gpu_has_its_clock_in_devfreq(tmp_path: Path) -> None:
 
 
 def test_what_a_process_holds_on_the_gpus() -> None:
-    """As ``nvidia-smi --query-compute-apps=pid,used_memory`` answers, one line a process and GPU."""
+    """As ``nvidia-smi --query-compute-apps=pid,used_memory`` answers, a line a process and GPU."""
     answer = "4242, 1024\n17, 512\n17, 256\n18, [N/A]\n"
     assert held_bytes(17, lambda _: answer) == 768 << 20
     assert held_bytes(18, lambda _: answer) is None
