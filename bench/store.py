@@ -34,6 +34,9 @@ FILES = "files"
 GZIP_LEVEL = 6
 """The level that ``gzip`` itself defaults to, so that the figure can be checked by hand."""
 
+ZSTD_LEVEL = 3
+"""The level that ``zstd`` itself defaults to."""
+
 _CHUNK_BYTES = 1 << 20
 
 _FOLDERS = ("artifacts", "variants", "datasets", "inspections", "images", "tmp", "locks")
@@ -54,7 +57,8 @@ class ArtifactKey:
 class StoredArtifact:
     """An artifact in the store.
 
-    ``bytes`` are the files' sizes added up, ``gzip_bytes`` theirs compressed one by one;
+    ``bytes`` are the files' sizes added up, ``gzip_bytes`` and ``zstd_bytes`` theirs compressed one
+    by one, the latter None where an older version made it;
     ``detector`` is the ``backends.base.Detector`` it was made of.
     """
 
@@ -68,6 +72,7 @@ class StoredArtifact:
     versions: dict[str, str]
     build_s: float
     notes: list[str] = dataclasses.field(default_factory=list)
+    zstd_bytes: int | None = None
 
 
 def cache_root() -> Path:
@@ -113,6 +118,17 @@ def _gzip_bytes(path: Path) -> int:
     return size + len(compressor.flush())
 
 
+def _zstd_bytes(path: Path) -> int:
+    """Size of a file after Zstandard, without writing it."""
+    import pyarrow as pa  # slow to import, and most commands compress nothing
+
+    codec = pa.Codec("zstd", compression_level=ZSTD_LEVEL)
+    if not path.stat().st_size:  # nothing to map
+        return int(codec.compress(b"").size)
+    with pa.memory_map(str(path)) as mapped:
+        return int(codec.compress(mapped.read_buffer()).size)
+
+
 def foreign_artifact(
     folder: Path, entry: str, files: Sequence[str], detector: Mapping[str, Any], *, source: Path
 ) -> StoredArtifact:
@@ -128,6 +144,7 @@ def foreign_artifact(
         sha256=folder_sha256(folder, paths),
         bytes=sum(path.stat().st_size for path in paths),
         gzip_bytes=sum(_gzip_bytes(path) for path in paths),
+        zstd_bytes=sum(_zstd_bytes(path) for path in paths),
         detector=dict(detector),
         recipe={"artifact": str(source)},
         versions={},
@@ -200,6 +217,7 @@ class Store:
             "sha256": folder_sha256(workspace / FILES),
             "bytes": sum(path.stat().st_size for path in files),
             "gzip_bytes": sum(_gzip_bytes(path) for path in files),
+            "zstd_bytes": sum(_zstd_bytes(path) for path in files),
             "detector": dict(detector),
             "recipe": dict(recipe),
             "versions": dict(versions),

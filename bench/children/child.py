@@ -105,8 +105,10 @@ def _end_with_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _limit_memory(memory_mb: int | None) -> None:
+def _limit_memory(*bounds_mb: int | None) -> None:
     """Bound the private memory of this process, and offer it to the kernel first if memory ends.
+
+    The tightest of the bounds (MiB) counts.
 
     RLIMIT_DATA counts private writable mappings (Linux 4.7, setrlimit(2)); RLIMIT_AS would count
     the large reservations that runtimes make and never touch.
@@ -115,10 +117,11 @@ def _limit_memory(memory_mb: int | None) -> None:
         return
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    if memory_mb is not None:
+    bounds = [bound for bound in bounds_mb if bound is not None]
+    if bounds:
         import resource
 
-        limit = memory_mb << 20
+        limit = min(bounds) << 20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
@@ -169,7 +172,7 @@ def serve(work: Callable[[Message, Send], Message]) -> None:
     os.dup2(2, 1)
     job = _read_job()
     _end_with_parent()
-    _limit_memory(job.get("memory_mb"))
+    _limit_memory(job.get("memory_mb"), job.get("memory_limit_mb"))
 
     def send(message: Message) -> None:
         stream.write(json.dumps(message, allow_nan=False) + "\n")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import deploymark
+from deploymark.bench.children.memory_limit import Limited, limited
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.run import STATUSES, Outcome
 
@@ -211,8 +212,12 @@ class Child:
         log: Path,
         python: str | None,
         env: Mapping[str, str],
+        limit: Limited | None = None,
     ) -> None:
         command, path_entry = _command(module, python)
+        if limit is not None:
+            command, job = limit.command(command), {**job, "memory_limit_mb": limit.rlimit_mb}
+        self.limit = limit
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self.started = time.monotonic()
@@ -285,18 +290,24 @@ def started(
     log: Path,
     python: str | None = None,
     env: Mapping[str, str] | None = None,
+    memory_limit_mb: int | None = None,
 ) -> Iterator[Child]:
     """A child that runs ``python -m module`` with a job; it is gone when the block is left.
+
+    ``memory_limit_mb`` (MiB) is a limit that it really runs under (``memory_limit``).
 
     ``job`` is sent as JSON; ``log`` gets the child's standard output and error (appended). What the
     child leaves in its temporary folder goes with it: runtimes unpack and compile there, and a
     killed one cannot clear up. Raises BadInputError if ``python`` is no interpreter.
     """
-    with tempfile.TemporaryDirectory(
-        prefix="deploymark-child-", ignore_cleanup_errors=True
-    ) as scratch:
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="deploymark-child-", ignore_cleanup_errors=True
+        ) as scratch,
+        limited(memory_limit_mb) as limit,
+    ):
         own = {**(env or {}), **dict.fromkeys(_TEMPORARY_VARIABLES, scratch)}
-        child = Child(module, job, log, python, own)
+        child = Child(module, job, log, python, own, limit)
         try:
             yield child
         finally:
@@ -321,18 +332,22 @@ def run_child(
     python: str | None = None,
     env: Mapping[str, str] | None = None,
     on_message: Callable[[dict[str, Any]], None] | None = None,
+    memory_limit_mb: int | None = None,
 ) -> ChildEnd:
     """Run ``python -m module`` with a job and wait for its end, asleep on its pipe.
 
-    ``on_message`` sees progress messages as they come. The child and its children are gone when
-    this returns or raises. Raises BadInputError if ``python`` is no interpreter, and for what the
-    child itself calls bad input.
+    ``memory_limit_mb`` (MiB) is a limit that it really runs under (``memory_limit``): it ends
+    ``out_of_memory`` where it takes more. ``on_message`` sees progress messages as they come. The
+    child and its children are gone when this returns or raises. Raises BadInputError if ``python``
+    is no interpreter, and for what the child itself calls bad input.
     """
     if _stopping.is_set():
         return ChildEnd(Outcome("crashed", "the run was stopped"), None, 0.0)
     result: dict[str, Any] | None = None
     failed: dict[str, Any] | None = None
-    with started(module, job, log=log, python=python, env=env) as child:
+    with started(
+        module, job, log=log, python=python, env=env, memory_limit_mb=memory_limit_mb
+    ) as child:
         try:
             while (message := child.receive(child.started + timeout_s)) is not None:
                 event = message.pop("event", "")
@@ -346,6 +361,8 @@ def run_child(
             outcome = timeout_outcome(timeout_s)
         else:
             outcome = _outcome(child, result, failed)
+        if child.limit is not None:
+            outcome = child.limit.outcome(outcome)
     duration_s = time.monotonic() - child.started
     return ChildEnd(outcome, result if outcome.ok else None, duration_s)
 

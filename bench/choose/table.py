@@ -17,6 +17,7 @@ from deploymark.bench.matrix.constraints import Constraint
 from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.records.answer import Estimate, Held
 from deploymark.bench.records.launches import LAUNCHES_FILE, Record, counted, read_launches
+from deploymark.bench.records.memory import MEMORY_FIGURES, MEMORY_LINES_FILE
 from deploymark.bench.records.run import CellResult, Run
 from deploymark.bench.score.fidelity import backend_rank
 from deploymark.bench.score.map_interval import MapFigure
@@ -60,6 +61,7 @@ class RunTable:
         self.cells: Mapping[str, CellResult] = {cell.cell: cell for cell in run.cells}
         self.scores = RunScores(run)
         self._launches = _launches(run, launches)
+        self._weighed = _weighed(run)
         self._values: dict[tuple[str, str], dict[int, float]] = {}
         self._priors: dict[tuple[str, str], Prior] = {}
         self._agreed_on = {cell.agreement_reference for cell in run.cells}
@@ -89,13 +91,18 @@ class RunTable:
         """What each launch of a cell measured, by the number of the launch."""
         key = (cell, figure)
         if key not in self._values:
-            records, batch = self._launches.get(cell, []), self.cells[cell].batch
+            records, batch = self._records(cell, figure), self.cells[cell].batch
             try:
                 self._values[key] = values_by_launch(records, figure, batch=batch)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 path = self.run.folder / LAUNCHES_FILE
                 raise BadInputError(f"{path} cannot be read: {cell}: {error!r}") from error
         return self._values[key]
+
+    def _records(self, cell: str, figure: str) -> Sequence[Record]:
+        """The launches that a figure comes from: of memory those of its pass, where it has one."""
+        weighed = self._weighed.get(cell, ()) if figure in MEMORY_FIGURES else ()
+        return weighed or self._launches.get(cell, [])
 
     def figure(self, cell: str, name: str) -> Estimate:
         """A figure of a cell."""
@@ -232,6 +239,15 @@ def _launches(run: Run, given: Mapping[str, Sequence[Record]] | None) -> dict[st
     }
 
 
+def _weighed(run: Run) -> dict[str, list[Record]]:
+    """The launches of the memory pass that ended well, by cell."""
+    by_cell: dict[str, list[Record]] = {}
+    for line in read_launches(run.folder, MEMORY_LINES_FILE):
+        if line.get("status") == "ok":
+            by_cell.setdefault(str(line.get("cell")), []).append(line)
+    return by_cell
+
+
 def _why_unfit(row: CellResult, name: str) -> str:
     """Why whatever a cell has of a figure does not count; empty where it does."""
     if row.status != "ok":
@@ -242,6 +258,10 @@ def _why_unfit(row: CellResult, name: str) -> str:
 def _why_none(row: CellResult, name: str) -> str:
     if name == "energy_j_per_image" and row.energy_reason:
         return row.energy_reason
+    if name in MEMORY_FIGURES and row.memory_reason:
+        return row.memory_reason
+    if name == "min_memory_mb":
+        return row.memory_reason or "no smallest limit was looked for: deploymark fit"
     if name in QUANTILES:
         needed = samples_needed(QUANTILES[name])
         return f"it needs {needed} inferences, there are {row.iterations}"

@@ -1,12 +1,9 @@
-"""The command line: ``run, list, doctor, choose, report, gate, compare, history, cache``.
+"""The command line: ``run, list, doctor, choose, report, fit, gate, compare, history, cache``.
 
 Exit codes: 0 fine, 1 a cell failed or regressed, 2 usage or bad input, 3 inconclusive.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -15,8 +12,10 @@ from rich.table import Table
 from deploymark.bench.cli.cache import cache_app
 from deploymark.bench.cli.choose import choose
 from deploymark.bench.cli.compare import compare
+from deploymark.bench.cli.fit import fit
 from deploymark.bench.cli.gate import gate
 from deploymark.bench.cli.history import history
+from deploymark.bench.cli.report import report
 from deploymark.bench.cli.run import list_cells, run
 from deploymark.bench.cli.shared import console, mends_errors
 
@@ -69,27 +68,14 @@ app.command(
 )(choose)
 
 
-@app.command(epilog="Example: [bold]deploymark report results/latest[/bold]")
-@mends_errors
-def report(
-    run_folder: Annotated[
-        Path, typer.Argument(metavar="[RUN]", help="Run directory; the newest by default.")
-    ] = Path("results/latest"),
-) -> None:
-    """Render report.html and summary.md of a run anew."""
-    from deploymark.bench.choose.of_run import answer_run
-    from deploymark.bench.history.history import write_history
-    from deploymark.bench.records.answer import read_answer
-    from deploymark.reports.run.render import write_report
-    from deploymark.reports.run.summary import write_summary
+app.command(epilog="Example: [bold]deploymark report results/latest[/bold]")(report)
 
-    if read_answer(run_folder) is None:
-        answer_run(run_folder)
-    write_history(run_folder)
-    summary = write_summary(run_folder)
-    console.print(escape(str(write_report(run_folder))))
-    console.print(escape(str(summary)))
-
+app.command(
+    epilog="Examples: [bold]deploymark fit[/bold] · "
+    '[bold]deploymark fit results/latest -k "int8 and openvino"[/bold] · '
+    "[bold]deploymark fit my.yaml[/bold] · "
+    "[bold]deploymark fit --model my.pt --data my.yaml --backends onnxruntime,ncnn[/bold]"
+)(fit)
 
 app.command(
     epilog="Examples: [bold]deploymark compare results/ONE results/OTHER[/bold] · "

@@ -58,13 +58,13 @@ def run(
     else:
         session = start(request, results)
     try:
-        code = _under_pytest(session, pytest_options, timings=timings)
+        code = carry_out(session, pytest_options, timings=timings)
     finally:
         session.close()
     raise typer.Exit(code)
 
 
-def _under_pytest(session: Any, options: str, *, timings: bool) -> int:
+def carry_out(session: Any, options: str = "", *, timings: bool = False) -> int:
     """Carry out the session as pytest tests; the exit code of the run."""
     import shlex
 

@@ -11,6 +11,7 @@ from typing import Any
 from deploymark.backends import registry
 from deploymark.backends.base import PRECISIONS, Probe
 from deploymark.backends.hardware import cpu
+from deploymark.bench.children.memory_limit import enforcement
 from deploymark.bench.doctor.activity import activity_findings, gpu_findings
 from deploymark.bench.doctor.findings import Finding
 from deploymark.bench.doctor.settings import setting_findings
@@ -107,6 +108,15 @@ def _cache() -> Finding:
     return Finding("ok", "cache", text)
 
 
+def _memory_limit() -> Finding:
+    how = enforcement()
+    if how.way == "cgroup-v2":
+        return Finding("ok", "limits of memory", f"control groups below {how.parent}")
+    weaker = "by RLIMIT_DATA, the weaker way" if how.way else "not enforced"
+    remedy = "See docs/memory.md for what a control group takes." if how.way else ""
+    return Finding("note", "limits of memory", f"{weaker}: {how.reason}", remedy)
+
+
 def examine() -> list[Finding]:
     """Everything, in the order of the report."""
     with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
@@ -118,5 +128,6 @@ def examine() -> list[Finding]:
         *gpu_findings(),
         _cache(),
         _energy(),
+        _memory_limit(),
         *backend_findings(list(answers.backends.items())),
     ]

@@ -161,6 +161,7 @@ def _begin(
         log=log.with_name(f"{log.stem}-{SIDES[index]}.log"),
         python=side.cell.python,
         env=thread_environment(side.threads),
+        memory_limit_mb=side.cell.limit_mb,
     )
 
 

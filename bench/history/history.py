@@ -57,6 +57,7 @@ TRENDS = (
     "cold_ms",
     "load_ms",
     "peak_rss_bytes",
+    "min_memory_mb",
     "device_memory_bytes",
     "energy_j_per_image",
     "artifact_bytes",
@@ -65,7 +66,14 @@ TRENDS = (
 )
 """Figures of the history in a run directory."""
 
-EXACT = DIFFERENCES | {"artifact_bytes", "artifact_gzip_bytes", "params", "macs", "map_images"}
+EXACT = DIFFERENCES | {
+    "artifact_bytes",
+    "artifact_gzip_bytes",
+    "artifact_zstd_bytes",
+    "params",
+    "macs",
+    "map_images",
+}
 """Figures that the same artifact has in every run: no test is needed to tell that they changed."""
 
 

@@ -55,6 +55,9 @@ def _threads(value: object) -> object:
 
 
 Threads = Annotated[Literal["auto"] | int, BeforeValidator(_threads)]
+MemoryLimit = Annotated[int, Field(ge=16, le=1 << 20)]
+"""A limit on the memory of a launch in MiB. A bare interpreter takes some 10."""
+
 MIN_IMGSZ, MAX_IMGSZ = 32, 4096
 """Sizes of an input, pixels a side."""
 

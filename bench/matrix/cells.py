@@ -40,7 +40,7 @@ class Cell:
     ``threads`` is None where the matrix says ``auto``. ``runtime_axes`` are the runtime options
     that are an axis, with their values here; ``runtime_options`` has them too. ``python`` is the
     interpreter of the worker, None for this one. ``given`` is the file to measure where it was made
-    elsewhere.
+    elsewhere. ``memory_limit_mb`` is the axis; ``limit_mb`` is what launches run within.
     """
 
     model: str
@@ -61,10 +61,13 @@ class Cell:
     given: GivenArtifact | None = None
     scenarios: tuple[Scenario, ...] = ()
     runtime_axes: tuple[tuple[str, OptionValue], ...] = ()
+    memory_limit_mb: int | None = None
 
     @property
     def id(self) -> str:
         """``yolo11n-l1_50-int8-openvino-cpu-320``; batch and threads only where not 1 and auto.
+
+        A limit of memory that is an axis follows: ``…-320-m128``.
 
         A rectangle has both sides, the height first: ``…-cpu-384x640``.
         Runtime options follow where they are an axis: ``…-320-spinning_false``.
@@ -75,8 +78,15 @@ class Cell:
             parts.append(f"b{self.batch}")
         if self.threads is not None:
             parts.append(f"t{self.threads}")
+        if self.memory_limit_mb is not None:
+            parts.append(f"m{self.memory_limit_mb}")
         parts += [f"{name}_{option_text(value)}" for name, value in self.runtime_axes]
         return "-".join(parts)
+
+    @property
+    def limit_mb(self) -> int | None:
+        """MiB that launches run within, by the cell's axis or its limits; None for no limit."""
+        return self.memory_limit_mb or self.limits.memory_limit_mb
 
 
 def option_text(value: OptionValue) -> str:
@@ -138,7 +148,9 @@ def expand(
             for variant, entry in itertools.product(matrix.variants, matrix.backend_entries())
             for device in entry.devices or (devices.get(entry.name, "cpu"),)
             for precision in entry.precisions or matrix.precisions
-            for sizes in itertools.product(matrix.imgsz, matrix.batch, matrix.threads)
+            for sizes in itertools.product(
+                matrix.imgsz, matrix.batch, matrix.threads, matrix.memory_limit_mb
+            )
             for axes in entry.axis_points()
             if not (trained_rounding and without_rounding(precision, _variant(variant)[1]))
         ]
@@ -177,7 +189,7 @@ def _no_duplicates(cells: Sequence[Cell], where: YamlSource) -> None:
     if not twice:
         return
     document = where.document if isinstance(where.document, dict) else {}
-    for key in ("backends", "precisions", "imgsz", "batch", "threads"):
+    for key in ("backends", "precisions", "imgsz", "batch", "threads", "memory_limit_mb"):
         values = list(document.get(key, ()))
         for index, value in enumerate(values):
             if value in values[:index]:
@@ -213,6 +225,7 @@ def _artifact_cells(
             matrix.imgsz if artifact.imgsz is None else (artifact.imgsz,),
             matrix.batch if artifact.batch is None else (artifact.batch,),
             matrix.threads,
+            matrix.memory_limit_mb,
         )
         for axes in entry.axis_points()
     ]
@@ -230,6 +243,7 @@ def _cell(
     imgsz: Size,
     batch: int,
     threads: int | str,
+    memory_limit_mb: int | None,
     *,
     axes: tuple[tuple[str, OptionValue], ...],
 ) -> Cell:
@@ -251,6 +265,7 @@ def _cell(
         limits=matrix.limits,
         python=entry.python,
         scenarios=scenarios_of(matrix.scenario),
+        memory_limit_mb=memory_limit_mb,
     )
 
 
@@ -319,6 +334,7 @@ def _included(
         item.imgsz or matrix.imgsz[0],
         item.batch or matrix.batch[0],
         item.threads or matrix.threads[0],
+        item.memory_limit_mb or matrix.memory_limit_mb[0],
         axes=entry.axis_points()[0],
     )
 

@@ -21,9 +21,15 @@ FIGURES: dict[str, Replicate] = {
     "peak_rss_bytes": "launch",
     "model_rss_bytes": "launch",
     "device_memory_bytes": "launch",
+    "uss_bytes": "launch",
+    "load_peak_rss_bytes": "launch",
+    "steady_rss_bytes": "launch",
+    "memory_per_copy_bytes": "launch",
+    "min_memory_mb": "exact",
     "energy_j_per_image": "launch",
     "artifact_bytes": "exact",
     "artifact_gzip_bytes": "exact",
+    "artifact_zstd_bytes": "exact",
     "params": "exact",
     "macs": "exact",
     "nonzero_fraction": "exact",
@@ -53,11 +59,17 @@ _SIZE = {
 _BY_ENDING = {
     "_ms": _TIME,
     "_bytes": _SIZE,
+    "_mb": {unit: size / 2**20 for unit, size in _SIZE.items()},
     "_j_per_image": {"mJ": 1e-3, "J": 1.0},
     "_w": {"mW": 1e-3, "W": 1.0},
 }
 
-_SHOWN = {"_ms": ("ms", 1.0), "_bytes": ("MiB", 2.0**20), "_j_per_image": ("J", 1.0)}
+_SHOWN = {
+    "_ms": ("ms", 1.0),
+    "_bytes": ("MiB", 2.0**20),
+    "_mb": ("MiB", 1.0),
+    "_j_per_image": ("J", 1.0),
+}
 """The unit that an amount is written in, as the reports have it."""
 
 _DIGITS = 3

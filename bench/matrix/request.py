@@ -39,13 +39,15 @@ class RunRequest(Overrides):
     """What is asked for. Without ``matrix``: ``default`` or, with ``model``, ``yolo11``.
 
     ``strict`` makes a cell that stays disturbed ``invalid``, whatever the matrix says;
-    ``skip_bad`` leaves out what of a data set has a fault.
+    ``skip_bad`` leaves out what of a data set has a fault. ``fit`` finds smallest limits of memory,
+    and times no more than it must.
     """
 
     matrix: str | None = None
     select: str = ""
     strict: bool = False
     skip_bad: bool = False
+    fit: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,8 @@ def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
         absolute = _strict(absolute)
     if request.skip_bad:
         absolute = skipping_faults(absolute)
+    if request.fit:
+        absolute = _to_be_fitted(absolute)
     return expand_resolved(absolute, where, request.select)
 
 
@@ -80,6 +84,13 @@ def _strict(matrix: Matrix) -> Matrix:
     """The matrix with the veto, for a run and all that goes on with it."""
     validity = matrix.validity.model_copy(update={"on_disturbed": "fail"})
     return matrix.model_copy(update={"validity": validity})
+
+
+def _to_be_fitted(matrix: Matrix) -> Matrix:
+    """The matrix with smallest limits, and one short launch a cell."""
+    short = {"launches": 1, "max_launches": 1, "target_interval": None, "until": "all"}
+    measure = matrix.measure.model_copy(update={**short, "e2e_iterations": 0})
+    return matrix.model_copy(update={"measure": measure, "fit": True})
 
 
 def skipping_faults(matrix: Matrix) -> Matrix:

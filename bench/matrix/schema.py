@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from deploymark.backends import registry
 from deploymark.backends.base import PrecisionName, Size
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.matrix.axes import BackendName, ImageSize, Name, Threads
+from deploymark.bench.matrix.axes import BackendName, ImageSize, MemoryLimit, Name, Threads
 from deploymark.bench.matrix.choose_settings import ChooseSettings
 from deploymark.bench.matrix.entries import BackendEntry, ModelEntry, VariantEntry
 from deploymark.bench.matrix.gate_settings import GateSettings
@@ -54,6 +54,16 @@ class Matrix(Strict):
     batch: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((1,), min_length=1)
     threads: tuple[Threads, ...] = Field(
         ("auto",), min_length=1, description="`auto`: as many as there are physical cores."
+    )
+    memory_limit_mb: tuple[MemoryLimit | None, ...] = Field(
+        (None,),
+        min_length=1,
+        description="MiB that launches run within, as an axis: `[null, 256, 128]`; null is no "
+        "limit. Ids have it: `…-320-m128`.",
+    )
+    fit: bool = Field(
+        default=False,
+        description="Find the smallest limit of memory that each cell works within.",
     )
     native_only: tuple[PrecisionName, ...] = Field(
         (),

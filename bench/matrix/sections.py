@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from deploymark.backends.base import PrecisionName
-from deploymark.bench.matrix.axes import BackendName, DeviceName, ImageSize, ImageSizes, Threads
+from deploymark.bench.matrix.axes import (
+    BackendName,
+    DeviceName,
+    ImageSize,
+    ImageSizes,
+    MemoryLimit,
+    Threads,
+)
 from deploymark.bench.matrix.scenario_settings import ScenarioOption
 from deploymark.bench.matrix.strict import Strict
 
@@ -64,6 +71,13 @@ class Measure(Strict):
     )
     max_iterations: int = Field(200, ge=2, description="Timed inferences a launch, at most.")
     e2e_iterations: int = Field(10, ge=0, description="End-to-end inferences a launch.")
+    memory_launches: int | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="Launches of the memory pass: as many as `launches`, three at most, by "
+        "default. 0: memory is what the timing launches read.",
+    )
     until: Literal["decided", "all"] | None = Field(
         None,
         description="decided: cells that cannot be the answer to `choose` get no further launches. "
@@ -76,6 +90,11 @@ class Measure(Strict):
             raise ValueError("min_iterations is above max_iterations")
         return self
 
+    @property
+    def weighings(self) -> int:
+        """Launches of the memory pass."""
+        return min(self.launches, 3) if self.memory_launches is None else self.memory_launches
+
 
 class Limits(Strict):
     """What a child process may use before it is stopped."""
@@ -84,7 +103,15 @@ class Limits(Strict):
     recipe_timeout_s: float = Field(21_600, gt=0, description="Of each step of a recipe.")
     launch_timeout_s: float = Field(300, gt=0)
     memory_mb: int | None = Field(
-        None, ge=64, description="Private memory of a child (Linux); no limit by default."
+        None,
+        ge=64,
+        description="Private memory of any child in MiB (Linux), against runaway ones; no limit by "
+        "default.",
+    )
+    memory_limit_mb: MemoryLimit | None = Field(
+        None,
+        description="MiB that launches really run within (Linux): a control group with memory.max, "
+        "else RLIMIT_DATA. The axis of that name is part of ids, this is not.",
     )
 
 
@@ -101,6 +128,7 @@ class CellPattern(Strict):
     )
     batch: int | tuple[int, ...] | None = None
     threads: Threads | tuple[Threads, ...] | None = None
+    memory_limit_mb: MemoryLimit | tuple[MemoryLimit, ...] | None = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> CellPattern:
@@ -126,6 +154,7 @@ class Include(Strict):
     imgsz: ImageSize | None = None
     batch: int | None = Field(None, ge=1)
     threads: Threads | None = None
+    memory_limit_mb: MemoryLimit | None = None
 
 
 class Settings(Strict):

@@ -21,6 +21,7 @@ KEY_FIGURES = (
     "map50_95",
     "artifact_bytes",
     "peak_rss_bytes",
+    "min_memory_mb",
     "energy_j_per_image",
 )
 """What is shown unless the user names figures."""

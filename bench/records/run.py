@@ -94,6 +94,15 @@ class CellResult:
     ``384x640``, height and width, of another; ``height`` and ``width`` are numbers. What the
     artifact takes and gives is in words in ``input_contract`` and ``output_contract``; ``family``
     and ``licence`` are the model's.
+
+    Memory is that of a pass of its own (``bench.worker.weigh``), medians over its launches:
+    ``peak_rss_bytes`` over all of one, ``load_peak_rss_bytes`` while it loads,
+    ``steady_rss_bytes`` once it has inferred; of that ``uss_bytes`` no other process has (the
+    unique set size), ``model_rss_bytes`` came with the model and its inferences, and
+    ``memory_per_copy_bytes`` is what a second session of the artifact adds to the process.
+    Launches ran within ``memory_limit_mb`` (MiB; None without a limit), and ``min_memory_mb`` (MiB)
+    is the smallest limit that works; ``memory_enforced_by`` says what enforces it
+    (``bench.children.memory_limit``). ``memory_reason`` says why one of these is null.
     """
 
     cell: str
@@ -133,6 +142,7 @@ class CellResult:
     energy_j_per_image: float | None = None
     energy_idle_w: float | None = None
     energy_source: str | None = None
+    min_memory_mb: int | None = None
     map50_95: float | None = None
     map50: float | None = None
     map_images: int | None = None
@@ -165,6 +175,14 @@ class CellResult:
     licence: str | None = None
     input_contract: str | None = None
     output_contract: str | None = None
+    uss_bytes: int | None = None
+    load_peak_rss_bytes: int | None = None
+    steady_rss_bytes: int | None = None
+    memory_per_copy_bytes: int | None = None
+    artifact_zstd_bytes: int | None = None
+    memory_limit_mb: int | None = None
+    memory_enforced_by: str | None = None
+    memory_reason: str | None = None
 
     @property
     def size(self) -> Size:

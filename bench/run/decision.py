@@ -23,6 +23,7 @@ from deploymark.bench.matrix.constraints import parse_constraints
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.answer import Question
 from deploymark.bench.records.launches import Record
+from deploymark.bench.records.memory import MEMORY_FIGURES
 from deploymark.bench.records.run import CellResult, Run
 from deploymark.bench.run.plan import Plan
 from deploymark.bench.run.schedule import StoppingRule, most_launches
@@ -31,6 +32,9 @@ from deploymark.bench.statistics.spending import spent
 
 ERROR = 0.05
 """Of ever giving up the best cell, over all looks of a run."""
+
+KNOWN_AT_THE_END = frozenset({"agreement", "min_memory_mb", *MEMORY_FIGURES})
+"""Figures of passes that come after the launches that time."""
 
 Launches = Mapping[str, Sequence[Record]]
 
@@ -41,16 +45,19 @@ Interim = Callable[[Launches, Launches], Run]
 def can_be_decided(plan: Plan) -> bool:
     """Whether launches go where the decision is open: as asked, or where a question is asked.
 
-    Agreement is known at the end only, so a question about it lets every cell be measured.
+    What is known at the end only lets every cell be measured where the question is about it.
     """
-    matrix = plan.matrix
-    until = matrix.measure.until or ("all" if matrix.choose is None else "decided")
-    asked = matrix.choose.where if matrix.choose is not None else None
-    if asked is None:
-        known = all(model.dataset.labelled for model in plan.models.values())
-    else:
-        known = not any(item.figure == "agreement" for item in parse_constraints(asked))
-    return until == "decided" and known
+    matrix, choose = plan.matrix, plan.matrix.choose
+    if (matrix.measure.until or ("all" if choose is None else "decided")) != "decided":
+        return False
+    if choose is None:
+        return all(model.dataset.labelled for model in plan.models.values())
+    about = {choose.minimize, choose.maximize, choose.then}
+    if choose.where is None:
+        labelled = all(model.dataset.labelled for model in plan.models.values())
+        return labelled and not about & KNOWN_AT_THE_END
+    about |= {item.figure for item in parse_constraints(choose.where)}
+    return not about & KNOWN_AT_THE_END
 
 
 class Decision:

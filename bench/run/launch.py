@@ -14,6 +14,7 @@ from deploymark.bench.children.spawn import WORKER, ChildEnd, run_child, thread_
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.run.schedule import LaunchSlot
+from deploymark.bench.run.weighing import blamed, weigh
 from deploymark.bench.store import StoredArtifact
 
 SCORE_APART_S = 20.0
@@ -112,16 +113,25 @@ def _worker(
     log: Path,
     on_message: Callable[[dict[str, Any]], None] | None,
 ) -> ChildEnd:
-    """A fresh worker that does one job."""
-    return run_child(
+    """A fresh worker that does one job, within the cell's limit of memory."""
+    cell = task.cell
+    end = run_child(
         WORKER,
         job,
-        timeout_s=task.cell.limits.launch_timeout_s,
+        timeout_s=cell.limits.launch_timeout_s,
         log=log,
-        python=task.cell.python,
+        python=cell.python,
         env=thread_environment(task.threads),
         on_message=on_message,
+        memory_limit_mb=cell.limit_mb,
     )
+    control = {**job, "kind": "memory"}
+    outcome = blamed(
+        end.outcome,
+        cell.limit_mb,
+        lambda: weigh(control, cell, task.threads, log, limit_mb=None).outcome,
+    )
+    return dataclasses.replace(end, outcome=outcome)
 
 
 def record(slot: LaunchSlot, outcome: Outcome) -> dict[str, Any]:

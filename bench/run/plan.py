@@ -15,6 +15,7 @@ from typing import Any
 from deploymark.backends.base import CALIBRATED_PRECISIONS, Service
 from deploymark.bench.build.artifacts import artifact_key, exporter_source_hash
 from deploymark.bench.build.recipes import Recipe, plan_steps, recipe_versions
+from deploymark.bench.children.memory_limit import enforcement
 from deploymark.bench.errors import NothingToRunError
 from deploymark.bench.machine.fingerprint import default_threads
 from deploymark.bench.machine.probing import Found, package_versions
@@ -120,6 +121,8 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
             planned.append(PlannedCell(cell, cell.threads or default_threads(), outcome=outcome))
             continue
         decided = _decided(cell, found)
+        if decided is None and cell.limit_mb is not None and enforcement().way is None:
+            decided = Outcome("unavailable", enforcement().reason)
         if cell.given is not None:
             planned.append(_given_cell(cell, cell.given, service, decided, models))
             continue

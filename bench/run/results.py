@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploymark.backends.base import Detector
 from deploymark.bench.build.artifacts import Built
+from deploymark.bench.children.memory_limit import enforcement
 from deploymark.bench.matrix.steps import asked_sparsity
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.launches import Record
@@ -142,6 +143,8 @@ def _result(
         model=cell.model,
         sparsity=None if cell.given is not None else asked_sparsity(cell.steps),
         **planned.axes(),
+        memory_limit_mb=cell.limit_mb,
+        memory_enforced_by=enforcement().way if cell.limit_mb is not None else None,
         runtime_axes=settings_text(dict(cell.runtime_axes)) or None,
         warnings=list(planned.warnings),
     )
@@ -154,6 +157,7 @@ def _result(
         result.artifact_sha256 = artifact.sha256
         result.artifact_bytes = artifact.bytes
         result.artifact_gzip_bytes = artifact.gzip_bytes
+        result.artifact_zstd_bytes = artifact.zstd_bytes
         for name in ("params", "macs", "nonzero_fraction"):
             setattr(result, name, artifact.detector[name])
         _add_contracts(result, Detector.read(artifact.detector))

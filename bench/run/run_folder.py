@@ -32,6 +32,7 @@ from deploymark.bench.records.run import (
 from deploymark.bench.run.launch import now
 from deploymark.bench.run.plan import Plan
 from deploymark.bench.run.planned_model import PlannedModel
+from deploymark.bench.run.weighing import enforcement_note
 
 LATEST = "latest"
 LATEST_GATE = "latest-gate"
@@ -69,7 +70,8 @@ def _dataset_facts(model: PlannedModel) -> dict[str, Any]:
 
 
 def _notes(plan: Plan) -> list[str]:
-    notes = []
+    limited = plan.matrix.fit or any(cell.cell.limit_mb is not None for cell in plan.cells)
+    notes = [enforcement_note()] if limited else []
     for model in plan.models.values():
         dataset = model.dataset
         notes += [f"{model.name}: {text}" for text in dataset.census.notes(model.match)]

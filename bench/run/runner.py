@@ -19,8 +19,10 @@ from deploymark.bench.records.scenarios import ScenarioResult
 from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.confidence import marked_cells
 from deploymark.bench.run.decision import can_be_decided
+from deploymark.bench.run.fit import fit_cells
 from deploymark.bench.run.guarding import OutputGuards
 from deploymark.bench.run.launch import now
+from deploymark.bench.run.memory_pass import weigh_cells
 from deploymark.bench.run.plan import Plan, PlannedCell
 from deploymark.bench.run.results import (
     InterimResults,
@@ -33,6 +35,7 @@ from deploymark.bench.run.run_folder import write_samples
 from deploymark.bench.run.scenarios import run_scenarios
 from deploymark.bench.run.timings import Timings, of_launches
 from deploymark.bench.score.fidelity import CellImages, add_fidelity
+from deploymark.bench.score.memory import add_memory
 from deploymark.bench.store import Store
 
 EXIT_OK = 0
@@ -74,17 +77,24 @@ def execute(
     with timings.part("measure_s"):
         launches, closed = launch_all(plan, cells, built, folder, progress, interim)
     info.timings |= of_launches(launches)
+    with timings.part("memory_s"):
+        weighed = weigh_cells(plan, cells, built, launches, folder, progress)
     with timings.part("scenarios_s"):
         scenarios = run_scenarios(plan, cells, built, folder, progress)
     predictions = predictions_of(cells, launches, folder)
     with timings.part("score_s"):
         scores = score_all(plan, cells, predictions, progress)
     results = results_of(plan, cells, built, launches, scores, closed)
+    for cell, result in results.items():
+        add_memory(result, weighed.get(cell, ()))
     guards = OutputGuards(plan, cells, built)
     with timings.part("compare_s"):
         guards.judge(results, launches, scores, predictions)
         _compare_all(plan, cells, predictions, list(results.values()), folder, progress)
         guards.compare(results)
+    if plan.matrix.fit:
+        with timings.part("fit_s"):
+            fit_cells(plan, cells, built, results, folder, progress)
     status = exit_status([*results.values(), *scenarios])
     used = {
         cell: counted(records, disturbed=results[cell].disturbed)

@@ -147,6 +147,7 @@ def run_scenario(
         log=folder / LOGS_FOLDER / f"{cell.id}.log",
         python=cell.python,
         env=thread_environment(planned.threads),
+        memory_limit_mb=cell.limit_mb,
     )
     outcome, figures = end.outcome, dict(end.result or {})
     if outcome.ok:

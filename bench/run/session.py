@@ -8,11 +8,20 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from deploymark.bench.errors import BadInputError
+from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.matrix.request import RunRequest, expand_resolved, resolve_matrix
+from deploymark.bench.matrix.selection import matches
 from deploymark.bench.progress import Progress
-from deploymark.bench.records.run import BENCHMARK_FILE, RunInfo
+from deploymark.bench.records.run import (
+    BENCHMARK_FILE,
+    RunInfo,
+    load_run,
+    write_cells,
+    write_run_info,
+)
+from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.census import tell_census
+from deploymark.bench.run.fit import fit_cells
 from deploymark.bench.run.plan import Plan, prepare
 from deploymark.bench.run.run_folder import (
     check_same_inputs,
@@ -24,6 +33,7 @@ from deploymark.bench.run.run_folder import (
 )
 from deploymark.bench.run.runner import Measured, execute
 from deploymark.bench.run.timings import Timings
+from deploymark.bench.run.weighing import enforcement_note
 from deploymark.bench.store import Store
 from deploymark.bench.yaml_source import YamlSource
 
@@ -76,6 +86,34 @@ def start(request: RunRequest, results: Path = DEFAULT_RESULTS) -> RunSession:
     info = describe(plan)
     info.timings = timings.seconds
     return RunSession(plan, info, create(info, results), store)
+
+
+def fit_run(folder: Path, select: str = "") -> tuple[str, ...]:
+    """Find the smallest limits of a finished run's cells that ``select`` chooses; their ids.
+
+    The figures go into its ``cells.json``, how they were enforced into the notes of ``run.json``.
+    Raises BadInputError where the run has not ended, or another process is at it.
+    """
+    run = load_run(folder)
+    session = resume(folder)
+    results = {row.cell: row for row in run.cells if matches(select, row.cell)}
+    if not results:
+        raise NothingToRunError(
+            f"-k {select!r} selects none of the {len(run.cells)} cells of {folder}",
+            remedy="See their ids in its cells.json.",
+        )
+    cells = [cell for cell in session.plan.cells if cell.id in results]
+    try:
+        with FileLock(session.folder / ".lock").acquire(timeout=0), Progress() as progress:
+            built = build_cells(session.plan, cells, session.folder, session.store, progress)
+            fit_cells(session.plan, cells, built, results, session.folder, progress)
+            write_cells(session.folder, run.cells)
+            if (note := enforcement_note()) not in run.info.notes:
+                run.info.notes.append(note)
+                write_run_info(session.folder, run.info)
+    except Timeout:
+        raise BadInputError(f"{folder}: another process is at this run") from None
+    return tuple(results)
 
 
 def resume(folder: Path) -> RunSession:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from deploymark.bench.worker.answers import describe, probe
 from deploymark.bench.worker.measure import bursts, conditions, energy, latency, memory
 from deploymark.bench.worker.pair import pair
 from deploymark.bench.worker.session import Opened, batch_of, input_spec, open_session, output_spec
+from deploymark.bench.worker.weigh import weigh
 
 
 def _end_to_end(session: Session, job: Message) -> tuple[list[int], str]:
@@ -199,13 +201,16 @@ def work(job: Message, send: Send) -> Message:
         return probe(job)
     if job["kind"] == "describe":
         return describe(job)
-    if job["kind"] == "pair":
-        return pair(job, send)
-    if job["kind"] == "score":
-        return score(job, send)
-    if job["kind"] == "scenario":
-        return scenario(job, send)
-    return measure(job, send)
+    return _SESSION_WORK[job["kind"]](job, send)
+
+
+_SESSION_WORK: dict[str, Callable[[Message, Send], Message]] = {
+    "measure": measure,
+    "score": score,
+    "scenario": scenario,
+    "memory": weigh,
+    "pair": pair,
+}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +57,9 @@ def batch_of(
 
 
 def _timed_inputs(
-    prepared: npt.NDArray[np.uint8], batch: int, spec: InputSpec
+    prepared: npt.NDArray[np.uint8], batch: int, spec: InputSpec, images: int
 ) -> list[npt.NDArray[Any]]:
-    count = min(max(1, TIMED_IMAGES // batch), len(prepared))
+    count = min(max(1, images // batch), len(prepared))
     return [batch_of(prepared, index * batch, batch, spec) for index in range(count)]
 
 
@@ -69,7 +70,8 @@ class Opened:
     ``settings`` are the runtime options with every default explicit, ``giving_way`` those under
     which threads give way, ``rested`` those changed so that threads rest between inferences.
     ``inputs`` are the images that timed inferences take in turn,
-    ``prepared`` all of them: uint8 (images, height, width, 3).
+    ``prepared`` all of them: uint8 (images, height, width, 3). ``load`` gives one more session of
+    the same artifact.
     """
 
     session: Session
@@ -80,6 +82,7 @@ class Opened:
     import_ms: float
     load_ms: float
     rss_before: int | None
+    load: Callable[[], Session]
     rested: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
 
     def grown_bytes(self, rss: int | None) -> int | None:
@@ -105,11 +108,20 @@ def _set_up(backend: Backend, options: LoadOptions) -> dict[str, Setting]:
     return settings
 
 
-def open_session(job: Message, send: Send, *, give_way: bool = False, rest: bool = False) -> Opened:
+def open_session(
+    job: Message,
+    send: Send,
+    *,
+    give_way: bool = False,
+    rest: bool = False,
+    images: int = TIMED_IMAGES,
+    before_load: Callable[[], object] | None = None,
+) -> Opened:
     """Import the runtime and load the artifact, as every job that infers begins.
 
     ``give_way`` changes the runtime options to those under which threads give way to others,
-    ``rest`` to those under which they do so between inferences.
+    ``rest`` to those under which they do so between inferences. ``images`` are held as inputs;
+    ``before_load`` is called when all is ready for the artifact.
     """
     backend = resolve(job["spec"])
     batch = job["batch"]
@@ -131,15 +143,18 @@ def open_session(job: Message, send: Send, *, give_way: bool = False, rest: bool
     import numpy as np
 
     prepared = np.load(job["images"], mmap_mode="r")
-    inputs = _timed_inputs(prepared, batch, options.spec)
+    inputs = _timed_inputs(prepared, batch, options.spec, images)
     with phase("load_failed", "importing the runtime failed"):
         import_ms = _import_runtime(list(backend.runtime_modules))
     rss_before = memory.rss_bytes()
     artifact = Artifact(folder=Path(job["artifact"]), entry=job["entry"])
+    load = partial(backend.load, artifact, options)
     send({"event": "progress", "phase": "load"})
+    if before_load is not None:
+        before_load()
     with phase("load_failed", "loading failed"):
         started = time.perf_counter_ns()
-        session = backend.load(artifact, options)
+        session = load()
         load_ms = (time.perf_counter_ns() - started) / 1e6
     return Opened(
         session,
@@ -150,5 +165,6 @@ def open_session(job: Message, send: Send, *, give_way: bool = False, rest: bool
         import_ms,
         load_ms,
         rss_before,
+        load,
         backend.resting if rest else {},
     )

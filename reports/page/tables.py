@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from deploymark.bench.records.memory import MEMORY_FIGURES
 from deploymark.bench.records.run import CellResult
 from deploymark.reports.page import figures
 
@@ -92,6 +93,13 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("batch", "batch", "axis", "Images in one inference."),
     Column("threads", "threads", "axis", "Threads of one inference."),
+    Column(
+        "memory_limit_mb",
+        "memory limit",
+        "axis",
+        "Limit of memory that every launch ran within.",
+        unit="MiB",
+    ),
     _latency(
         "latency_p50_ms",
         "p50 [95 % CI]",
@@ -121,9 +129,21 @@ COLUMNS: tuple[Column, ...] = (
     _size(
         "model_rss_bytes", "model RSS", "Resident memory that the model and its inferences added."
     ),
+    _size("uss_bytes", "unique set", "Memory that no other process has, once it has inferred."),
+    _size("load_peak_rss_bytes", "load peak", "Highest resident memory while the artifact loads."),
+    _size("steady_rss_bytes", "steady RSS", "Resident memory once it has inferred."),
+    _size("memory_per_copy_bytes", "per copy", "What a second session adds to the same process."),
+    Column(
+        "min_memory_mb",
+        "works within",
+        "figure",
+        "Smallest limit of memory that three launches of three worked within.",
+        unit="MiB",
+    ),
     _size("device_memory_bytes", "device memory", "Memory held on the accelerator."),
     _size("artifact_bytes", "artifact", "Size of the exported files."),
     _size("artifact_gzip_bytes", "artifact, gzip", "Size of the exported files under gzip."),
+    _size("artifact_zstd_bytes", "artifact, zstd", "Size of the exported files under Zstandard."),
     Column("map50_95", "mAP50-95", "score", "COCO AP over IoU 0.50 to 0.95.", high_first=True),
     Column("map50", "mAP50", "score", "COCO AP at IoU 0.50.", high_first=True),
     Column(
@@ -179,6 +199,7 @@ _NO_LABELS = "not measured: the images have no labels"
 
 _ABSENCES = {
     "executed_precision": "the runtime does not tell",
+    "min_memory_mb": "not looked for: deploymark fit",
     "map50": _NO_LABELS,
     "map50_95": _NO_LABELS,
     "notes": "no notes",
@@ -186,7 +207,16 @@ _ABSENCES = {
 """Why a column of an ok cell is empty, where it is more than not measured."""
 
 
+_OF_MEMORY = frozenset({*MEMORY_FIGURES, "min_memory_mb"})
+
 _SCORES = frozenset({"map50", "map50_95"})
+
+
+def _reason(cell: CellResult, key: str) -> str | None:
+    """Why an ok cell has no figure of energy or memory, where the run recorded it."""
+    if key == "energy_j_per_image":
+        return cell.energy_reason
+    return cell.memory_reason if key in _OF_MEMORY else None
 
 
 def _absence(cell: CellResult, key: str) -> str:
@@ -194,8 +224,8 @@ def _absence(cell: CellResult, key: str) -> str:
     if cell.status != "ok":
         why = f": {cell.reason}" if cell.status == "invalid" and key in _SCORES else ""
         return f"not measured: {cell.status}{why}"
-    if key == "energy_j_per_image" and cell.energy_reason:
-        return f"not measured: {cell.energy_reason}"
+    if reason := _reason(cell, key):
+        return f"not measured: {reason}"
     fewest = _FEWEST_ITERATIONS.get(key, 0)
     if cell.iterations < fewest:
         return f"not given: {cell.iterations} iterations, {fewest} needed"
@@ -214,7 +244,8 @@ def _number(column: Column, value: float) -> str:
 
 def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
     """What stands beside a figure, and its title."""
-    extra = title = ""
+    extra = ""
+    title = f"enforced by {cell.memory_enforced_by}" if column.key == "min_memory_mb" else ""
     if column.key == "latency_p50_ms":
         extra, title = _interval_notes(cell)
     elif column.key == "latency_p95_ms":

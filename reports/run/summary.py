@@ -25,6 +25,7 @@ _KEYS = (
     "e2e_p50_ms",
     "throughput_ips",
     "peak_rss_bytes",
+    "min_memory_mb",
     "artifact_bytes",
     "map50_95",
     "agreement",

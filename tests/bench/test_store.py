@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from deploymark.backends.inputs import InputSpec, Size
@@ -47,6 +48,17 @@ def test_what_is_added_is_found(store: Store) -> None:
 def test_the_gzip_size_is_that_of_gzip(store: Store) -> None:
     data = bytes(range(256)) * 50
     assert add(store, data=data).gzip_bytes == len(gzip.compress(data, 6, mtime=0))
+
+
+def test_the_zstd_size_is_that_of_zstandard(store: Store) -> None:
+    data = bytes(range(256)) * 50
+    added = add(store, data=data)
+    packed = pa.Codec("zstd", compression_level=3).compress(data, asbytes=True)
+    assert added.zstd_bytes == len(packed) < len(data) / 10
+
+
+def test_an_empty_file_has_a_zstd_size_too(store: Store) -> None:
+    assert 0 < (add(store, data=b"").zstd_bytes or 0) < 20
 
 
 def test_a_damaged_artifact_is_not_found_and_can_be_replaced(store: Store) -> None:

@@ -77,5 +77,6 @@ class MisbehavingBackend(base.Backend):
         return base.Artifact(request.folder, "weights.bin")
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
-        misbehave(options.options, "load")
+        self.loads = getattr(self, "loads", 0) + 1
+        misbehave(options.options, "load" if self.loads == 1 else "reload")
         return MisbehavingSession(options)

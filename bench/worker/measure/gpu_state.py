@@ -80,6 +80,20 @@ def nvidia_smi(arguments: Sequence[str]) -> str | None:
     return None
 
 
+def held_bytes(pid: int, ask: Ask = nvidia_smi) -> int | None:
+    """Memory of NVIDIA GPUs that a process holds, as NVML counts it by process; None if untold.
+
+    In a container the driver may know the process by another number, and tells nothing of it.
+    """
+    told = ask(("--query-compute-apps=pid,used_memory",))
+    found = None
+    for line in (told or "").splitlines():
+        number, _, mib = (word.strip() for word in line.partition(","))
+        if number == str(pid) and mib.isdigit():  # "[N/A]" where the driver does not tell
+            found = (found or 0) + (int(mib) << 20)
+    return found
+
+
 def gpu_index(device: str, environment: Mapping[str, str] = os.environ) -> str:
     """The GPU that a device is, as nvidia-smi's ``-i`` takes it: ``cuda:1`` → ``1``.
 

@@ -80,6 +80,19 @@ def test_overrides_never_change_ids(values: dict[str, list[object]]) -> None:
         assert after.options == ({"a": 1} if hit else {})
 
 
+def test_a_limit_of_memory_is_an_axis_or_an_option() -> None:
+    values = {"models": MODELS[:1], "backends": ["torch"], "memory_limit_mb": [None, 512, 256]}
+    exclude = [{"memory_limit_mb": 256, "reason": "for the test"}]
+    cells = expand(Matrix.model_validate({**values, "exclude": exclude})).cells
+    assert [cell.id for cell in cells] == [
+        "a-dense-fp32-torch-cpu-640",
+        "a-dense-fp32-torch-cpu-640-m512",
+    ]
+    assert [cell.limit_mb for cell in cells] == [None, 512]
+    limited = expand(Matrix.model_validate({**values, "limits": {"memory_limit_mb": 128}})).cells
+    assert [cell.limit_mb for cell in limited] == [128, 512, 256], "the axis goes before the option"
+
+
 def make_cell(**changes: object) -> Cell:
     values: dict[str, object] = {
         "model": "m",
@@ -102,6 +115,8 @@ def make_cell(**changes: object) -> Cell:
         ({"threads": 2}, "m-dense-fp32-torch-cpu-320-t2"),
         ({"batch": 2, "threads": 1}, "m-dense-fp32-torch-cpu-320-b2-t1"),
         ({"imgsz": Size(384, 640), "batch": 4}, "m-dense-fp32-torch-cpu-384x640-b4"),
+        ({"memory_limit_mb": 64}, "m-dense-fp32-torch-cpu-320-m64"),
+        ({"threads": 1, "memory_limit_mb": 64}, "m-dense-fp32-torch-cpu-320-t1-m64"),
     ],
 )
 def test_ids_read_like_factors(changes: dict[str, object], name: str) -> None:

@@ -58,6 +58,7 @@ CONTRACT = [
     "energy_j_per_image",
     "energy_idle_w",
     "energy_source",
+    "min_memory_mb",
     "map50_95",
     "map50",
     "map_images",

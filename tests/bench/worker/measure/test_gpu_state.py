@@ -10,6 +10,7 @@ from deploymark.bench.worker.measure.gpu_state import (
     GpuWatch,
     foreign_processes,
     gpu_index,
+    held_bytes,
     is_gpu,
     parse_processes,
     parse_state,
@@ -122,6 +123,15 @@ def test_a_jetsons_gpu_has_its_clock_in_devfreq(tmp_path: Path) -> None:
     write_tree(tmp_path, {f"{node}cur_freq": "624750000\n", f"{node}max_freq": "1300500000\n"})
     found = GpuWatch("cuda", ask=lambda _: None, sys=tmp_path).read()
     assert (found["devfreq_mhz"], found["devfreq_max_mhz"]) == (624.75, 1300.5)
+
+
+def test_what_a_process_holds_on_the_gpus() -> None:
+    """As ``nvidia-smi --query-compute-apps=pid,used_memory`` answers, a line a process and GPU."""
+    answer = "4242, 1024\n17, 512\n17, 256\n18, [N/A]\n"
+    assert held_bytes(17, lambda _: answer) == 768 << 20
+    assert held_bytes(18, lambda _: answer) is None
+    assert held_bytes(19, lambda _: answer) is None
+    assert held_bytes(17, lambda _: None) is None
 
 
 def processes(root: Path, **parents: int) -> Path:

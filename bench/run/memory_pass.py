@@ -1,0 +1,98 @@
+"""The memory pass of a run: launches of their own, after those that time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from deploymark.bench.build.artifacts import Built
+from deploymark.bench.progress import Progress
+from deploymark.bench.records.launches import Record, append_launch, drop_torn_line, read_launches
+from deploymark.bench.records.memory import MEMORY_LINES_FILE
+from deploymark.bench.records.run import LOGS_FOLDER
+from deploymark.bench.run.launch import now, record, session_job
+from deploymark.bench.run.plan import Plan, PlannedCell
+from deploymark.bench.run.schedule import LaunchSlot
+from deploymark.bench.run.weighing import weigh
+
+Weighed = dict[str, list[dict[str, Any]]]
+"""The lines of the memory pass, by cell."""
+
+
+def weigh_cells(
+    plan: Plan,
+    cells: Sequence[PlannedCell],
+    built: Mapping[str, Built],
+    launches: Mapping[str, Sequence[Record]],
+    folder: Path,
+    progress: Progress,
+) -> Weighed:
+    """Weigh the cells whose launches went well, in random order from the seed.
+
+    Lines found in the folder are kept and not made again; a cell that failed gets no further one.
+    """
+    done = read_weighed(folder)
+    slots = [
+        (cell, LaunchSlot(cell.id, number))
+        for cell in cells
+        if (records := launches.get(cell.id)) and all(item["status"] == "ok" for item in records)
+        for number in range(len(done.get(cell.id, ())), cell.cell.measure.weighings)
+    ]
+    random.Random(f"{plan.matrix.seed}/memory").shuffle(slots)  # noqa: S311 - no secret
+    progress.phase("memory", len(slots))
+    with (folder / MEMORY_LINES_FILE).open("a", encoding="utf-8") as stream:
+        for cell, slot in slots:
+            if any(line["status"] != "ok" for line in done.get(cell.id, ())):
+                progress.done(f"{cell.id}: not again")
+                continue
+            line = _weigh(plan, cell, built[cell.id], slot, folder, stream)
+            done.setdefault(cell.id, []).append(line)
+            progress.done(f"{cell.id} memory {slot.launch + 1}: {_said(line)}")
+    return done
+
+
+def read_weighed(folder: Path) -> Weighed:
+    """The lines of the memory pass that a run directory has."""
+    drop_torn_line(folder, MEMORY_LINES_FILE)
+    done: Weighed = {}
+    for line in read_launches(folder, MEMORY_LINES_FILE):
+        done.setdefault(line["cell"], []).append(line)
+    return done
+
+
+def memory_job(plan: Plan, planned: PlannedCell, built: Built) -> dict[str, Any]:
+    """What a worker is told that weighs a cell."""
+    assert built.artifact is not None  # noqa: S101 - for the type checker: its outcome was ok
+    images = plan.models[planned.cell.model].scored[planned.cell.imgsz].path
+    return session_job("memory", planned.cell, planned.threads, built.artifact, images)
+
+
+def _weigh(
+    plan: Plan, planned: PlannedCell, built: Built, slot: LaunchSlot, folder: Path, stream: TextIO
+) -> dict[str, Any]:
+    cell, started = planned.cell, now()
+    end = weigh(
+        memory_job(plan, planned, built),
+        cell,
+        planned.threads,
+        folder / LOGS_FOLDER / f"{cell.id}.log",
+        limit_mb=cell.limit_mb,
+        copies=True,
+    )
+    line = {
+        **record(slot, end.outcome),
+        "started": started,
+        "duration_s": round(end.duration_s, 3),
+        **(end.result or {}),
+    }
+    append_launch(stream, line)
+    return line
+
+
+def _said(line: Record) -> str:
+    if line["status"] != "ok":
+        return f"{line['status']}: {line['reason']}"
+    peak = line["peak_rss_bytes"]
+    return "peak untold" if peak is None else f"peak {peak / 2**20:.0f} MiB"
