@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -173,9 +174,7 @@ def _of_one(trace: Trace, phases: Phases) -> Reading:
         try:
             energies = _energies(trace, period_s, phases)
         except NotCoveredError:
-            last = float(trace.times_s[-1]) if len(trace.times_s) else phases.began_s
-            gap_s = max(phases.idle_after[1] - last, period_s)
-            found.append(faults.silent(facts.source, gap_s, period_s))
+            found.append(_not_covered(trace, period_s, phases))
         else:
             found += _of_energies(trace, energies, phases, period_s)
     return Reading(facts, period_s, tuple(found), None, energies)
@@ -188,6 +187,16 @@ def _energies(trace: Trace, period_s: float, phases: Phases) -> Energies:
         curve.watts(phases.idle_after),
         tuple(curve.joules(window.span) for window in phases.windows),
     )
+
+
+def _not_covered(trace: Trace, period_s: float, phases: Phases) -> Fault:
+    """Why there is no update beyond the pass: no readings, or readings that moved no more."""
+    changes_s = Curve.of(trace, period_s).times_s
+    last_s, changed_s = float(trace.times_s[-1]), float(changes_s[-1])
+    if last_s >= phases.idle_after[1] and changes_s[0] <= phases.idle_before[0]:
+        return faults.stuck(trace.facts.source, last_s - changed_s)
+    gap_s = max(phases.idle_after[1] - last_s, trace.times_s[0] - phases.idle_before[0], period_s)
+    return faults.silent(trace.facts.source, float(gap_s), period_s)
 
 
 def _ended(trace: Trace, phases: Phases) -> Iterator[Fault]:
@@ -271,7 +280,7 @@ def behind(trace: Trace, energies: Energies, phases: Phases, period_s: float) ->
     until_s = phases.windows[0].span[1]
     count = int((until_s - phases.idle_before[0]) / period_s)
     edges_s = np.linspace(phases.idle_before[0], until_s, count + 1)
-    watts = [curve.watts((a, b)) for a, b in zip(edges_s[:-1], edges_s[1:], strict=True)]
+    watts = [curve.watts((a, b)) for a, b in itertools.pairwise(edges_s)]
     middles_s = (edges_s[:-1] + edges_s[1:]) / 2
     idle = [w for w, at in zip(watts, middles_s, strict=True) if at < phases.idle_before[1]]
     if len(idle) < LEAST_PERIODS / 2 or rise_w <= _STEADY_SIGMAS * statistics.stdev(idle):

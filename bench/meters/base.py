@@ -79,7 +79,7 @@ class Meter(abc.ABC):
         Where every reading is a new one this waits for the next. Raises MeterError.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most hold nothing
         """Let go of what it holds."""
 
 

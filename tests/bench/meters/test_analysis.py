@@ -68,7 +68,7 @@ SHAPES = {"constant": lambda _: constant(LOAD_W), "ramp": ramp, "steps": steps}
         (POWER, 0.1, IDLE_NOISE_W),
         (LINES, 0.0, IDLE_NOISE_W),
         (LINES, 0.05, IDLE_NOISE_W),
-        (LINES, 0.0, 1.0),
+        (LINES, 0.0, 0.5),
     ],
     ids=[
         "counter",
@@ -97,7 +97,7 @@ def test_a_known_power_is_recovered_within_one_percent(
     assert update_period_s(trace) == pytest.approx(period_s, rel=0.15)
     gross, net = true_figures(power, phases, IDLE_W)
     assert reading.figures is not None
-    assert reading.figures.idle_w == pytest.approx(IDLE_W, rel=0.02)
+    assert reading.figures.idle_w == pytest.approx(IDLE_W, abs=0.1 + noise_w / 4)
     assert reading.figures.gross_j == pytest.approx(gross, rel=0.01)
     assert reading.figures.net_j == pytest.approx(net, rel=0.01)
 
