@@ -106,8 +106,7 @@ CASES: dict[str, tuple[Callable[[], Trace], str, str, bool]] = {
     "drift": (
         drifting,
         "idle drift",
-        "a power meter: idle power was 5 W before and 15 W after, and the inferences add 10 W: the "
-        "drift is too large against that",
+        "idle power was 5 W before and 15 W after, and the inferences add 10 W: the drift is too",
         True,
     ),
     "no-signal": (
