@@ -88,3 +88,5 @@ class ExternalMeter(Meter):
             self._process.wait(timeout=_END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
+        cast("IO[bytes]", self._process.stdout).close()

@@ -1,4 +1,4 @@
-"""The kernel's trees and the values of vendors' libraries, as they come; and what brings a meter."""
+"""The kernel's trees and vendors' values as they come; and what would bring a meter."""
 
 from __future__ import annotations
 
