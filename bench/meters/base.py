@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from deploymark.bench.errors import DeploymarkError
 
@@ -19,6 +19,9 @@ ENTRY_POINT_GROUP = "deploymark.meters"
 Kind = Literal["counter", "integrated power", "estimate"]
 """A counter adds energy up in the sensor itself, power is integrated here, an estimate is a model
 of the vendor's that reads like a counter."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""The best first."""
 
 Scope = Literal["GPU", "package", "board", "wall"]
 """What a sensor sees: one GPU, a processor's package, all of a board, or all that a socket feeds.

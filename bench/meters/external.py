@@ -22,6 +22,9 @@ from deploymark.bench.meters.base import (
     Unit,
 )
 
+EXTERNAL = "external"
+"""The name of the meter that a matrix gives."""
+
 _HEADING_LINES = 5
 _LINE_LENGTH = 60
 _END_S = 2.0
@@ -41,7 +44,7 @@ class ExternalMeter(Meter):
     ) -> None:
         super().__init__(
             Facts(
-                name="external",
+                name=EXTERNAL,
                 source=name or f"external meter ({command[0]})",
                 kind="counter" if unit == "j" else "integrated power",
                 scope=scope,

@@ -144,5 +144,4 @@ def _facts(device: Path, name: str, file: Path, driver: _Driver, what: str) -> F
         sums_as="hwmon:packages" if driver.scope == "package" else "",
         # Counter and power of one GPU are two paths to the same; sockets are not.
         sensor=sensor if driver.scope == "GPU" else "",
-        device=_number(device) if driver.scope == "GPU" else "",
     )

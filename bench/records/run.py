@@ -93,7 +93,11 @@ class CellResult:
     meets no constraint and is no reference. ``imgsz`` is the side of a square input, and
     ``384x640``, height and width, of another; ``height`` and ``width`` are numbers. What the
     artifact takes and gives is in words in ``input_contract`` and ``output_contract``; ``family``
-    and ``licence`` are the model's.
+    and ``licence`` are the model's. ``energy_j_per_image`` is what an image takes above idle power,
+    ``energy_gross_j_per_image`` with it, over ``energy_launches``; ``energy_kind`` says how it was
+    measured (``bench.meters.base.Kind``), or ``modelled``, which is no measurement, and
+    ``energy_reason`` why a figure is null. ``images_per_wh`` are of the gross one, and
+    ``battery_hours`` of the duty cycle that the matrix gives, idle included.
     """
 
     cell: str
@@ -131,8 +135,12 @@ class CellResult:
     model_rss_bytes: int | None = None
     device_memory_bytes: int | None = None
     energy_j_per_image: float | None = None
+    energy_gross_j_per_image: float | None = None
     energy_idle_w: float | None = None
     energy_source: str | None = None
+    energy_kind: str | None = None
+    energy_scope: str | None = None
+    energy_period_ms: float | None = None
     map50_95: float | None = None
     map50: float | None = None
     map_images: int | None = None
@@ -165,6 +173,13 @@ class CellResult:
     licence: str | None = None
     input_contract: str | None = None
     output_contract: str | None = None
+    energy_ci_low_j_per_image: float | None = None
+    energy_ci_high_j_per_image: float | None = None
+    energy_gross_ci_low_j_per_image: float | None = None
+    energy_gross_ci_high_j_per_image: float | None = None
+    energy_launches: int | None = None
+    images_per_wh: float | None = None
+    battery_hours: float | None = None
 
     @property
     def size(self) -> Size:

@@ -19,6 +19,7 @@ from deploymark.bench.records.scenarios import ScenarioResult
 from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.confidence import marked_cells
 from deploymark.bench.run.decision import can_be_decided
+from deploymark.bench.run.energy import run_energy
 from deploymark.bench.run.guarding import OutputGuards
 from deploymark.bench.run.launch import now
 from deploymark.bench.run.plan import Plan, PlannedCell
@@ -74,12 +75,15 @@ def execute(
     with timings.part("measure_s"):
         launches, closed = launch_all(plan, cells, built, folder, progress, interim)
     info.timings |= of_launches(launches)
+    with timings.part("energy_s"):
+        energy = run_energy(plan, cells, built, launches, closed, folder, progress)
     with timings.part("scenarios_s"):
         scenarios = run_scenarios(plan, cells, built, folder, progress)
     predictions = predictions_of(cells, launches, folder)
     with timings.part("score_s"):
         scores = score_all(plan, cells, predictions, progress)
     results = results_of(plan, cells, built, launches, scores, closed)
+    energy.add_to(results)
     guards = OutputGuards(plan, cells, built)
     with timings.part("compare_s"):
         guards.judge(results, launches, scores, predictions)
