@@ -41,6 +41,7 @@ from deploymark.backends.session import ExecutedPrecision as ExecutedPrecision
 from deploymark.backends.session import Outputs as Outputs
 from deploymark.backends.session import Session as Session
 from deploymark.backends.session import Setting as Setting
+from deploymark.backends.session import widened as widened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,6 +90,7 @@ class Detector:
     told: ReadAs = AS_SEEN
     score_floor: float | None = None
     family: str = ""
+    licence: str = ""
     params: int | None = None
     macs: int | None = None
     nonzero_fraction: float | None = None
@@ -105,7 +107,7 @@ class Detector:
         return cls(
             **{
                 **given,
-                "names": tuple(given["names"]),
+                "names": tuple(given.get("names") or ()),
                 "output": OutputSpec.read(given.get("output") or former),
                 "spec": InputSpec.read(given.get("spec") or {}),
                 "told": ReadAs(**(given.get("told") or {})),
@@ -231,8 +233,11 @@ class Backend(abc.ABC):
 
     loader: str = ""
     """The lines that a user writes to load an artifact and infer with it, as the runtime's own
-    documentation has them: Python that defines ``infer(images)``. ``$entry``, ``$device``,
-    ``$precision`` and ``$threads`` stand for those of the cell. Empty where it takes many more."""
+    documentation has them: Python that defines ``infer(images)``, which returns an array, or
+    several in the contract's order. ``$entry``, ``$device``, ``$precision`` and ``$threads`` stand
+    for those of the cell. ``np``, ``EXTRA``, the inputs besides by name, and ``OUTPUTS``, names or
+    numbers of the outputs, are there; a runtime of one input and one output needs none of them.
+    Empty where it takes many more lines."""
 
     artifact_endings: tuple[str, ...] = ()
     """Endings of the names of files and folders made elsewhere that ``describe`` reads, in lower

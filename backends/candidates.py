@@ -142,4 +142,7 @@ def _classes(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Class numbers as integers; -1 where one is not finite, which no class has."""
     import numpy as np
 
-    return np.nan_to_num(numbers, nan=-1.0, posinf=-1.0, neginf=-1.0).astype(np.int64)
+    whole: npt.NDArray[np.int64] = np.nan_to_num(
+        numbers, nan=-1.0, posinf=-1.0, neginf=-1.0
+    ).astype(np.int64)
+    return whole

@@ -8,19 +8,30 @@ strings of Python literals (``ultralytics.engine.exporter.Exporter.metadata``). 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploymark.backends.base import Artifact, ArtifactFacts, LoadError, UnavailableError
-from deploymark.backends.layout import AS_SEEN, PLAIN_INPUT, InputSpec, ReadAs
-from deploymark.backends.recognise import Metadata, reading, several, sizes
+from deploymark.backends.ends import (
+    RGB,
+    End,
+    batched,
+    channels_last,
+    extras_of,
+    image_of,
+    sizes,
+)
+from deploymark.backends.inputs import Size
+from deploymark.backends.layout import AS_SEEN, ReadAs
+from deploymark.backends.recognise import Metadata, reading
+from deploymark.backends.recognise_input import input_contract
+from deploymark.backends.recognise_several import reading_of_several
 
 METADATA_FILE = "metadata.yaml"
 """Ultralytics' name of the file that it puts beside formats that are folders."""
-
-RGB = 3
 
 NMS_CONFIDENCE = 0.25
 """Lowest score that a file with suppression in it keeps, unless ``conf`` was given to the export:
@@ -85,6 +96,7 @@ def read_metadata(values: Mapping[str, Any]) -> Metadata:
         precision=_precision(plain.get("args")),
         nms=_argument(plain.get("args"), "nms") is True,
         confidence=confidence if isinstance(confidence, float) else None,
+        maker=f"{plain.get('description', '')} {plain.get('head', '')}",
     )
 
 
@@ -128,33 +140,18 @@ def fits(found: Sequence[Any], wanted: Sequence[int]) -> bool:
     )
 
 
-def image_input(shape: Sequence[Any], *, of_bytes: bool) -> tuple[InputSpec, tuple[Any, ...]]:
-    """How a file takes images, from its input's shape and type, and the shape channels first."""
-    known = tuple(shape)
-    last = len(known) == 4 and known[3] == RGB and known[1] != RGB  # noqa: PLR2004 - four axes
-    spec = InputSpec(
-        dtype="uint8" if of_bytes else "float32",
-        channels_last=last,
-        range=(0, 255) if of_bytes else (0, 1),
-    )
-    return spec, (known[0], known[3], known[1], known[2]) if last else known
-
-
 def facts(
     artifact: Artifact,
     files: Sequence[Path],
-    input_shape: Sequence[Any],
-    output_shapes: Sequence[Sequence[Any]],
+    inputs: Sequence[End],
+    outputs: Sequence[End],
     metadata: Metadata,
     *,
     precision: str | None = None,
     told: ReadAs = AS_SEEN,
-    spec: InputSpec = PLAIN_INPUT,
-    output_names: Sequence[str] = (),
 ) -> ArtifactFacts:
-    """The facts of a file, checked: one image input of three channels, one output of boxes.
+    """The facts of a file, checked: one input of images, outputs of a known contract.
 
-    ``input_shape`` in the order (batch, 3, height, width), ``spec`` how the session takes images.
     ``precision`` is what the file itself shows, and wins over the note of its maker. Raises
     LoadError saying what does not fit.
     """
@@ -164,33 +161,41 @@ def facts(
             f"{path} is a {metadata.task!r} model, Deploymark measures detectors",
             remedy="Give the file of a model that was trained to detect.",
         )
-    shape = sizes(input_shape)
-    if len(shape) != 4 or shape[1] not in (None, RGB):  # noqa: PLR2004 - batch, channels, rows, columns
-        last = len(shape) == 4 and shape[3] == RGB  # noqa: PLR2004 - four axes
+    image = image_of(path, inputs)
+    shape = sizes(batched(image.shape))
+    if channels_last(shape):
+        shape = (shape[0], shape[3], shape[1], shape[2])
+    if shape[1] not in (None, RGB):
         raise LoadError(
-            f"{path} takes an input of shape {tuple(input_shape)}, not images (batch, 3, h, w)",
-            remedy="onnxruntime and openvino read files that take the channels last."
-            if last
-            else "Export the detector for pictures of three channels.",
+            f"{path} takes an input of shape {image.shape}, not images (batch, 3, h, w)",
+            remedy="Export the detector for pictures of three channels.",
         )
-    if shape[2] != shape[3]:
-        raise LoadError(
-            f"{path} takes images of {shape[3]} x {shape[2]} pixels, Deploymark gives square ones",
-            remedy="Export the detector with one size for both sides: imgsz=640.",
+    size = None if shape[2] is None or shape[3] is None else Size(shape[2], shape[3])
+    if len(outputs) == 1:
+        found = reading(path, outputs[0].shape, metadata, size=size, told=told)
+    else:
+        found = reading_of_several(
+            path,
+            outputs,
+            extra=[item.kind for item in extras_of(path, inputs, image)],
+            of_bytes=image.element == "uint8",
+            told=told,
         )
-    if len(output_shapes) != 1:
-        raise several(path, output_names, output_shapes)
-    found = reading(path, output_shapes[0], metadata, size=shape[2], told=told)
+    family = found.family or None
+    # Boxes of this layout have no batch.
+    batch = 1 if found.output.layout == "torchvision" else shape[0]
+    boxes = told.boxes or found.output.boxes
     return ArtifactFacts(
         artifact=artifact,
         files=tuple(sorted(file.relative_to(artifact.folder).as_posix() for file in files)),
-        input_shape=(shape[0], RGB, shape[2], shape[3]),
-        layout=found.layout,
+        input_shape=(batch, RGB, shape[2], shape[3]),
+        output=dataclasses.replace(found.output, boxes=boxes),
         classes=found.classes or len(metadata.names) or None,
         names=metadata.names,
         stride=metadata.stride,
         precision=precision or metadata.precision,
-        spec=spec,
+        spec=input_contract(path, inputs, image, told.family or family, told),
+        family=told.family or found.family,
         score_floor=(metadata.confidence or NMS_CONFIDENCE) if metadata.nms else None,
     )
 

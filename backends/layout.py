@@ -79,6 +79,10 @@ SUPPRESSED = frozenset({"anchors", "anchors-last", "yolov5", "yolox"})
 """Layouts whose boxes are to be reduced by non-maximum suppression."""
 
 
+IOU_THRESHOLD = 0.7
+"""Overlap above which the lower score is dropped (Ultralytics' ``iou`` in default.yaml)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class OutputSpec:
     """How a session's outputs read: the output contract.
@@ -93,7 +97,7 @@ class OutputSpec:
     boxes: BoxUnit = "pixels"
     names: tuple[str, ...] = ()
     scores: ScoreForm = "probability"
-    iou: float = 0.7
+    iou: float = IOU_THRESHOLD
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> OutputSpec:
@@ -164,6 +168,3 @@ DETECTION_COLUMNS = 6
 
 MAX_DETECTIONS = 300
 """Boxes kept of one image (Ultralytics' ``max_det``)."""
-
-IOU_THRESHOLD = 0.7
-"""Overlap above which the lower score is dropped (Ultralytics' ``iou`` in default.yaml)."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.backends.base import LoadError, LoadOptions, UnavailableError
+from deploymark.backends.ends import batched
 from deploymark.backends.foreign import fits
 
 
@@ -44,8 +45,8 @@ def require_shape(path: Path, found: Sequence[Any], options: LoadOptions) -> Non
 
     In the order of ``options.spec``.
 
-    A size that it leaves open (None, -1, a name) fits any.
+    A size that it leaves open (None, -1, a name) fits any, and one image is a batch of one.
     """
     wanted = options.spec.shape(options.input_shape)
-    if not fits(found, wanted):
+    if not fits(batched(found), wanted):
         raise LoadError(f"{path} takes images of shape {tuple(found)}, not {wanted}")

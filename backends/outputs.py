@@ -6,6 +6,7 @@ numpy alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,7 @@ def images_of(raw: Outputs, output: OutputSpec) -> list[Image]:
             f"{output.layout!r})"
         )
     others = [array for role, array in zip(roles, arrays) if role != "counts"]  # noqa: B905
-    return [
-        tuple(array[index, :count] for array in others) for index, count in enumerate(counts)
-    ]
+    return [tuple(array[index, :count] for array in others) for index, count in enumerate(counts)]
 
 
 def places_by_stride(size: Size) -> list[tuple[int, int, int]]:
@@ -185,8 +184,7 @@ def _misfit(arrays: Image, layout: OutputLayout) -> str:
     roles = ROLES.get(layout)
     if roles is None:
         return (
-            f"an output of shape {arrays[0].shape} does not have the layout {layout!r}, "
-            f"{wanted[0]}"
+            f"an output of shape {arrays[0].shape} does not have the layout {layout!r}, {wanted[0]}"
         )
     seen = ", ".join(f"{role} {array.shape}" for role, array in zip(roles, arrays))  # noqa: B905
     told = ", ".join(f"{role} {form}" for role, form in zip(roles, wanted))  # noqa: B905
@@ -216,7 +214,7 @@ def _of_one_list(rows: npt.NDArray[Any], counts: npt.NDArray[Any]) -> list[Image
             f"counts {counts.tolist()} ask for {ends[-1]} of {len(rows)} rows of the layout "
             "'paddle'"
         )
-    return [(rows[start:end],) for start, end in zip(ends[:-1], ends[1:])]  # noqa: B905
+    return [(rows[start:end],) for start, end in itertools.pairwise(ends)]
 
 
 def _off_the_grid(rows: npt.NDArray[np.float32], size: Size) -> npt.NDArray[np.float32]:

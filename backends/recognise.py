@@ -1,7 +1,8 @@
-"""Which layout an output of a file made elsewhere has: told by its shape and its maker's notes.
+"""Which contract an output of a file made elsewhere has: told by its shape and its maker's notes.
 
 Never guessed: where more than one layout has such a shape, the file is refused with those that have
-it and the line that says which. Written for Python 3.10 and nothing besides.
+it and the line that says which. For files of several outputs see ``recognise_several``. Written for
+Python 3.10 and nothing besides.
 """
 
 from __future__ import annotations
@@ -9,24 +10,38 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from deploymark.backends.ends import sizes
 from deploymark.backends.errors import LoadError
+from deploymark.backends.families import FAMILIES
+from deploymark.backends.inputs import Size
 from deploymark.backends.layout import (
     AS_SEEN,
     BOX_CHANNELS,
     DETECTION_COLUMNS,
     FamilyName,
     OutputLayout,
+    OutputSpec,
     ReadAs,
 )
 
-FORMS: dict[FamilyName, str] = {
+FORMS: dict[OutputLayout, str] = {
+    "anchors": "(batch, 4 + classes, places)",
+    "anchors-last": "(batch, places, 4 + classes)",
     "yolov5": "(batch, places, 5 + classes)",
-    "yolov8": "(batch, 4 + classes, places) or (batch, places, 4 + classes)",
-    "yolov10": "(batch, n, 6)",
+    "yolox": "(batch, places, 5 + classes)",
+    "detections": "(batch, n, 6)",
+    "queries": "(batch, n, 4 + classes)",
+    "queries-ranked": "(batch, n, 6)",
+    "detr": "logits (batch, n, classes) and boxes (batch, n, 4)",
+    "rtdetr": "labels (batch, n), boxes (batch, n, 4) and scores (batch, n)",
+    "nms-in-graph": "counts (batch, 1), boxes (batch, n, 4), scores and classes (batch, n)",
+    "ssd": "boxes (batch, n, 4), classes and scores (batch, n), counts (batch,)",
+    "torchvision": "boxes (n, 4), labels and scores (n,)",
+    "paddle": "rows (n, 6) and counts (batch,)",
 }
-"""Shapes of the families' outputs."""
+"""Shapes of the outputs of each layout."""
 
 MOST_DETECTIONS = 1000
 """More rows are no list of finished detections: torchvision's and TensorFlow's stop at 100 to 1000,
@@ -40,12 +55,16 @@ _GRIDS = (
 )
 """Strides of heads, and how many boxes each place of a grid has (YOLOv8's 1, YOLOv5's 3)."""
 
+_YOLOX_STRIDES = (8, 16, 32)
+
 _SIZES = range(32, 4097, 32)
 
-_OPTION = "beside `artifact:` in a matrix, or --family on the command line"
+OPTION = "beside `artifact:` in a matrix, or --family on the command line"
+"""Where a user says what a file is."""
+
 _ONE_OUTPUT = (
-    "Deploymark reads one output, boxes and scores together: export the detector so, as "
-    "Ultralytics' `export` does."
+    "Export the detector with its boxes and scores: as one output, as Ultralytics' `export` does, "
+    "or as one of the contracts of several in docs/models.md."
 )
 _OBJECTNESS = 5
 
@@ -55,7 +74,8 @@ class Metadata:
     """What Ultralytics' exporter noted. ``precision`` is None where it noted nothing of it.
 
     ``nms``: suppression is in the file. ``confidence``: the lowest score that it keeps, None where
-    that is not noted.
+    that is not noted. ``maker`` is its sentence on the model, "Ultralytics YOLO11n model …", and
+    the head's name, ``RTDETRDecoder``.
     """
 
     names: tuple[str, ...] = ()
@@ -65,31 +85,32 @@ class Metadata:
     precision: str | None = None
     nms: bool = False
     confidence: float | None = None
+    maker: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How an output reads; ``classes`` is None where the shape does not tell."""
+    """How outputs read; ``classes`` is None where shapes do not tell, ``family`` empty if none."""
 
-    layout: OutputLayout
+    output: OutputSpec
     classes: int | None = None
+    family: FamilyName | Literal[""] = ""
 
 
-def sizes(shape: Sequence[Any]) -> tuple[int | None, ...]:
-    """A shape with None for each size that is left open: a name, -1, None."""
-    return tuple(size if isinstance(size, int) and size > 0 else None for size in shape)
-
-
-def is_places(count: int | None, size: int | None) -> bool:
-    """Whether a head has so many places for an input of ``size`` pixels; of any, where None."""
+def is_places(count: int | None, size: Size | None) -> bool:
+    """Whether a head has so many places for an input of ``size``; of any square, where None."""
     if count is None:
         return False
     return any(
-        count == anchors * sum((side // stride) ** 2 for stride in strides)
-        for side in (_SIZES if size is None else (size,))
+        count == anchors * _places(each, strides)
+        for each in ([Size(side, side) for side in _SIZES] if size is None else [size])
         for strides, several in _GRIDS
         for anchors in several
     )
+
+
+def _places(size: Size, strides: Sequence[int]) -> int:
+    return sum((size.height // stride) * (size.width // stride) for stride in strides)
 
 
 def reading(
@@ -97,27 +118,27 @@ def reading(
     shape: Sequence[Any],
     metadata: Metadata,
     *,
-    size: int | None = None,
+    size: Size | None = None,
     told: ReadAs = AS_SEEN,
 ) -> Reading:
-    """How an output of ``shape`` reads, for an input of ``size`` pixels.
+    """How the one output of a file, of ``shape``, reads, for an input of ``size``.
 
     Raises LoadError with the layouts that it may be, where it is none or more than one.
     """
     known = sizes(shape)
+    if told.family is not None:
+        found = _of_family(told.family, known, metadata, size)
+        if found is None:
+            raise LoadError(
+                f"{path} gives an output of shape {tuple(shape)}, and family: {told.family} is "
+                f"{forms_of(told.family)}",
+                remedy=say_which(_candidates(*known[1:], size) if len(known) == 3 else {}),  # noqa: PLR2004 - batch, rows, columns
+            )
+        return found
     if len(known) != 3:  # noqa: PLR2004 - batch, rows, columns
         what = _other_rank(known)
         raise LoadError(f"{path} gives an output of shape {tuple(shape)}{what}", remedy=_ONE_OUTPUT)
     rows, columns = known[1], known[2]
-    if told.family is not None:
-        found = _of_family(told.family, rows, columns, metadata, size)
-        if found is None:
-            raise LoadError(
-                f"{path} gives an output of shape {tuple(shape)}, and family: {told.family} is "
-                f"{FORMS[told.family]}",
-                remedy=_say_which(_candidates(rows, columns, size)),
-            )
-        return found
     found = _noted(rows, columns, metadata, size) or _seen(rows, columns, metadata, size)
     if found is None:
         what, remedy = _doubt(rows, columns, metadata, size)
@@ -125,26 +146,72 @@ def reading(
     return found
 
 
+def forms_of(family: FamilyName) -> str:
+    """The shapes of the outputs that a family's files have."""
+    return ", or ".join(dict.fromkeys(FORMS[output.layout] for output in FAMILIES[family].outputs))
+
+
 def _anchors(rows: int | None) -> Reading:
-    return Reading("anchors", None if rows is None else rows - BOX_CHANNELS)
+    classes = None if rows is None else rows - BOX_CHANNELS
+    return Reading(OutputSpec("anchors"), classes, "yolov8")
 
 
 def _last(columns: int) -> Reading:
-    return Reading("anchors-last", columns - BOX_CHANNELS)
+    return Reading(OutputSpec("anchors-last"), columns - BOX_CHANNELS, "yolov8")
+
+
+def _detections() -> Reading:
+    # One head's, or any other's with suppression in the file: of no family.
+    return Reading(OutputSpec("detections"))
+
+
+def _with_objectness(family: FamilyName, columns: int | None) -> Reading:
+    classes = None if columns is None else columns - _OBJECTNESS
+    return Reading(FAMILIES[family].outputs[0], classes, family)
+
+
+def _queries(columns: int | None) -> Reading:
+    """Ultralytics' RT-DETR: ranked, or with a score a class, as older versions exported it.
+
+    One of two classes has six columns either way: read as ranked, where the guards see classes that
+    are no whole numbers if it is not.
+    """
+    ranked, plain = FAMILIES["ultralytics-rtdetr"].outputs
+    if columns in (DETECTION_COLUMNS, None):
+        return Reading(ranked, None, "ultralytics-rtdetr")
+    return Reading(plain, columns - BOX_CHANNELS, "ultralytics-rtdetr")
 
 
 def _of_family(
-    family: FamilyName, rows: int | None, columns: int | None, metadata: Metadata, size: int | None
+    family: FamilyName, known: tuple[int | None, ...], metadata: Metadata, size: Size | None
 ) -> Reading | None:
     """What a family makes of a shape, None where the shape is not its own."""
-    if family == "yolov10":
-        return Reading("detections") if columns in (DETECTION_COLUMNS, None) else None
+    if len(known) != 3:  # noqa: PLR2004 - batch, rows, columns
+        return None
+    rows, columns = known[1], known[2]
     turned = is_places(columns, size) and not is_places(rows, size)
-    if family == "yolov5":
-        if columns is None:
-            return Reading("yolov5")
-        fits = columns > _OBJECTNESS and not turned
-        return Reading("yolov5", columns - _OBJECTNESS) if fits else None
+    if family == "yolov10":
+        found = dataclasses.replace(_detections(), family="yolov10")
+        return found if columns in (DETECTION_COLUMNS, None) else None
+    if family in ("yolov5", "yolox"):
+        fits = columns is None or (columns > _OBJECTNESS and not turned)
+        if family == "yolox" and rows is not None and size is not None:
+            fits = fits and rows == _places(size, _YOLOX_STRIDES)
+        return _with_objectness(family, columns) if fits else None
+    if family == "ultralytics-rtdetr":
+        fits = columns is None or (columns > BOX_CHANNELS and not is_places(columns, size))
+        return _queries(columns) if fits else None
+    return _of_yolov8(rows, columns, metadata, size, turned=turned) if family == "yolov8" else None
+
+
+def _of_yolov8(
+    rows: int | None,
+    columns: int | None,
+    metadata: Metadata,
+    size: Size | None,
+    *,
+    turned: bool,
+) -> Reading | None:
     if columns is None or turned or rows == BOX_CHANNELS + (len(metadata.names) or -1):
         return _anchors(rows) if rows is None or rows > BOX_CHANNELS else None
     places_first = rows is None or is_places(rows, size) or rows > columns
@@ -156,11 +223,14 @@ def _of_family(
 
 
 def _noted(
-    rows: int | None, columns: int | None, metadata: Metadata, size: int | None
+    rows: int | None, columns: int | None, metadata: Metadata, size: Size | None
 ) -> Reading | None:
     """What Ultralytics' notes leave no doubt of."""
+    if "rtdetr" in metadata.maker.lower():
+        fits = columns in (DETECTION_COLUMNS, BOX_CHANNELS + (len(metadata.names) or -1))
+        return _queries(columns) if fits else None
     if metadata.end_to_end or metadata.nms:
-        return Reading("detections") if columns == DETECTION_COLUMNS else None
+        return _detections() if columns == DETECTION_COLUMNS else None
     count = len(metadata.names)
     if not count:
         return None
@@ -171,19 +241,19 @@ def _noted(
         if columns == BOX_CHANNELS + count:
             found.append(_last(columns))
         if columns == _OBJECTNESS + count:
-            found.append(Reading("yolov5", count))
+            found.append(_with_objectness("yolov5", columns))
     return found[0] if len(found) == 1 else None
 
 
 def _seen(
-    rows: int | None, columns: int | None, metadata: Metadata, size: int | None
+    rows: int | None, columns: int | None, metadata: Metadata, size: Size | None
 ) -> Reading | None:
     """What a shape alone leaves no doubt of."""
     if metadata.end_to_end:
         return None
     if columns == DETECTION_COLUMNS:
         finished = rows is not None and rows <= MOST_DETECTIONS and not is_places(rows, size)
-        return Reading("detections") if finished else None
+        return _detections() if finished else None
     turned = is_places(rows, size) - is_places(columns, size)
     if rows is None:
         # Ultralytics' own files of open sizes leave open even the channels in some formats.
@@ -195,56 +265,54 @@ def _seen(
     return _anchors(rows) if last else None
 
 
-def _candidates(rows: int | None, columns: int | None, size: int | None) -> dict[str, str]:
+def _candidates(rows: int | None, columns: int | None, size: Size | None) -> dict[FamilyName, str]:
     """The families that have such a shape, and what each would be."""
-    found: dict[str, str] = {}
     if columns is None:
         return {"yolov8": "YOLOv8's", "yolov5": "YOLOv5's"}
     if is_places(columns, size):
         return {}
-    queries = rows is not None and rows <= MOST_DETECTIONS and not is_places(rows, size)
+    found: dict[FamilyName, str] = {}
+    few = rows is not None and rows <= MOST_DETECTIONS and not is_places(rows, size)
     if columns == DETECTION_COLUMNS:
         found["yolov10"] = "finished detections (x1, y1, x2, y2, score, class)"
-    if columns > _OBJECTNESS and not queries:
-        found["yolov5"] = (
-            f"YOLOv5's of {_classes(columns - _OBJECTNESS)} (batch, places, 5 + classes)"
-        )
-    if columns > BOX_CHANNELS and not queries:
+    if columns > _OBJECTNESS and not few:
+        classes = count_of(columns - _OBJECTNESS)
+        found["yolov5"] = f"YOLOv5's of {classes} {FORMS['yolov5']}"
+        if rows is None or size is None or rows == _places(size, _YOLOX_STRIDES):
+            found["yolox"] = f"YOLOX's of {classes}, the same shape with boxes on the grid"
+    if columns > BOX_CHANNELS and not few:
         found["yolov8"] = (
-            f"YOLOv8's of {_classes(columns - BOX_CHANNELS)} turned round "
-            "(batch, places, 4 + classes)"
+            f"YOLOv8's of {count_of(columns - BOX_CHANNELS)} turned round {FORMS['anchors-last']}"
+        )
+    if columns > _OBJECTNESS and few:
+        found["ultralytics-rtdetr"] = (
+            f"Ultralytics' RT-DETR's of {count_of(columns - BOX_CHANNELS)} {FORMS['queries']}"
         )
     return found
 
 
 def _doubt(
-    rows: int | None, columns: int | None, metadata: Metadata, size: int | None
+    rows: int | None, columns: int | None, metadata: Metadata, size: Size | None
 ) -> tuple[str, str]:
     """What a shape may be, and what to do about it."""
-    noted = f" (the file names {_classes(len(metadata.names))})" if metadata.names else ""
+    noted = f" (the file names {count_of(len(metadata.names))})" if metadata.names else ""
     found = _candidates(rows, columns, size)
-    others = []
-    if rows is not None and columns is not None and columns > _OBJECTNESS:
-        if not found or set(found) == {"yolov10"}:
-            others.append(
-                "DETR's or RT-DETR's (batch, queries, 4 + classes), which is not read yet"
-            )
-        elif columns != DETECTION_COLUMNS:
-            others.append("YOLOX's, which has YOLOv5's shape and is not read yet")
-    if not found and not others:
-        read = "; ".join(f"{name}: {form}" for name, form in FORMS.items())
-        return f"which is no list of boxes{noted}", f"What is read: {read}."
-    return f"which may be {', or '.join([*found.values(), *others])}{noted}", _say_which(found)
-
-
-def _say_which(found: dict[str, str]) -> str:
     if not found:
-        return "Export the detector with a YOLO head's output, or with NMS in the file."
+        read = "; ".join(dict.fromkeys(FORMS.values()))
+        return f"which is no list of boxes{noted}", f"What is read: {read}."
+    return f"which may be {', or '.join(found.values())}{noted}", say_which(found)
+
+
+def say_which(found: Sequence[FamilyName] | dict[FamilyName, str]) -> str:
+    """The remedy where a file may be of several families: the line to write."""
+    if not found:
+        return _ONE_OUTPUT
     lines = " or ".join(f"`family: {name}`" for name in found)
-    return f"Say which it is, with {lines} {_OPTION}."
+    return f"Say which it is, with {lines} {OPTION}."
 
 
-def _classes(count: int) -> str:
+def count_of(count: int) -> str:
+    """A number of classes in words."""
     return "1 class" if count == 1 else f"{count} classes"
 
 
@@ -257,32 +325,3 @@ def _other_rank(shape: Sequence[int | None]) -> str:
     if len(shape) in (4, 5):
         return ": a grid, as the raw head of a detector or a segmentation gives"
     return ", which is no list of boxes"
-
-
-def several(path: Path, names: Sequence[str], shapes: Sequence[Sequence[Any]]) -> LoadError:
-    """The error for a file with another number of outputs than one, with what it may be."""
-    listed = ", ".join(
-        f"{name} {tuple(shape)}" if name else str(tuple(shape))
-        for name, shape in zip(names or [""] * len(shapes), shapes, strict=False)
-    )
-    guess = _several(sorted((sizes(shape) for shape in shapes), key=len))
-    return LoadError(
-        f"{path} has {len(shapes)} outputs, Deploymark reads one: {listed}{guess}",
-        remedy=_ONE_OUTPUT,
-    )
-
-
-def _several(shapes: Sequence[tuple[int | None, ...]]) -> str:
-    ranks = [len(shape) for shape in shapes]
-    last = [shape[-1] if shape else None for shape in shapes]
-    if ranks == [3, 4]:
-        return ". With a grid of prototypes it is a segmentation model"
-    if ranks == [3, 3] and BOX_CHANNELS in last:
-        return ". Boxes and scores apart are as DETR and RT-DETR give them"
-    if len(ranks) == 4 and max(ranks) == 3 and BOX_CHANNELS in last:  # noqa: PLR2004 - SSD's four
-        return ". Boxes, classes, scores and their number are as SSD of TensorFlow gives them"
-    if len(ranks) == 3 and max(ranks) <= 2 and BOX_CHANNELS in last:  # noqa: PLR2004
-        return ". Boxes, labels and scores are as torchvision's detectors give them"
-    if min(ranks) >= 4:  # noqa: PLR2004 - batch, channels, rows, columns
-        return ". Grids are the raw heads of a detector, before boxes are made of them"
-    return ""

@@ -38,6 +38,11 @@ class ExecutedPrecision:
     reason: str = ""
 
 
+def widened(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Floating numbers of 16 bits in float32; whole numbers and float32 as they are."""
+    return array.astype("float32") if array.dtype.name == "float16" else array
+
+
 class Session(abc.ABC):
     """A loaded artifact, ready to infer. Subclasses fill ``infer_impl``.
 

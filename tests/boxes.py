@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deploymark.backends.inputs import InputSpec
 from deploymark.bench.data.labels import ImageLabels
 from deploymark.bench.worker.detections import Detections
 from deploymark.bench.worker.letterbox import Geometry, geometry
@@ -34,7 +35,7 @@ def labels(
 
 
 def place_of(image: ImageLabels) -> Geometry:
-    return geometry(image.width, image.height, SIZE)
+    return geometry(image.width, image.height, InputSpec(height=SIZE, width=SIZE))
 
 
 def found(

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from deploymark.backends import base, exporting, foreign, loading, packages
 from deploymark.backends.coreml import compress as coreml_compress
 from deploymark.backends.coreml import package as coreml_package
+from deploymark.backends.ends import End, sizes, unnamed
+from deploymark.backends.one_array import require_one_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,6 +110,7 @@ class CoreMlBackend(base.Backend):
                 "Core ML's int8 is calibrated by predicting, which needs macOS",
                 remedy="Export int8 on a Mac, or take int8-weights.",
             )
+        require_one_array(self.name, request.detector.output, request.detector.spec)
         artifact = base.Artifact(request.folder, "model.mlpackage")
         model = request.model()
         arithmetic = options.get("arithmetic") or {"fp32": "float32"}.get(
@@ -129,19 +132,27 @@ class CoreMlBackend(base.Backend):
         """Facts of a package, such as Ultralytics', read from its specification alone."""
         specification = coreml_package.read(path)
         artifact = base.Artifact(path.parent, path.name)
-        return foreign.facts(
+        outputs = zip(
+            specification.description.output,
+            coreml_package.output_shapes(specification),
+            strict=True,
+        )
+        found = foreign.facts(
             artifact,
             coreml_package.files(path),
-            coreml_package.input_shape(specification, path),
-            coreml_package.output_shapes(specification),
+            unnamed([coreml_package.input_shape(specification, path)]),
+            [End(output.name, sizes(shape), "float32") for output, shape in outputs],
             foreign.read_metadata(specification.description.metadata.userDefined),
             precision=coreml_package.precision(specification),
             told=told,
         )
+        require_one_array(self.name, found.output)
+        return found
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Let Core ML compile the package for one set of compute units, on macOS."""
         hints = self.resolve_runtime_options(options)
+        require_one_array(self.name, options.output, options.spec)
         specification = coreml_package.read(artifact.path)
         found = coreml_package.input_shape(specification, artifact.path)
         loading.require_shape(artifact.path, found, options)

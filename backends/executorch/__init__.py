@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, exporting, loading, packages
+from deploymark.backends.ends import unnamed
 from deploymark.backends.executorch import lower as executorch_lower
 from deploymark.backends.executorch import trace as executorch_trace
 from deploymark.backends.foreign import METADATA_FILE, facts, metadata_beside, the_file
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.onnxruntime.quantize import batches
 from deploymark.backends.options import resolve_choices
 
@@ -108,6 +110,7 @@ class ExecuTorchBackend(base.Backend):
                 INT8_DYNAMIC_REASON if dynamic else f"executorch has no {request.precision}"
             )
         options = self.resolve_options(request.precision, request.options)
+        require_one_array(self.name, request.detector.output, request.detector.spec)
         artifact = base.Artifact(request.folder, "model.pte")
         is_int8 = request.precision == "int8"
         arrays = []
@@ -135,8 +138,8 @@ class ExecuTorchBackend(base.Backend):
         return facts(
             base.Artifact(file.parent, file.name),
             [file, beside] if beside.is_file() else [file],
-            meta.input_tensor_meta(0).sizes(),
-            [meta.output_tensor_meta(index).sizes() for index in range(meta.num_outputs())],
+            unnamed([meta.input_tensor_meta(0).sizes()]),
+            unnamed(meta.output_tensor_meta(index).sizes() for index in range(meta.num_outputs())),
             metadata_beside(file.parent),
             told=told,
         )
@@ -144,6 +147,7 @@ class ExecuTorchBackend(base.Backend):
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the program and its one method; the thread pool is the process's one."""
         self.resolve_runtime_options(options)
+        require_one_array(self.name, options.output, options.spec)
         loading.require_cpu(self.name, options)
         runtime = _runtime()
         program = _open(runtime, artifact.path)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from deploymark.backends import base, exporting, loading, packages
 from deploymark.backends.iree import compile as iree_compile
 from deploymark.backends.iree.files import FACTS_FILE, Facts, read_facts, require_whole
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.onnx.graph import onnx_file
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class IreeBackend(base.Backend):
         if request.precision != "fp32":
             raise base.UnsupportedError(f"iree has no {request.precision}: {ONE_PRECISION}")
         options = iree_compile.resolve(request.options)
+        require_one_array(self.name, request.detector.output, request.detector.spec)
         artifact = base.Artifact(request.folder, "model.vmfb")
         with onnx_file(request) as source, exporting.failures("IREE's import of ONNX"):
             cpu, features = iree_compile.target_features(
@@ -114,6 +116,7 @@ class IreeBackend(base.Backend):
         it was compiled for is compared with what IREE finds in this one first.
         """
         driver = self.resolve_runtime_options(options)["driver"]
+        require_one_array(self.name, options.output, options.spec)
         facts = read_facts(artifact)
         loading.require_cpu(self.name, options)
         runtime = loading.runtime("iree.runtime", REMEDY)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, exporting, loading, packages
+from deploymark.backends.ends import chosen, require_extras
 from deploymark.backends.foreign import the_file
 from deploymark.backends.hardware import cpu
 from deploymark.backends.layout import BOX_CHANNELS
 from deploymark.backends.litert import convert as litert_convert
 from deploymark.backends.litert import file as litert_file
 from deploymark.backends.litert import quantize as litert_quantize
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.onnxruntime.quantize import batches
 from deploymark.backends.options import resolve_choices
 
@@ -37,14 +39,28 @@ from ai_edge_litert.interpreter import Interpreter
 file = str(Path(__file__).with_name("$entry"))
 interpreter = Interpreter(model_path=file, num_threads=$threads)
 interpreter.allocate_tensors()
-image = interpreter.get_input_details()[0]["index"]
-predictions = interpreter.get_output_details()[0]["index"]
+image = interpreter.get_input_details()[0]
+known = interpreter.get_output_details()
+named = {one["name"]: one for one in known}
+wanted = [known[key] if isinstance(key, int) else named[key] for key in OUTPUTS]
 
 
 def infer(images):
-    interpreter.set_tensor(image, images)
+    if image["shape"][-1] == 3 != images.shape[-1]:
+        images = images.transpose(0, 2, 3, 1)
+    scale, zero = image["quantization"]
+    if scale and images.dtype != image["dtype"]:
+        limits = np.iinfo(image["dtype"])
+        images = (np.rint(images / np.float32(scale)) + zero).clip(limits.min, limits.max)
+    interpreter.set_tensor(image["index"], images.astype(image["dtype"], copy=False))
     interpreter.invoke()
-    return interpreter.get_tensor(predictions)
+    arrays = [values(one) for one in wanted]
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+def values(output):
+    found, (scale, zero) = interpreter.get_tensor(output["index"]), output["quantization"]
+    return (found.astype("float32") - zero) * np.float32(scale) if scale else found
 """
 
 
@@ -104,6 +120,7 @@ class LiteRtBackend(base.Backend):
         if request.precision not in PRECISIONS:
             raise base.UnsupportedError(f"litert has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
+        require_one_array(self.name, request.detector.output, request.detector.spec)
         artifact = base.Artifact(request.folder, "model.tflite")
         calibrated = request.precision == "int8"
         given = request.calibration() if calibrated and request.calibration is not None else ()
@@ -129,7 +146,7 @@ class LiteRtBackend(base.Backend):
         """The facts of a ``.tflite`` file, or of the one such file in a folder."""
         file = the_file(path, "*.tflite")
         interpreter = _open(file, threads=1, delegate=False)
-        form = litert_file.read_form(file, interpreter, told=told)
+        form = litert_file.read_form(file, interpreter)
         artifact = base.Artifact(file.parent, file.name)
         return litert_file.file_facts(artifact, form, interpreter, told)
 
@@ -141,53 +158,75 @@ class LiteRtBackend(base.Backend):
         if options.device != "cpu":
             raise base.UnavailableError(f"litert has no device {options.device!r} here, only cpu")
         interpreter = _open(path, threads=options.threads)
-        form = litert_file.read_form(path, interpreter, layout=options.layout, boxes=options.boxes)
-        loading.require_shape(path, form.image_shape, options)
+        form = litert_file.read_form(path, interpreter)
+        require_extras(path, (), options.spec)
+        wanted = form.images.shape if options.spec.channels_last else form.image_shape
+        loading.require_shape(path, wanted, options)
+        if form.of_bytes != (options.spec.dtype == "uint8"):
+            raise base.LoadError(
+                f"{path} takes {form.images.data_type}, and images come as {options.spec.dtype}"
+            )
+        output = options.output or litert_file.contract(path, form)
+        order = chosen(path, [item.name for item in form.outputs], output)
+        taken = tuple(form.outputs[index] for index in order)
         _allocate(path, interpreter, form, options.input_shape)
-        normalised = form.normalised
+        normalised = litert_file.normalised(form, output, options.boxes)
         if normalised is None:
             # Another interpreter, so that the session's first inference is a cold one.
             other = _open(path, threads=options.threads)
             _allocate(path, other, form, options.input_shape)
-            normalised = _measured(LiteRtSession(other, path, form, options.input_shape))
-        size = options.input_shape[2] if normalised else 1
-        return LiteRtSession(interpreter, path, form, options.input_shape, size)
+            trial = LiteRtSession(other, path, form, taken, options)
+            normalised = _measured(trial, output)
+        places_last = output.layout == "anchors" if normalised else None
+        return LiteRtSession(interpreter, path, form, taken, options, places_last=places_last)
 
 
 class LiteRtSession(base.Session):
-    """An interpreter of one input and one output."""
+    """An interpreter of one input; boxes are made pixels where ``places_last`` is not None.
+
+    It says whether boxes are (batch, 4 + classes, places), or the other way round.
+    """
 
     def __init__(
         self,
         interpreter: Any,
         path: Path,
         form: litert_file.Form,
-        input_shape: tuple[int, int, int, int],
-        box_scale: int = 1,
+        outputs: tuple[litert_file.Tensor, ...],
+        options: base.LoadOptions,
+        *,
+        places_last: bool | None = None,
     ) -> None:
-        super().__init__(input_shape)
+        super().__init__(options.input_shape, options.spec)
         self._interpreter = interpreter
         self._path = path
         self._form = form
-        self._box_scale = box_scale
+        self._outputs = outputs
+        self._turned = form.channels_last and not options.spec.channels_last
+        self._narrow = not form.of_bytes and form.images.data_type != "float32"
+        self._sides = None if places_last is None else _sides(options, places_last=places_last)
 
-    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
         """One inference; images are copied in, predictions copied out."""
-        form, output = self._form, self._form.outputs[0]
-        if form.channels_last:
+        if self._turned:
             images = images.transpose(0, 2, 3, 1)
-        if form.images.data_type != "float32":
-            images = _narrowed(images, form.images)
-        self._interpreter.set_tensor(form.images.index, images)
+        if self._narrow:
+            images = _narrowed(images, self._form.images)
+        self._interpreter.set_tensor(self._form.images.index, images)
         self._interpreter.invoke()
-        predictions: npt.NDArray[np.float32] = self._interpreter.get_tensor(output.index)
-        if output.data_type != "float32":
-            predictions = _widened(predictions, output)
-        if self._box_scale != 1:
-            axis = 1 if form.layout == "anchors" else 2
-            boxes = predictions.swapaxes(1, axis)[:, :BOX_CHANNELS]
-            boxes *= self._box_scale
+        found = tuple(self._taken(output) for output in self._outputs)
+        if self._sides is not None:
+            boxes = found[0][:, :BOX_CHANNELS] if self._sides.shape[2] == 1 else found[0][..., :4]
+            boxes *= self._sides
+        predictions: base.Outputs = found[0] if len(found) == 1 else found
         return predictions
+
+    def _taken(self, output: litert_file.Tensor) -> npt.NDArray[Any]:
+        """One output: real numbers in float32, whole ones without a scale as they are."""
+        values: npt.NDArray[Any] = self._interpreter.get_tensor(output.index)
+        if output.scaled or output.data_type == "float16":
+            return _widened(values, output)
+        return values
 
     def executed_precision(self) -> base.ExecutedPrecision:
         """Operators by the type that they compute in, from the interpreter's own graph."""
@@ -223,12 +262,23 @@ def _widened(predictions: Any, tensor: litert_file.Tensor) -> Any:
     return wide if tensor.is_float else (wide - tensor.zero_point) * np.float32(tensor.scale)
 
 
-def _measured(session: LiteRtSession) -> bool:
+def _sides(options: base.LoadOptions, *, places_last: bool) -> npt.NDArray[np.float32]:
+    """Width and height, twice, as what boxes of shares are multiplied by."""
+    import numpy as np
+
+    height, width = options.input_shape[2:]
+    sides = np.array([width, height, width, height], np.float32)
+    return sides[None, :, None] if places_last else sides[None, None]
+
+
+def _measured(session: LiteRtSession, output: base.OutputSpec) -> bool:
     """Whether a file that does not tell gives boxes as shares of the image, from one inference."""
     import numpy as np
 
-    predictions = session.infer(np.full(session.input_shape, 0.5, np.float32))
-    return litert_file.looks_normalised(predictions, session._form.layout)  # noqa: SLF001 - ours
+    images = np.full(session.spec.shape(session.input_shape), 0.5)
+    found = session.infer((images * session.spec.range[1]).astype(session.spec.dtype))
+    predictions = found[0] if isinstance(found, tuple) else found
+    return litert_file.looks_normalised(predictions, output.layout)
 
 
 def _open(path: Path, *, threads: int, delegate: bool = True) -> Any:

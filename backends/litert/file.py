@@ -12,10 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends.base import ArtifactFacts, BoxUnit, LoadError, OutputLayout, ReadAs
-from deploymark.backends.foreign import RGB, facts, metadata_from_json, read_metadata
-from deploymark.backends.layout import AS_SEEN, BOX_CHANNELS, DETECTION_COLUMNS
-from deploymark.backends.recognise import Metadata, reading, sizes
+from deploymark.backends.base import Artifact, ArtifactFacts, BoxUnit, LoadError, ReadAs
+from deploymark.backends.ends import End, channels_last, sizes
+from deploymark.backends.foreign import facts, metadata_from_json, read_metadata
+from deploymark.backends.layout import (
+    AS_SEEN,
+    BOX_CHANNELS,
+    DETECTION_COLUMNS,
+    ROLES,
+    OutputLayout,
+    OutputSpec,
+)
+from deploymark.backends.recognise import Metadata
 from deploymark.backends.short_types import SHORT_TYPES
 
 if TYPE_CHECKING:
@@ -39,6 +47,10 @@ OPERANDS = {
 }
 """Where operators with weights keep (activations, weights) among their inputs (``schema.fbs``)."""
 
+POSTPROCESS = "TFLite_Detection_PostProcess"
+"""TensorFlow's operator that ends an SSD: boxes, classes, scores and their number, in this order
+(``tensorflow/lite/kernels/detection_postprocess.cc``)."""
+
 DELEGATE = "DELEGATE"
 """Name of the nodes that stand for what XNNPACK took over."""
 
@@ -53,7 +65,8 @@ NORMALISED_LIMIT = 2.0
 class Tensor:
     """An input or output. ``shape`` has None for a size that is left open.
 
-    ``scale`` and ``zero_point`` make real values of integers: (value - zero_point) * scale.
+    ``scale`` and ``zero_point`` make real values of integers: (value - zero_point) * scale, where
+    it is ``scaled``.
     """
 
     index: int
@@ -61,6 +74,8 @@ class Tensor:
     data_type: str
     scale: float = 1.0
     zero_point: int = 0
+    name: str = ""
+    scaled: bool = False
 
     @property
     def is_float(self) -> bool:
@@ -71,7 +86,7 @@ class Tensor:
 def tensor(details: dict[str, Any]) -> Tensor:
     """A tensor from the interpreter's details of it.
 
-    Raises LoadError where integers have no scale, or more than one.
+    Raises LoadError where integers have more than one scale.
     """
     import numpy as np
 
@@ -80,10 +95,11 @@ def tensor(details: dict[str, Any]) -> Tensor:
         shape=sizes([int(size) for size in details["shape_signature"]])
         or sizes([int(size) for size in details["shape"]]),
         data_type=np.dtype(details["dtype"]).name,
+        name=str(details["name"]),
     )
-    if found.is_float:
-        return found
     parameters = details["quantization_parameters"]
+    if found.is_float or not len(parameters["scales"]):
+        return found
     if len(parameters["scales"]) != 1:
         raise LoadError(
             f"tensor {details['name']} of {found.data_type} has {len(parameters['scales'])} scales,"
@@ -93,23 +109,33 @@ def tensor(details: dict[str, Any]) -> Tensor:
         found,
         scale=float(parameters["scales"][0]),
         zero_point=int(parameters["zero_points"][0]),
+        scaled=True,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """How a file takes images and gives boxes.
+    """How a file takes images and what it gives; ``ours`` are our own exports.
 
-    ``channels_last``: images are (batch, height, width, 3). ``normalised``: boxes are shares of the
-    image's size, None where nothing in the file tells.
+    ``outputs`` are those of the file, ``roles`` what each is by the operator that makes it, empty
+    where none tells.
     """
 
     images: Tensor
     outputs: tuple[Tensor, ...]
-    layout: OutputLayout
-    channels_last: bool
-    normalised: bool | None
+    roles: tuple[str, ...]
     metadata: Metadata
+    ours: bool
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether images are (batch, height, width, 3)."""
+        return channels_last(self.images.shape)
+
+    @property
+    def of_bytes(self) -> bool:
+        """Whether images go in as bytes, without a scale that makes numbers of them."""
+        return self.images.data_type == "uint8" and not self.images.scaled
 
     @property
     def image_shape(self) -> tuple[int | None, ...]:
@@ -131,40 +157,61 @@ def read_notes(path: Path) -> Metadata:
     return read_metadata(values) if isinstance(values, dict) else Metadata()
 
 
-def read_form(
-    path: Path,
-    interpreter: Any,
-    *,
-    layout: OutputLayout | None = None,
-    boxes: BoxUnit | None = None,
-    told: ReadAs = AS_SEEN,
-) -> Form:
-    """How an opened file takes images and gives boxes. Raises LoadError where it is no detector.
+def read_form(path: Path, interpreter: Any) -> Form:
+    """How an opened file takes images and what it gives.
 
-    ``layout`` where it is known already, ``boxes`` where a user said: they are then left as they
-    are. Ultralytics' files give boxes as shares of the image, but those of a one-to-one head that
-    keeps the order of axes, which are in pixels (``ultralytics/nn/backends/litert.py``).
+    Raises LoadError where it takes anything but images.
     """
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or not outputs:
         raise LoadError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs, not images")
-    images = tensor(inputs[0])
-    given = tuple(tensor(details) for details in outputs)
-    metadata = read_notes(path)
-    shape = images.shape
-    channels_last = len(shape) == 4 and shape[3] == RGB and shape[1] != RGB  # noqa: PLR2004 - axes
-    ours = SIGNATURE in interpreter.get_signature_list()
-    if layout is None and ours:
-        layout = "detections" if given[0].shape[-1] == DETECTION_COLUMNS else "anchors"
-    elif layout is None:
-        size = shape[1] if channels_last else shape[-1]
-        layout = reading(path, given[0].shape, metadata, size=size, told=told).layout
-    normalised: bool | None = None
-    if ours or boxes is not None:
-        normalised = False
-    elif metadata.task or metadata.names:
-        normalised = layout == "anchors" or channels_last
-    return Form(images, given, layout, channels_last, normalised, metadata)
+    images, given = tensor(inputs[0]), tuple(tensor(details) for details in outputs)
+    numbers = [images] if images.data_type != "uint8" else []
+    for item in numbers + list(given if len(given) == 1 else ()):
+        if not (item.is_float or item.scaled):
+            raise LoadError(
+                f"tensor {item.name} of {item.data_type} has 0 scales, images and boxes need one"
+            )
+    return Form(
+        images=images,
+        outputs=given,
+        roles=_roles(interpreter, [item.index for item in given]),
+        metadata=read_notes(path),
+        ours=SIGNATURE in interpreter.get_signature_list(),
+    )
+
+
+def _roles(interpreter: Any, outputs: Sequence[int]) -> tuple[str, ...]:
+    """What outputs are that TensorFlow's post-processing gives: the operator has them in order."""
+    made = {
+        int(index): role
+        for operator in data_types(interpreter)
+        if operator["op_name"] == POSTPROCESS
+        for index, role in zip(operator["outputs"], ROLES["ssd"], strict=False)
+    }
+    return tuple(made.get(index, "") for index in outputs)
+
+
+def contract(path: Path, form: Form) -> OutputSpec:
+    """The output contract of a file that nothing was said of. Raises LoadError."""
+    if form.ours and len(form.outputs) == 1:
+        finished = form.outputs[0].shape[-1] == DETECTION_COLUMNS
+        return OutputSpec("detections" if finished else "anchors")
+    return file_facts(Artifact(path.parent, path.name), form, None).output
+
+
+def normalised(form: Form, output: OutputSpec, boxes: BoxUnit | None) -> bool | None:
+    """Whether the session has to make pixels of shares; None where nothing tells.
+
+    ``boxes`` are as a user said: they are then left as they are, as those of several outputs are.
+    Ultralytics' files give boxes as shares of the image, but those of a one-to-one head that keeps
+    the order of axes, which are in pixels (``ultralytics/nn/backends/litert.py``).
+    """
+    if form.ours or boxes is not None or output.boxes == "normalised" or output.arrays > 1:
+        return False
+    if form.metadata.task or form.metadata.names:
+        return output.layout == "anchors" or form.channels_last
+    return None
 
 
 def looks_normalised(predictions: npt.NDArray[np.float32], layout: OutputLayout) -> bool:
@@ -272,15 +319,23 @@ def stored_precision(interpreter: Any) -> str | None:
 
 
 def file_facts(
-    artifact: Any, form: Form, interpreter: Any, told: ReadAs = AS_SEEN
+    artifact: Artifact, form: Form, interpreter: Any, told: ReadAs = AS_SEEN
 ) -> ArtifactFacts:
-    """The facts of a file made elsewhere. Raises LoadError where it is no detector."""
+    """The facts of a file made elsewhere. Raises LoadError where it is no detector.
+
+    Images with a scale of their own are given as real numbers, which the session makes whole.
+    """
+    images = End(form.images.name, form.images.shape, "uint8" if form.of_bytes else "float32")
+    outputs = [
+        End(output.name, output.shape, "float32" if output.scaled else output.data_type, role)
+        for output, role in zip(form.outputs, form.roles, strict=True)
+    ]
     return facts(
         artifact,
         [artifact.path],
-        form.image_shape,
-        [output.shape for output in form.outputs],
+        [images],
+        outputs,
         form.metadata,
-        precision=stored_precision(interpreter),
+        precision=None if interpreter is None else stored_precision(interpreter),
         told=told,
     )

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, loading, packages
+from deploymark.backends.ends import End, sizes, unnamed
 from deploymark.backends.foreign import facts, metadata_from_json, the_file
 from deploymark.backends.hardware import half
 from deploymark.backends.mnn import convert as mnn_convert
 from deploymark.backends.mnn import net as mnn_net
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.onnx.graph import onnx_file
 from deploymark.backends.options import resolve_choices
-from deploymark.backends.recognise import sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,6 +102,7 @@ class MnnBackend(base.Backend):
             reason = NOT_OFFERED.get(request.precision, "")
             raise base.UnsupportedError(reason or f"mnn has no {request.precision}")
         options = self.resolve_options(request.precision, request.options)
+        require_one_array(self.name, request.detector.output, request.detector.spec)
         artifact = base.Artifact(request.folder, "model.mnn")
         arguments: tuple[str, ...] = ()
         model = request.model()
@@ -131,18 +133,23 @@ class MnnBackend(base.Backend):
                 mnn, interpreter, session, image, [size or trial for size, trial in known]
             )
         outputs = [
-            tensor.getShape() for tensor in mnn_net.outputs_of(interpreter, session).values()
+            End(name, sizes(tensor.getShape()))
+            for name, tensor in mnn_net.outputs_of(interpreter, session).items()
         ]
         info = mnn.nn.load_module_from_file(str(file), [], []).get_info()
         metadata = metadata_from_json(str(info.get("bizCode", "")))
         # Its INT8 are 8-bit weights under float arithmetic.
         stored = "int8-weights" if metadata.precision == "int8" else None
         artifact = base.Artifact(file.parent, file.name)
-        return facts(artifact, [file], shape, outputs, metadata, precision=stored, told=told)
+        given = unnamed([shape])
+        found = facts(artifact, [file], given, outputs, metadata, precision=stored, told=told)
+        require_one_array(self.name, found.output)
+        return found
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the file with ``options.threads`` threads."""
         self.resolve_runtime_options(options)
+        require_one_array(self.name, options.output, options.spec)
         loading.require_file(artifact.path)
         mnn = mnn_net.import_mnn()
         loading.require_cpu(self.name, options)
@@ -161,7 +168,9 @@ class MnnSession(base.Session):
         self._image = mnn_net.fitted_input(mnn, self._interpreter, self._session, path, options)
         outputs = mnn_net.outputs_of(self._interpreter, self._session)
         if len(outputs) != 1:
-            raise base.LoadError(f"{path} has {len(outputs)} outputs, Deploymark reads one")
+            raise base.UnsupportedError(
+                f"{path} has the outputs {', '.join(outputs)}, mnn gives one here"
+            )
         (self._output,) = outputs.values()
         self._given = mnn_net.host_tensor(mnn, options.input_shape)
         self._taken = mnn_net.host_tensor(mnn, self._output.getShape())

@@ -8,7 +8,7 @@ from typing import Any
 
 from deploymark.backends import loading
 from deploymark.backends.base import LoadError, LoadOptions
-from deploymark.backends.recognise import sizes
+from deploymark.backends.ends import sizes
 
 NORMAL = 0
 """``MNN::BackendConfig``'s ``Memory_Normal`` and ``Power_Normal``: weights are widened once, at

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, loading, packages
+from deploymark.backends.ends import unnamed
 from deploymark.backends.foreign import facts, metadata_beside, the_file
 from deploymark.backends.hardware import accelerators, half
 from deploymark.backends.ncnn import convert as ncnn_convert
@@ -19,6 +20,7 @@ from deploymark.backends.ncnn.files import (
     stored_precision,
     weights_file,
 )
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.openmp import OpenMpBackend
 
 if TYPE_CHECKING:
@@ -107,7 +109,8 @@ class NcnnBackend(OpenMpBackend):
             reason = NOT_OFFERED.get(request.precision, "")
             raise base.UnsupportedError(reason or f"ncnn has no {request.precision}")
         self.resolve_options(request.precision, request.options)
-        if request.detector.output.layout != "anchors":
+        require_one_array(self.name, request.detector.output, request.detector.spec)
+        if request.detector.output.layout == "detections":
             raise base.UnsupportedError(
                 "ncnn has neither top-k nor gather, which a head that gives reduced detections "
                 "ends in",
@@ -137,21 +140,18 @@ class NcnnBackend(OpenMpBackend):
         shape = (1, 3, size.height, size.width)
         metadata = metadata_beside(file.parent)
         precision = stored_precision(weights, layers)
-        if size.height != size.width:
-            output: tuple[int, ...] = ()
-        else:
-            import numpy as np
+        import numpy as np
 
-            plain = base.LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=shape)
-            session = self.load(base.Artifact(file.parent, file.name), plain)
-            output = session.infer(np.zeros(shape, np.float32)).shape
+        plain = base.LoadOptions(device="cpu", precision="fp32", threads=1, input_shape=shape)
+        session = self.load(base.Artifact(file.parent, file.name), plain)
+        output = np.shape(session.infer(np.zeros(shape, np.float32)))
         files = [file, weights, *(near for near in companions(file) if near.is_file())]
         return facts(
             base.Artifact(file.parent, file.name),
             files,
             # Images go through one by one, so any batch will do.
-            (None, *shape[1:]),
-            [output],
+            unnamed([(None, *shape[1:])]),
+            unnamed([output]),
             metadata,
             precision=precision,
             told=told,
@@ -160,6 +160,7 @@ class NcnnBackend(OpenMpBackend):
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the pair of files on one device."""
         settings = self.resolve_runtime_options(options)
+        require_one_array(self.name, options.output, options.spec)
         layers = read_graph(artifact.path)
         weights = weights_file(artifact.path)
         stored_precision(weights, layers)
@@ -170,9 +171,9 @@ class NcnnBackend(OpenMpBackend):
         net = ncnn_net.open_net(ncnn, artifact.path, weights, options, settings)
         ends = (net.input_names(), net.output_names())
         if [len(names) for names in ends] != [1, 1]:
-            raise base.LoadError(
-                f"{artifact.path} has {len(ends[0])} inputs and {len(ends[1])} outputs, "
-                "Deploymark reads one of each"
+            raise base.UnsupportedError(
+                f"{artifact.path} has the inputs {', '.join(ends[0])} and the outputs "
+                f"{', '.join(ends[1])}, ncnn is given one array and gives one here"
             )
         return NcnnSession(net, artifact.path, options)
 

@@ -7,10 +7,11 @@ numbered as in ``onnx/onnx.proto``. For runtimes that open ONNX files but do not
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deploymark.backends.base import LoadError
+from deploymark.backends.ends import End
 
 MODEL_GRAPH, MODEL_METADATA = 7, 14
 GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 5, 11, 12
@@ -27,6 +28,9 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 FLOAT, FLOAT16 = 1, 10
 """``TensorProto.DataType``."""
+
+ELEMENTS = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
+"""``TensorProto.DataType`` by NumPy's names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +49,11 @@ class Header:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     metadata: dict[str, str]
+
+
+def ends(tensors: Iterable[Tensor]) -> list[End]:
+    """Inputs or outputs as every format tells them."""
+    return [End(item.name, item.shape, ELEMENTS.get(item.element, "")) for item in tensors]
 
 
 def read_header(path: Path) -> Header:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, exporting, loading, packages, telemetry
+from deploymark.backends.ends import End, chosen, image_of, require_extras
 from deploymark.backends.foreign import the_file
 from deploymark.backends.onnx import content as onnx_content
 from deploymark.backends.onnx import qdq
@@ -25,7 +26,6 @@ from deploymark.backends.onnxruntime import quantize as ort_quantize
 from deploymark.backends.onnxruntime import trace as ort_trace
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 # Here, as whoever resolves this backend may import the runtime before it calls ``load``.
@@ -45,11 +45,16 @@ named = {"cuda": "CUDA", "coreml": "CoreML", "directml": "Dml", "openvino": "Ope
 provider = f"{named.get('$device', 'CPU')}ExecutionProvider"
 file = str(Path(__file__).with_name("$entry"))
 session = onnxruntime.InferenceSession(file, options, providers=[provider])
-name = session.get_inputs()[0].name
+image = next(one for one in session.get_inputs() if one.name not in EXTRA)
+known = [one.name for one in session.get_outputs()]
+wanted = [known[key] if isinstance(key, int) else key for key in OUTPUTS]
 
 
 def infer(images):
-    return session.run(None, {name: images})[0]
+    given = images[0] if len(image.shape) == 3 else images
+    half = image.type == "tensor(float16)"
+    found = session.run(wanted, {image.name: given.astype("float16") if half else given, **EXTRA})
+    return found if len(found) > 1 else found[0]
 """
 
 
@@ -169,40 +174,50 @@ class OnnxRuntimeBackend(base.Backend):
 
         session = open_session()
         ort_providers.verify(provider, options.device, session.get_providers())
-        image, predictions = ort_files.ends(session, artifact.path)
+        inputs, outputs = ort_files.ends(session, artifact.path)
+        image = image_of(artifact.path, inputs)
         loading.require_shape(artifact.path, image.shape, options)
         ort_files.require_input(artifact.path, image, options.spec)
-        return OnnxRuntimeSession(session, image, predictions, open_session, options)
+        others = (end.name for end in inputs if end is not image)
+        require_extras(artifact.path, others, options.spec)
+        order = chosen(artifact.path, [end.name for end in outputs], options.output)
+        taken = [outputs[index] for index in order]
+        return OnnxRuntimeSession(session, image, taken, open_session, options)
 
 
 class OnnxRuntimeSession(base.Session):
-    """An ``InferenceSession`` of one input and one output of floating numbers; or bytes come in."""
+    """An ``InferenceSession`` of images, floating numbers or bytes, and what goes with them."""
 
     def __init__(
         self,
         session: Any,
-        image: Any,
-        predictions: Any,
+        image: End,
+        outputs: Sequence[End],
         open_session: Callable[..., Any],
         options: base.LoadOptions,
     ) -> None:
         super().__init__(options.input_shape, options.spec)
         self._run = session.run
         self._input = image.name
-        self._outputs = [predictions.name]
-        self._half_input = image.type == ort_files.HALF
-        self._half_output = predictions.type == ort_files.HALF
+        self._outputs = [end.name for end in outputs]
+        self._half_input = image.element == "float16"
+        self._half_output = any(end.element == "float16" for end in outputs)
+        self._one_image = len(image.shape) == 3  # noqa: PLR2004 - no batch
         self._open_session = open_session
         self._device = options.device
 
-    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """One run; a float32 input array is read in place, the output array is new."""
-        given = images.astype("float16") if self._half_input else images
-        found = self._run(self._outputs, {self._input: given})[0]
-        predictions: npt.NDArray[np.float32] = (
-            found.astype("float32") if self._half_output else found
-        )
+    def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
+        """One run; a float32 input array is read in place, the output arrays are new."""
+        found = self._run(self._outputs, self._feeds(images))
+        if self._half_output:
+            found = [base.widened(array) for array in found]
+        predictions: base.Outputs = found[0] if len(found) == 1 else tuple(found)
         return predictions
+
+    def _feeds(self, images: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """Every input by its name."""
+        given = images.astype("float16") if self._half_input else images
+        return {self._input: given[0] if self._one_image else given, **self.extra}
 
     def executed_precision(self) -> base.ExecutedPrecision:
         """Operators by data type, from the profile of one inference of a session alike this one.
@@ -212,11 +227,10 @@ class OnnxRuntimeSession(base.Session):
         """
         import numpy as np
 
-        dtype = "float16" if self._half_input else self.spec.dtype
-        zeros = np.zeros(self.spec.shape(self.input_shape), dtype)
+        zeros = np.zeros(self.spec.shape(self.input_shape), self.spec.dtype)
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             session = self._open_session(profile=Path(folder, "profile"))
-            session.run(self._outputs, {self._input: zeros})
+            session.run(self._outputs, self._feeds(zeros))
             events = Path(session.end_profiling()).read_text(encoding="utf-8")
             del session
         source = "profile of the optimised graph"

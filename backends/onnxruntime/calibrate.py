@@ -58,11 +58,19 @@ def first_layers(graph: Any) -> list[str]:
     return weights
 
 
+NO_EXTRA: Mapping[str, npt.NDArray[Any]] = {}
+"""Of models that take images alone."""
+
+
 class CalibrationReader:
     """Calibration batches, as ``quantize_static`` reads them (its ``CalibrationDataReader``)."""
 
-    def __init__(self, arrays: Sequence[npt.NDArray[np.float32]]) -> None:
-        self._arrays = arrays
+    def __init__(
+        self,
+        arrays: Sequence[npt.NDArray[np.float32]],
+        extra: Mapping[str, npt.NDArray[Any]] = NO_EXTRA,
+    ) -> None:
+        self._arrays, self._extra = arrays, extra
         self._next, self._end = 0, len(arrays)
 
     def __len__(self) -> int:
@@ -72,12 +80,12 @@ class CalibrationReader:
         """Go on with this slice: called where activations are collected piecewise."""
         self._next, self._end = start_index, end_index
 
-    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
         """The next batch by input name, None at the end."""
         if self._next >= self._end:
             return None
         self._next += 1
-        return {INPUT_NAME: self._arrays[self._next - 1]}
+        return {INPUT_NAME: self._arrays[self._next - 1], **self._extra}
 
 
 def calibration_settings(name: str) -> tuple[Any, dict[str, Any]]:
@@ -155,11 +163,12 @@ def calibrate(
     scratch: Path,
     arrays: Sequence[npt.NDArray[np.float32]],
     options: Mapping[str, Any],
+    extra: Mapping[str, npt.NDArray[Any]] = NO_EXTRA,
 ) -> Calibrated:
     """Find the range of every tensor of ``source``, an FP32 ONNX file, over batches of images.
 
-    ``options`` as ``ort_quantize.resolve`` gives them. ``scratch`` is a folder for files in
-    between, which what is returned reads.
+    ``options`` as ``ort_quantize.resolve`` gives them, ``extra`` are the inputs besides.
+    ``scratch`` is a folder for files in between, which what is returned reads.
     """
     import onnx
     from onnxruntime.quantization import create_calibrator
@@ -167,7 +176,7 @@ def calibrate(
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = scratch / "prepared.onnx"
-    method, extra = calibration_settings(options["calibration"])
+    method, settings = calibration_settings(options["calibration"])
     operators = tuple(sorted({*QDQRegistry, *QLinearOpsRegistry}))
     with quiet_quantizer():
         # Shapes are fixed, so that plain shape inference sees them all.
@@ -178,7 +187,8 @@ def calibrate(
             augmented_model_path=str(scratch / "augmented.onnx"),
             calibrate_method=method,
         )
-        reader, stride = CalibrationReader(arrays), extra.get("CalibStridedMinMax", len(arrays))
+        reader = CalibrationReader(arrays, extra)
+        stride = settings.get("CalibStridedMinMax", len(arrays))
         for start in range(0, len(arrays), stride):
             reader.set_range(start, start + stride)
             calibrator.collect_data(reader)

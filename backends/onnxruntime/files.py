@@ -1,7 +1,8 @@
-"""ONNX files as ONNX Runtime sees them: their one input and output, and what their maker noted."""
+"""ONNX files as ONNX Runtime sees them: their inputs and outputs, and what their maker noted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,61 +15,62 @@ from deploymark.backends.base import (
     LoadError,
     ReadAs,
 )
+from deploymark.backends.ends import End, image_of, sizes
 from deploymark.backends.onnx import content as onnx_content
-from deploymark.backends.recognise import several
 
-SINGLE, HALF = "tensor(float)", "tensor(float16)"
-"""ONNX Runtime's names of the element types that a session gives and takes."""
+TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+}
+"""ONNX Runtime's names of the element types that a session gives and takes, and NumPy's."""
+
+_IMAGES = ("float32", "float16", "uint8")
+_PREDICTIONS = ("float32", "float16", "int64", "int32")
 
 
-BYTES = "tensor(uint8)"
+def ends(session: Any, path: Path) -> tuple[list[End], list[End]]:
+    """The inputs and the outputs of a session.
 
-
-def ends(session: Any, path: Path) -> tuple[Any, Any]:
-    """The one input and the one output of a session (``NodeArg``: name, shape, type).
-
-    Raises LoadError where there are more, or their elements are no numbers that are read.
+    Raises LoadError where their elements are no numbers that are read.
     """
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1:
-        listed = ", ".join(f"{value.name} {tuple(value.shape)}" for value in inputs)
-        raise LoadError(
-            f"{path} has {len(inputs)} inputs, Deploymark gives one: {listed}",
-            remedy="Export the detector with the image as its only input.",
-        )
-    if len(outputs) != 1:
-        names, shapes = [value.name for value in outputs], [value.shape for value in outputs]
-        raise several(path, names, shapes)
-    for value, kind, read in (
-        (inputs[0], "input", (SINGLE, HALF, BYTES)),
-        (outputs[0], "output", (SINGLE, HALF)),
-    ):
-        if value.type not in read:
+    inputs, outputs = (
+        [End(value.name, sizes(value.shape), TYPES.get(value.type, value.type)) for value in values]
+        for values in (session.get_inputs(), session.get_outputs())
+    )
+    _require_types(path, "input", [image_of(path, inputs)], _IMAGES)
+    whole = _PREDICTIONS if len(outputs) > 1 else _PREDICTIONS[:2]
+    _require_types(path, "output", outputs, whole)
+    return inputs, outputs
+
+
+def _require_types(path: Path, kind: str, ends: Sequence[End], read: Sequence[str]) -> None:
+    for end in ends:
+        if end.element not in read:
             raise LoadError(
-                f"{path} has an {kind} of {value.type}, Deploymark reads {', '.join(read)}",
+                f"{path} has an {kind} of {end.element}, Deploymark reads {', '.join(read)}",
                 remedy="Export it with floating ends: quantizers can leave both of them so.",
             )
-    return inputs[0], outputs[0]
 
 
-def require_input(path: Path, image: Any, spec: InputSpec) -> None:
+def require_input(path: Path, image: End, spec: InputSpec) -> None:
     """Raise LoadError where the input is of bytes and images come as others, or the reverse."""
-    if (image.type == BYTES) != (spec.dtype == "uint8"):
-        raise LoadError(f"{path} takes {image.type}, and images come as {spec.dtype}")
+    if (image.element == "uint8") != (spec.dtype == "uint8"):
+        raise LoadError(f"{path} takes {image.element}, and images come as {spec.dtype}")
 
 
 def facts(session: Any, path: Path, told: ReadAs = AS_SEEN) -> ArtifactFacts:
     """What a file says of itself: its ends, its maker's metadata, its operators and weights."""
-    image, predictions = ends(session, path)
+    inputs, outputs = ends(session, path)
     content = onnx_content.read_content(path)
-    spec, shape = foreign.image_input(image.shape, of_bytes=image.type == BYTES)
     return foreign.facts(
         Artifact(path.parent, path.name),
         onnx_content.files_of(path, content),
-        shape,
-        [predictions.shape],
+        inputs,
+        outputs,
         foreign.read_metadata(session.get_modelmeta().custom_metadata_map),
         precision=content.precision,
         told=told,
-        spec=spec,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import ptq
 from deploymark.backends.base import ExportError, ExportRequest
+from deploymark.backends.inputs import extra_inputs
 from deploymark.backends.onnx.graph import matching
 from deploymark.backends.onnxruntime import search as ort_search
 from deploymark.backends.onnxruntime.calibrate import calibrate, quiet_quantizer
@@ -116,7 +117,8 @@ def quantize(
     images = request.calibration() if request.calibration is not None else ()
     images = ptq.first_images(images, options["calibration_images"])
     arrays = batches(images, request.batch)
-    calibrated = calibrate(source, scratch, arrays, options)
+    extra = extra_inputs(request.detector.spec, request.input_shape)
+    calibrated = calibrate(source, scratch, arrays, options, extra)
     known = ptq.layers(calibrated.nodes)
     decode = matching(calibrated.nodes, request.float_nodes) if options["decode"] == "float" else ()
     asked = ptq.chosen(known, options["float_layers"])
@@ -134,7 +136,7 @@ def quantize(
     candidates = [layer for layer in known if not rounded.isdisjoint(known[layer])]
     found = ort_search.search(
         candidates,
-        ort_search.OnnxTrials(source, arrays, request.detector.layout, write, scratch),
+        ort_search.OnnxTrials(source, arrays, request, write, scratch),
         max_drop=options["max_drop"],
         ranking_batches=-(-options["search_images"] // request.batch),
     )

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploymark.backends.agreement import agreement
-from deploymark.backends.base import ExportError, OutputLayout
+from deploymark.backends.base import ExportError, ExportRequest, Outputs
+from deploymark.backends.inputs import extra_inputs
+from deploymark.backends.onnx.graph import INPUT_NAME
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,28 +57,30 @@ class OnnxTrials:
     """Trials of ONNX files on the CPU, in the kernels that an INT8 artifact runs in there.
 
     ``reference`` is the FP32 file, ``arrays`` are the batches of calibration images. ``write``
-    writes a file whose named layers are in float, which is made at ``scratch``.
+    writes a file whose named layers are in float, which is made at ``scratch``. ``request`` has the
+    contracts and the size.
     """
 
     def __init__(
         self,
         reference: Path,
         arrays: Sequence[npt.NDArray[np.float32]],
-        layout: OutputLayout,
+        request: ExportRequest,
         write: Callable[[Path, Collection[str]], None],
         scratch: Path,
     ) -> None:
         self._arrays = arrays
-        self._layout: OutputLayout = layout
+        self._extra = extra_inputs(request.detector.spec, request.input_shape)
+        self._contract = request.detector.output, request.imgsz
         self._write = write
         self._trial = scratch / "trial.onnx"
-        self._expected = _outputs(reference, arrays)
+        self._expected = _outputs(reference, arrays, self._extra)
 
     def __call__(self, floats: Collection[str], batches: int | None) -> float:
         """See ``Trial``."""
         self._write(self._trial, floats)
-        found = _outputs(self._trial, self._arrays[:batches])
-        return agreement(self._expected[:batches], found, self._layout)
+        found = _outputs(self._trial, self._arrays[:batches], self._extra)
+        return agreement(self._expected[:batches], found, *self._contract)
 
 
 def search(layers: Sequence[str], trial: Trial, *, max_drop: float, ranking_batches: int) -> Found:
@@ -162,14 +166,19 @@ def _say(line: str) -> None:
 
 
 def _outputs(
-    path: Path, arrays: Sequence[npt.NDArray[np.float32]]
-) -> list[npt.NDArray[np.float32]]:
-    """Raw outputs of an ONNX file, one thread: other builds may run beside this one."""
+    path: Path,
+    arrays: Sequence[npt.NDArray[np.float32]],
+    extra: Mapping[str, npt.NDArray[Any]],
+) -> list[Outputs]:
+    """Raw outputs of an ONNX file of ours, whose arrays are in the order of their contract.
+
+    One thread: other builds may run beside this one.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return [session.run(None, {name: images})[0] for images in arrays]
+    found = (session.run(None, {INPUT_NAME: images, **extra}) for images in arrays)
+    return [tuple(each) if len(each) > 1 else each[0] for each in found]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, loading, packages
 from deploymark.backends.foreign import facts, read_metadata, the_file
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.onnx import wire as onnx_wire
 from deploymark.backends.onnx.content import files_of, read_content
 from deploymark.backends.onnx.graph import write_onnx
@@ -118,6 +119,7 @@ class OpenCvBackend(base.Backend):
         if request.precision != "fp32":
             raise base.UnsupportedError(f"opencv has no {request.precision}: {ONE_PRECISION}")
         self.resolve_options(request.precision, request.options)
+        require_one_array(self.name, request.detector.output, request.detector.spec)
         artifact = base.Artifact(request.folder, "model.onnx")
         write_onnx(request.model(), artifact.path, batch=request.batch, imgsz=request.imgsz)
         return artifact
@@ -126,28 +128,28 @@ class OpenCvBackend(base.Backend):
         """What an ONNX file says of itself; weights in files beside it belong to it."""
         file = the_file(path, "*.onnx")
         header = onnx_wire.read_header(file)
-        if len(header.inputs) != 1:
-            raise base.LoadError(f"{file} has {len(header.inputs)} inputs, a detector has one")
-        if header.inputs[0].element != onnx_wire.FLOAT:
+        if len(header.inputs) == 1 and header.inputs[0].element != onnx_wire.FLOAT:
             raise base.LoadError(
                 f"{file} does not take one float32 image, as OpenCV gives it",
                 remedy="onnxruntime and openvino read files that take bytes or float16.",
             )
         content = read_content(file)
-        return facts(
+        found = facts(
             base.Artifact(file.parent, file.name),
             files_of(file, content),
-            header.inputs[0].shape,
-            [output.shape for output in header.outputs],
+            onnx_wire.ends(header.inputs),
+            onnx_wire.ends(header.outputs),
             read_metadata(header.metadata),
             precision=content.precision,
             told=told,
-            output_names=[output.name for output in header.outputs],
         )
+        require_one_array(self.name, found.output, found.spec)
+        return found
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Read the file with one engine; no other one is tried if it fails."""
         settings = self.resolve_runtime_options(options)
+        require_one_array(self.name, options.output, options.spec)
         chosen = str(settings["engine"])
         header = onnx_wire.read_header(artifact.path)
         loading.require_cpu(self.name, options)

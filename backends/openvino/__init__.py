@@ -7,11 +7,12 @@ where this was written.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, exporting, loading, packages, telemetry
+from deploymark.backends.ends import End, chosen, image_of
 from deploymark.backends.onnx import qdq
 from deploymark.backends.onnx.graph import onnx_file
 from deploymark.backends.openvino import files as ov_files
@@ -19,7 +20,6 @@ from deploymark.backends.openvino import quantize as ov_quantize
 from deploymark.backends.openvino import settings as ov_settings
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 # Here, as whoever resolves this backend may import the runtime before it calls ``load``.
@@ -42,10 +42,14 @@ config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
 if device == "CPU":
     config["INFERENCE_NUM_THREADS"] = $threads
 model = core.compile_model(str(Path(__file__).with_name("$entry")), device, config)
+image = next(one for one in model.inputs if not one.names & EXTRA.keys())
 
 
 def infer(images):
-    return model(images)[0]
+    given = images[0] if len(image.partial_shape) == 3 else images
+    found = model({image: given, **EXTRA})
+    arrays = [found[key] for key in OUTPUTS]
+    return arrays if len(arrays) > 1 else arrays[0]
 """
 
 
@@ -137,23 +141,54 @@ class OpenVinoBackend(base.Backend):
             if plugin in {"CPU", "AUTO"}:
                 raise base.LoadError(message) from error
             raise base.UnavailableError(message) from error
-        return OpenVinoSession(compiled, options, plugin)
+        inputs, outputs = ov_files.ends(model)
+        image = inputs.index(image_of(artifact.path, inputs))
+        order = chosen(artifact.path, [end.name for end in outputs], options.output)
+        return OpenVinoSession(compiled, options, plugin, image, inputs, order)
 
 
 class OpenVinoSession(base.Session):
-    """A compiled model and its one infer request."""
+    """A compiled model and its one infer request.
 
-    def __init__(self, compiled: Any, options: base.LoadOptions, plugin: str) -> None:
+    ``image`` is the place of the images among the inputs, ``order`` are those of the contract's
+    arrays among the outputs.
+    """
+
+    def __init__(
+        self,
+        compiled: Any,
+        options: base.LoadOptions,
+        plugin: str,
+        image: int,
+        inputs: Sequence[End],
+        order: Sequence[int],
+    ) -> None:
         super().__init__(options.input_shape, options.spec)
         self._plugin = plugin
         self._compiled = compiled
+        self._image = image
+        self._one_image = len(inputs[image].shape) == 3  # noqa: PLR2004 - no batch
+        self._given = {
+            index: self.extra[end.name] for index, end in enumerate(inputs) if index != image
+        }
         self._request = compiled.create_infer_request()
-        self._output = self._request.get_output_tensor(0).data
+        self._order = order
+        # Arrays of fixed shapes are where they were; boxes of any number are not.
+        fixed = all(compiled.output(index).get_partial_shape().is_static for index in order)
+        self._outputs = self._found() if fixed else None
 
-    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """One synchronous inference; the input is read in place, the output is reused."""
-        self._request.infer({0: images}, share_inputs=True, share_outputs=True)
-        predictions: npt.NDArray[np.float32] = self._output
+    def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
+        """One synchronous inference; the input is read in place, the outputs are reused."""
+        given = images[0] if self._one_image else images
+        self._request.infer(
+            {self._image: given, **self._given}, share_inputs=True, share_outputs=True
+        )
+        return self._found() if self._outputs is None else self._outputs
+
+    def _found(self) -> base.Outputs:
+        """The outputs' arrays, which are views of the request's memory."""
+        found = tuple(self._request.get_output_tensor(index).data for index in self._order)
+        predictions: base.Outputs = found[0] if len(found) == 1 else found
         return predictions
 
     def settings(self) -> Mapping[str, base.Setting]:

@@ -19,10 +19,11 @@ from deploymark.backends.base import (
     LoadError,
     ReadAs,
 )
+from deploymark.backends.ends import End, batched, image_of, require_extras
+from deploymark.backends.inputs import extra_inputs
 from deploymark.backends.loading import require_file
 from deploymark.backends.onnx import content as onnx_content
 from deploymark.backends.onnx import wire as onnx_wire
-from deploymark.backends.recognise import several
 
 CONSTANT_PRECISIONS = {
     "f32": "fp32",
@@ -33,11 +34,16 @@ CONSTANT_PRECISIONS = {
 }
 """Element types of constants and the precision of a model whose weights are mostly of it."""
 
-FLOATING = ("f32", "f16")
-"""Element types of inputs and outputs that are converted from and to float32."""
+ELEMENTS = {"f32": "float32", "f16": "float16", "u8": "uint8", "i64": "int64", "i32": "int32"}
+"""OpenVINO's names of the element types of inputs and outputs, and NumPy's."""
 
-BYTES = "u8"
-"""Element type of an input that takes images as they are."""
+FLOATING = ("float32", "float16")
+"""Inputs and outputs that are converted from and to float32."""
+
+WHOLE = ("int64", "int32")
+"""Outputs of labels and counts, which stay as they are."""
+
+HALF, BYTES = "float16", "uint8"
 
 
 def files_of(path: Path) -> list[Path]:
@@ -80,7 +86,7 @@ def _opened(core: Any, path: Path) -> Any:
 
 
 def read(core: Any, path: Path) -> Any:
-    """The model of a file, checked to have one floating input and one floating output.
+    """The model of a file, checked to take images and to give numbers.
 
     Raises LoadError where a file is not there, or OpenVINO refuses it.
     """
@@ -91,25 +97,37 @@ def read(core: Any, path: Path) -> Any:
         model = _opened(core, path)
     except Exception as error:
         raise LoadError(f"OpenVINO refuses {path}: {first_line(error)}") from error
-    if len(model.inputs) != 1:
-        raise LoadError(
-            f"{path} has {len(model.inputs)} inputs, Deploymark gives one",
-            remedy="Export the detector with the image as its only input.",
-        )
-    if len(model.outputs) != 1:
-        names = [end.get_any_name() if end.get_names() else "" for end in model.outputs]
-        raise several(path, names, [shape_of(end) for end in model.outputs])
+    inputs, outputs = ends(model)
+    whole = WHOLE if len(outputs) > 1 else ()
     for end, kind, known in (
-        (model.input(0), "input", (*FLOATING, BYTES)),
-        (model.output(0), "output", FLOATING),
+        (image_of(path, inputs), "input", (*FLOATING, BYTES)),
+        *((end, "output", (*FLOATING, *whole)) for end in outputs),
     ):
-        element = end.get_element_type().get_type_name()
-        if element not in known:
+        if end.element not in known:
             raise LoadError(
-                f"{path} has an {kind} of {element}, Deploymark reads {', '.join(known)}",
+                f"{path} has an {kind} of {end.element}, Deploymark reads {', '.join(known)}",
                 remedy="Export it with floating ends: quantizers can leave both of them so.",
             )
     return model
+
+
+def ends(model: Any) -> tuple[list[End], list[End]]:
+    """The inputs and the outputs of a model."""
+    inputs, outputs = (
+        [End(_name(end, index), shape_of(end), _element(end)) for index, end in enumerate(group)]
+        for group in (model.inputs, model.outputs)
+    )
+    return inputs, outputs
+
+
+def _name(end: Any, index: int) -> str:
+    """The first of an end's names, its place where it has none."""
+    return min(end.get_names(), default=str(index))
+
+
+def _element(end: Any) -> str:
+    name = str(end.get_element_type().get_type_name())
+    return ELEMENTS.get(name, name)
 
 
 def shape_of(end: Any) -> tuple[int | None, ...]:
@@ -126,38 +144,43 @@ def shape_of(end: Any) -> tuple[int | None, ...]:
 def fix(
     model: Any, path: Path, images: tuple[int, int, int, int], spec: InputSpec = PLAIN_INPUT
 ) -> Any:
-    """The model for images of the shape ``images``, given as ``spec`` says, with a float32 output.
+    """The model for images of the shape ``images``, given as ``spec`` says, with float32 ends.
 
     Sizes that the file leaves open are set, and 16-bit ends get a conversion inside of the model.
     Raises LoadError where the file fixes another shape, or takes images otherwise.
     """
     wanted = spec.shape(images)
-    if (input_type(model) == BYTES) != (spec.dtype == "uint8"):
-        raise LoadError(f"{path} takes {input_type(model)}, and images come as {spec.dtype}")
-    from openvino import Type
+    inputs, outputs = ends(model)
+    image = image_of(path, inputs)
+    if (image.element == BYTES) != (spec.dtype == BYTES):
+        raise LoadError(f"{path} takes {image.element}, and images come as {spec.dtype}")
     from openvino.preprocess import PrePostProcessor
 
-    found = shape_of(model.input(0))
-    if not foreign.fits(found, wanted):
-        raise LoadError(f"{path} takes images of shape {found}, not {wanted}")
-    if None in found:
+    if not foreign.fits(batched(image.shape), wanted):
+        raise LoadError(f"{path} takes images of shape {image.shape}, not {wanted}")
+    require_extras(path, (end.name for end in inputs if end is not image), spec)
+    given = {name: array.shape for name, array in extra_inputs(spec, images).items()}
+    given[image.name] = wanted[4 - len(image.shape) :]
+    if any(None in end.shape for end in inputs):
         try:
-            model.reshape(list(wanted))
+            model.reshape({index: list(given[end.name]) for index, end in enumerate(inputs)})
         except Exception as error:
             raise LoadError(f"{path} cannot take {wanted}: {first_line(error)}") from error
-    halves = (model.input(0), model.output(0))
-    if any(end.get_element_type() == Type.f16 for end in halves):
+    if HALF in {image.element, *(end.element for end in outputs)}:
         processor = PrePostProcessor(model)
-        if input_type(model) != BYTES:
-            processor.input().tensor().set_element_type(Type.f32)
-        processor.output().tensor().set_element_type(Type.f32)
+        if image.element == HALF:
+            processor.input(inputs.index(image)).tensor().set_element_type(_single())
+        for index, end in enumerate(outputs):
+            if end.element == HALF:
+                processor.output(index).tensor().set_element_type(_single())
         model = processor.build()
     return model
 
 
-def input_type(model: Any) -> str:
-    """The element type of a model's one input."""
-    return str(model.input(0).get_element_type().get_type_name())
+def _single() -> Any:
+    from openvino import Type
+
+    return Type.f32
 
 
 def precision_of(model: Any) -> str | None:
@@ -191,16 +214,15 @@ def facts(core: Any, path: Path, told: ReadAs = AS_SEEN) -> ArtifactFacts:
         metadata = foreign.metadata_beside(file.parent)
         precision = precision_of(model)
         files += [beside for beside in [file.parent / foreign.METADATA_FILE] if beside.is_file()]
-    spec, shape = foreign.image_input(shape_of(model.input(0)), of_bytes=input_type(model) == BYTES)
+    inputs, outputs = ends(model)
     return foreign.facts(
         Artifact(file.parent, file.name),
         files,
-        shape,
-        [shape_of(model.output(0))],
+        inputs,
+        outputs,
         metadata,
         precision=precision,
         told=told,
-        spec=spec,
     )
 
 

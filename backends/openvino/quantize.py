@@ -6,18 +6,22 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from deploymark.backends import ptq
 from deploymark.backends.agreement import agreement
-from deploymark.backends.base import ExportError, ExportRequest, OutputLayout
-from deploymark.backends.onnx.graph import matching
+from deploymark.backends.base import ExportError, ExportRequest, Outputs
+from deploymark.backends.inputs import extra_inputs
+from deploymark.backends.onnx.graph import INPUT_NAME, matching, output_names
 from deploymark.backends.onnxruntime.quantize import batches
 from deploymark.backends.options import OpenOption, is_share, resolve_choices
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+Inputs = Union["npt.NDArray[np.float32]", Mapping[str, "npt.NDArray[Any]"]]
+"""What one inference is given."""
 
 CHOICES = {
     "preset": ("mixed", "performance"),
@@ -90,18 +94,25 @@ def quantize(
     )
     with io.StringIO() as sink, contextlib.redirect_stdout(sink):
         if options[ACCURACY_CONTROL] is None:
-            plain = nncf.quantize(
-                model, nncf.Dataset(arrays), advanced_parameters=advanced, **settings
-            )
+            given = nncf.Dataset(inputs_of(request, arrays))
+            plain = nncf.quantize(model, given, advanced_parameters=advanced, **settings)
             return plain, notes
         controlled = _controlled(
             model,
-            arrays,
-            request.detector.layout,
+            inputs_of(request, arrays),
+            request,
             options[ACCURACY_CONTROL],
             {**settings, "advanced_quantization_parameters": advanced},
         )
         return controlled, notes
+
+
+def inputs_of(
+    request: ExportRequest, arrays: Sequence[npt.NDArray[np.float32]]
+) -> Sequence[Inputs]:
+    """What each inference on a batch is given: the images, or a mapping with the inputs besides."""
+    extra = extra_inputs(request.detector.spec, request.input_shape)
+    return [{INPUT_NAME: images, **extra} for images in arrays] if extra else arrays
 
 
 def layers(model: Any) -> dict[str, list[str]]:
@@ -125,8 +136,8 @@ def layers(model: Any) -> dict[str, list[str]]:
 
 def _controlled(
     model: Any,
-    arrays: Sequence[npt.NDArray[np.float32]],
-    layout: OutputLayout,
+    inputs: Sequence[Inputs],
+    request: ExportRequest,
     limit: float,
     settings: Mapping[str, Any],
 ) -> Any:
@@ -138,16 +149,18 @@ def _controlled(
     """
     import nncf
 
-    core = _core()
+    core, output, size = _core(), request.detector.output, request.imgsz
+    names = output_names(output)
     items = [
-        (images, raw) for images, raw in zip(arrays, _outputs(core, model, arrays), strict=True)
+        (given, raw)
+        for given, raw in zip(inputs, _outputs(core, model, inputs, names), strict=True)
     ]
 
     def validate(compiled: Any, chosen: Iterable[tuple[Any, Any]]) -> tuple[float, list[float]]:
-        pairs = [(raw, compiled(images)[0]) for images, raw in chosen]
-        by_batch = [agreement([raw], [found], layout) for raw, found in pairs]
+        pairs = [(raw, _ordered(compiled(given), names)) for given, raw in chosen]
+        by_batch = [agreement([raw], [found], output, size) for raw, found in pairs]
         expected, found = [raw for raw, _ in pairs], [found for _, found in pairs]
-        return agreement(expected, found, layout), by_batch
+        return agreement(expected, found, output, size), by_batch
 
     quantized = nncf.quantize_with_accuracy_control(
         model,
@@ -161,7 +174,8 @@ def _controlled(
         ),
         **settings,
     )
-    reached = agreement([raw for _, raw in items], _outputs(core, quantized, arrays), layout)
+    found = _outputs(core, quantized, inputs, names)
+    reached = agreement([raw for _, raw in items], found, output, size)
     if reached < 1 - limit:
         raise ExportError(
             f"with every layer tried in float, INT8 agrees with FP32 by {reached:.3f} only, "
@@ -178,8 +192,16 @@ def _core() -> Any:
 
 
 def _outputs(
-    core: Any, model: Any, arrays: Sequence[npt.NDArray[np.float32]]
-) -> list[npt.NDArray[np.float32]]:
+    core: Any, model: Any, inputs: Sequence[Inputs], names: Sequence[str]
+) -> list[Outputs]:
     """Raw outputs in float32 arithmetic: left alone, the CPU plugin may take bf16."""
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return [compiled(images)[0] for images in arrays]
+    return [_ordered(compiled(given), names) for given in inputs]
+
+
+def _ordered(found: Any, names: Sequence[str]) -> Outputs:
+    """The arrays of an inference in the order of their contract."""
+    if len(names) == 1:
+        only: npt.NDArray[np.float32] = found[0]
+        return only
+    return tuple(found[name] for name in names)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, loading, packages
+from deploymark.backends.ends import unnamed
 from deploymark.backends.exporting import quiet
 from deploymark.backends.foreign import METADATA_FILE, facts, metadata_beside
 from deploymark.backends.hardware import accelerators
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.openmp import OpenMpBackend
 from deploymark.backends.paddle import convert as paddle_convert
 from deploymark.backends.paddle import program as paddle_program
@@ -100,7 +102,8 @@ class PaddleBackend(OpenMpBackend):
         if request.precision != "fp32":
             raise base.UnsupportedError(f"paddle has no {request.precision}: {ONE_PRECISION}")
         self.resolve_options(request.precision, request.options)
-        if request.detector.output.layout != "anchors":
+        require_one_array(self.name, request.detector.output, request.detector.spec)
+        if request.detector.output.layout == "detections":
             raise base.UnsupportedError(
                 "X2Paddle cannot convert a one-to-one head: it has no choice of the best places",
                 remedy="Take the model's one-to-many head (head: one-to-many).",
@@ -118,13 +121,17 @@ class PaddleBackend(OpenMpBackend):
         program = paddle_program.read_program(found[0])
         # X2Paddle leaves its code and the weights for training beside them.
         shipped = (found[0], found[0].with_suffix(".pdiparams"), path / METADATA_FILE)
-        if len(program.inputs) != 1:
-            raise base.LoadError(f"{path} has {len(program.inputs)} inputs, a detector has one")
+        if len(program.inputs) != 1 or len(program.outputs) != 1:
+            raise base.UnsupportedError(
+                f"{path} has {len(program.inputs)} inputs and {len(program.outputs)} outputs, "
+                "paddle is given one array and gives one here",
+                remedy="Convert it to ONNX with paddle2onnx: onnxruntime measures that.",
+            )
         return facts(
             base.Artifact(path, found[0].relative_to(path).as_posix()),
             [file for file in shipped if file.is_file()],
-            program.inputs[0].shape,
-            [output.shape for output in program.outputs],
+            unnamed([program.inputs[0].shape]),
+            unnamed([output.shape for output in program.outputs]),
             metadata_beside(path),
             precision="fp32" if {value.element for value in program.weights} == {"f32"} else None,
             told=told,
@@ -141,6 +148,7 @@ class PaddleBackend(OpenMpBackend):
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Optimise the program for one device and make its predictor."""
         onednn = bool(self.resolve_runtime_options(options)["onednn"])
+        require_one_array(self.name, options.output, options.spec)
         program = paddle_program.read_program(artifact.path)
         weights = artifact.path.with_suffix(".pdiparams")
         paddle_program.require_whole(weights, program)

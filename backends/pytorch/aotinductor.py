@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from deploymark.backends import base, loading, packages
 from deploymark.backends.exporting import failures, quiet
 from deploymark.backends.hardware import cpu
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.openmp import OpenMpBackend
 from deploymark.backends.pytorch import aoti_package, runtime
 from deploymark.backends.pytorch import program as torch_program
@@ -126,6 +127,7 @@ class AotInductorBackend(OpenMpBackend):
             raise base.UnavailableError(
                 f"there is no C++ compiler ({_wanted()})", remedy=COMPILER_REMEDY
             )
+        require_one_array(self.name, request.detector.output, request.detector.spec)
         artifact = base.Artifact(request.folder, "model.pt2")
         with failures("AOTInductor"), _own_caches() as folder:
             _export(request, artifact.path, compiler, options, folder)
@@ -134,6 +136,7 @@ class AotInductorBackend(OpenMpBackend):
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Link the compiled model in. Its loops take as many threads as OpenMP is set to."""
         self.resolve_runtime_options(options)
+        require_one_array(self.name, options.output, options.spec)
         loading.require_file(artifact.path)
         notes = aoti_package.read_notes(artifact.path)
         aoti_package.check(artifact.path, notes, options)
@@ -236,7 +239,7 @@ def _export(
     }
     runtime.require_device(torch, request.device)
     with torch.no_grad(), quiet("torch"):
-        model, example = torch_program.prepared(request)
+        model, (example, *_) = torch_program.prepared(request)
         program = torch.export.export(model, (example,))
         if request.device != "cpu":
             from torch.export.passes import move_to_device_pass

@@ -14,10 +14,11 @@ MOST_NAMED = 3
 """Kinds of modules that a message names."""
 
 
-def program(model: Any, example: Any) -> Any:
+def program(model: Any, given: tuple[Any, ...]) -> Any:
     """An exported program of the module with its Linear and recurrent layers quantized.
 
-    Their weights are INT8, and their inputs are quantized as they come. Raises UnsupportedError,
+    ``given`` are the inputs to trace with. Weights are INT8, and what the layers take is quantized
+    as it comes. Raises UnsupportedError,
     with the numbers, where the module has no such layer, as what ran would be the float model
     under another name, and where ``torch.export`` cannot hold the layers that were quantized.
     """
@@ -40,7 +41,7 @@ def program(model: Any, example: Any) -> Any:
             remedy=REMEDY,
         )
     try:
-        return torch.export.export(quantized, (example,))
+        return torch.export.export(quantized, given)
     except Exception as error:
         raise UnsupportedError(
             f"{tried}, but torch.export cannot hold them: {type(error).__name__}: {error}",

@@ -23,7 +23,6 @@ from deploymark.backends.pytorch import runtime
 from deploymark.backends.pytorch.session import PyTorchSession
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 FLOATS = ("fp32", *torch_half.DTYPES)
@@ -43,11 +42,18 @@ import torch.export
 
 torch.set_num_threads($threads)
 model = torch.export.load(Path(__file__).with_name("$entry")).module().to("$device")
+extra = [torch.from_numpy(value).to("$device") for value in EXTRA.values()]
 
 
 def infer(images):
     with torch.inference_mode():
-        return model(torch.from_numpy(images).to("$device")).cpu().numpy()
+        found = model(torch.from_numpy(images).to("$device"), *extra)
+    if isinstance(found, torch.Tensor):
+        return found.float().cpu().numpy()
+    if isinstance(found, dict):
+        return [found[key].cpu().numpy() for key in OUTPUTS]
+    places = (int(key) if str(key).isdigit() else place for place, key in enumerate(OUTPUTS))
+    return [found[place].cpu().numpy() for place in places]
 """
 
 
@@ -106,11 +112,11 @@ class TorchBackend(OpenMpBackend):
             import torch
 
             with torch.no_grad(), quiet("torch"):
-                model, example = torch_program.prepared(request)
+                model, given = torch_program.prepared(request)
                 if request.precision == DYNAMIC_INT8:
-                    program = torch_dynamic.program(model, example)
+                    program = torch_dynamic.program(model, given)
                 else:
-                    program = torch.export.export(model, (example,))
+                    program = torch.export.export(model, given)
                 torch.export.save(program, artifact.path)
         return artifact
 
@@ -137,12 +143,11 @@ class TorchSession(PyTorchSession):
         super().__init__(torch, options)
         self._module = module
 
-    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
         """One forward; on an accelerator the copies there and back are part of it."""
         with self._torch.inference_mode():
-            output = self._module(self._torch.from_numpy(images).to(self._device))
-            predictions: npt.NDArray[np.float32] = output.float().cpu().numpy()
-        return predictions
+            given = self._torch.from_numpy(images).to(self._device)
+            return self._arrays(self._module(given, *self._others))
 
 
 def _load_program(torch: Any, path: Path, device: str) -> Any:

@@ -8,11 +8,12 @@ The paths for CUDA are written from PyTorch's documentation and were not run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, foreign, loading, packages
+from deploymark.backends.ends import chosen
 from deploymark.backends.exporting import failures, quiet
 from deploymark.backends.openmp import OpenMpBackend
 from deploymark.backends.pytorch import program as torch_program
@@ -20,7 +21,6 @@ from deploymark.backends.pytorch import runtime, torchscript_file
 from deploymark.backends.pytorch.session import PyTorchSession
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 ENDING = ".torchscript"
@@ -44,11 +44,18 @@ import torch
 torch.set_num_threads($threads)
 file = str(Path(__file__).with_name("$entry"))
 model = torch.jit.freeze(torch.jit.load(file, map_location="$device").eval())
+extra = [torch.from_numpy(value).to("$device") for value in EXTRA.values()]
 
 
 def infer(images):
     with torch.inference_mode():
-        return model(torch.from_numpy(images).to("$device")).cpu().numpy()
+        found = model(torch.from_numpy(images).to("$device"), *extra)
+    if isinstance(found, torch.Tensor):
+        return found.float().cpu().numpy()
+    if isinstance(found, dict):
+        return [found[key].cpu().numpy() for key in OUTPUTS]
+    places = (int(key) if str(key).isdigit() else place for place, key in enumerate(OUTPUTS))
+    return [found[place].cpu().numpy() for place in places]
 """
 
 
@@ -102,9 +109,10 @@ class TorchScriptBackend(OpenMpBackend):
 
             runtime.require_device(torch, request.device)
             with torch.no_grad(), quiet("torch"):
-                model, example = torch_program.prepared(request)
-                model, example = model.to(request.device), example.to(request.device)
-                traced = torch.jit.trace(model, example, check_trace=False)
+                model, given = torch_program.prepared(request)
+                model = model.to(request.device)
+                given = tuple(item.to(request.device) for item in given)
+                traced = torch.jit.trace(model, given, check_trace=False)
                 note = {torchscript_file.NOTE: json.dumps(torchscript_file.note(request))}
                 traced.save(str(artifact.path), _extra_files=note)
         return artifact
@@ -116,12 +124,12 @@ class TorchScriptBackend(OpenMpBackend):
         torch = runtime.start(options, self.extra)
         opened = torchscript_file.open_file(torch, file, "cpu")
         with torch.inference_mode(), quiet("torch"):
-            input_shape, output_shape = torchscript_file.shapes(torch, file, opened)
+            inputs, outputs = torchscript_file.ends(torch, file, opened)
         return foreign.facts(
             base.Artifact(file.parent, file.name),
             [file],
-            input_shape,
-            [output_shape],
+            inputs,
+            outputs,
             foreign.read_metadata(opened.note),
             precision=opened.precision,
             told=told,
@@ -141,33 +149,44 @@ class TorchScriptBackend(OpenMpBackend):
         if expected is not None:
             loading.require_shape(artifact.path, expected, options)
         with torch.inference_mode(), quiet("torch"):
-            if expected is None:
-                torchscript_file.run(torch, artifact.path, opened, options.input_shape)
+            order: Sequence[int] | None = None
+            if expected is None or (options.output is not None and options.output.names):
+                shape = options.spec.shape(options.input_shape)
+                found = torchscript_file.run(torch, artifact.path, opened, shape, options.spec)
+                order = chosen(artifact.path, [end.name for end in found], options.output)
             try:
                 module = _prepared(torch, opened.module, optimize=optimize)
             except Exception as error:
                 raise base.LoadError(
                     f"TorchScript cannot freeze {artifact.path}: {type(error).__name__}: {error}"
                 ) from error
-        return TorchScriptSession(torch, module, opened.input_dtype, options)
+        return TorchScriptSession(torch, module, opened.input_dtype, options, order)
 
 
 class TorchScriptSession(PyTorchSession):
-    """A frozen script module on one device."""
+    """A frozen script module on one device.
+
+    ``order``: where the contract's arrays are among the tensors that it gives.
+    """
 
     def __init__(
-        self, torch: Any, module: Any, input_dtype: Any, options: base.LoadOptions
+        self,
+        torch: Any,
+        module: Any,
+        input_dtype: Any,
+        options: base.LoadOptions,
+        order: Sequence[int] | None = None,
     ) -> None:
         super().__init__(torch, options)
         self._module = module
         self._input_dtype = input_dtype
+        self._order = order
 
-    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
         """One forward; on an accelerator the copies there and back are part of it."""
         with self._torch.inference_mode():
             given = self._torch.from_numpy(images).to(self._device, self._input_dtype)
-            predictions: npt.NDArray[np.float32] = self._module(given).float().cpu().numpy()
-        return predictions
+            return self._arrays(self._module(given, *self._others), self._order)
 
 
 def _prepared(torch: Any, module: Any, *, optimize: bool) -> Any:

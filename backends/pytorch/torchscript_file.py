@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.backends.base import ExportRequest, LoadError, UnavailableError
+from deploymark.backends.ends import End, extras_of, require_extras
 from deploymark.backends.exporting import quiet
+from deploymark.backends.inputs import InputSpec, extra_inputs
 
 NOTE = "config.txt"
 """Ultralytics' name of the note (``ultralytics/utils/export/torchscript.py``)."""
@@ -44,10 +46,10 @@ def note(request: ExportRequest) -> dict[str, Any]:
     return {
         "task": "detect",
         "batch": request.batch,
-        "imgsz": [request.imgsz, request.imgsz],
+        "imgsz": list(request.imgsz),
         "stride": detector.stride,
         "names": dict(enumerate(detector.names)),
-        "end2end": detector.layout == "detections",
+        "end2end": detector.output.layout == "detections",
         INPUT_DTYPE: "float32",
     }
 
@@ -89,18 +91,16 @@ def noted_shape(noted: Mapping[str, Any]) -> tuple[int | None, ...] | None:
     return (batch, 3, int(size[0]), int(size[1]))
 
 
-def shapes(
-    torch: Any, path: Path, opened: Opened
-) -> tuple[tuple[int | None, ...], tuple[int, ...]]:
-    """Shapes of the input, with None for what is left open, and of the output of one inference.
+def ends(torch: Any, path: Path, opened: Opened) -> tuple[list[End], list[End]]:
+    """Inputs, with None for sizes that are left open, and outputs, of one inference.
 
-    Raises LoadError where the program takes none of the shapes that are to be expected.
+    Raises LoadError where no images fit.
     """
     noted = noted_shape(opened.note)
     if noted is not None:
         batch, height, width = noted[0] or 1, *map(int, opened.note["imgsz"])
-        return noted, run(torch, path, opened, (batch, 3, height, width))
-    fitting: list[tuple[int, tuple[int, ...]]] = []
+        return _inputs(opened, noted), run(torch, path, opened, (batch, 3, height, width))
+    fitting: list[tuple[int, list[End]]] = []
     said: LoadError | None = None
     for size in TRIED_SIZES:
         try:
@@ -108,28 +108,80 @@ def shapes(
         except LoadError as error:
             said = said or error
         if len(fitting) > 1:  # a traced size takes no other
-            return (None, 3, None, None), fitting[0][1]
+            return _inputs(opened, (None, 3, None, None)), fitting[0][1]
     if not fitting:
         sizes = ", ".join(map(str, TRIED_SIZES))
         raise LoadError(
             f"{path} does not note the images it takes, and fails on those of {sizes} pixels"
         ) from said
-    size, output = fitting[0]
-    return (1, 3, size, size), output
+    size, outputs = fitting[0]
+    return _inputs(opened, (1, 3, size, size)), outputs
 
 
-def run(torch: Any, path: Path, opened: Opened, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of the one output for images of a shape. Raises LoadError where there is none."""
+def _inputs(opened: Opened, images: tuple[int | None, ...]) -> list[End]:
+    """The images, and what the program's own names tell of the inputs that follow them."""
+    first, *others = _arguments(opened)
+    return [End(first, images, "float32"), *(End(name, ()) for name in others)]
+
+
+def _arguments(opened: Opened) -> list[str]:
+    """Names of the arguments that have no default."""
+    arguments = list(opened.module.forward.schema.arguments)[1:]
+    names = [item.name for item in arguments if not item.has_default_value()]
+    return names or ["images"]
+
+
+def run(
+    torch: Any, path: Path, opened: Opened, shape: tuple[int, ...], spec: InputSpec | None = None
+) -> list[End]:
+    """The outputs of one inference for images of a shape: a tensor, a tuple or a dictionary.
+
+    Without ``spec`` the inputs besides the images are told by their names. Raises LoadError where
+    the program fails on them, or gives something else.
+    """
     device = next((item.device for item in opened.module.parameters()), torch.device("cpu"))
+    first, *names = _arguments(opened)
+    if spec is None:
+        image = End(first, shape)
+        extra = extras_of(path, [image, *(End(name, ()) for name in names)], image)
+        spec = InputSpec(extra=extra)
+    else:
+        require_extras(path, names, spec)
+    images = torch.zeros(shape, dtype=opened.input_dtype, device=device)
+    given = extra_inputs(spec, (shape[0], 3, shape[2], shape[3]))
+    others = [torch.from_numpy(given[item.name]).to(device) for item in spec.extra]
     try:
-        output = opened.module(torch.zeros(shape, dtype=opened.input_dtype, device=device))
+        output = opened.module(images, *others)
     except Exception as error:
         raise LoadError(f"{path} fails on images of shape {shape}: {_last_line(error)}") from error
-    if not isinstance(output, torch.Tensor):
-        raise LoadError(f"{path} gives {type(output).__name__}, Deploymark reads one tensor")
-    found = tuple(output.shape)
-    if found[:1] != shape[:1]:  # tracing can burn the batch in
-        raise LoadError(f"{path} gives {found} for images of shape {shape}")
+    return _outputs(torch, path, output, shape)
+
+
+def _outputs(torch: Any, path: Path, output: Any, shape: tuple[int, ...]) -> list[End]:
+    """What a program gave. Outputs without names are called by their places."""
+    named: dict[str, Any]
+    if isinstance(output, torch.Tensor):
+        named = {"0": output}
+    elif isinstance(output, Mapping):
+        named = {str(name): value for name, value in output.items()}
+    elif isinstance(output, (tuple, list)):
+        named = {str(index): value for index, value in enumerate(output)}
+    else:
+        named = {}
+    if not named or not all(isinstance(item, torch.Tensor) for item in named.values()):
+        raise LoadError(
+            f"{path} gives {type(output).__name__}, Deploymark reads a tensor, or a tuple or "
+            "dictionary of tensors"
+        )
+    found = [
+        End(name, tuple(item.shape), str(item.dtype).removeprefix("torch."))
+        for name, item in named.items()
+    ]
+    # A burnt-in batch shows; boxes of any number have none, and none were found in these images.
+    if len(found) == 1 and found[0].shape[:1] != shape[:1]:
+        raise LoadError(f"{path} gives {found[0].shape} for images of shape {shape}")
+    if len(found) > 1 and all(len(end.shape) < 3 for end in found):  # noqa: PLR2004 - boxes of a batch
+        found = [dataclasses.replace(end, shape=(None, *end.shape[1:])) for end in found]
     return found
 
 

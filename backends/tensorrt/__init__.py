@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base, foreign, loading, packages, telemetry
+from deploymark.backends.ends import chosen, require_extras
 from deploymark.backends.hardware import accelerators, cuda_memory
+from deploymark.backends.one_array import require_one_array
 from deploymark.backends.tensorrt import engine as tensorrt_engine
 from deploymark.backends.tensorrt import graph as tensorrt_graph
 from deploymark.backends.tensorrt import trace as tensorrt_trace
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import tensorrt as trt
 
@@ -83,6 +84,7 @@ class TensorRtBackend(base.Backend):
         if request.device == "dla" and request.precision not in DLA_PRECISIONS:
             raise base.UnsupportedError(DLA_REASON)
         options = self.resolve_options(request.precision, request.options)
+        require_one_array(self.name, request.detector.output, request.detector.spec)
         tensorrt_engine.require()
         if not accelerators.has_nvidia_gpu():
             raise base.UnavailableError(
@@ -104,8 +106,8 @@ class TensorRtBackend(base.Backend):
         return foreign.facts(
             base.Artifact(path.parent, path.name),
             [path],
-            opened.shape(opened.input_name),
-            [opened.shape(opened.output_name)],
+            [opened.end(opened.input_name)],
+            [opened.end(name) for name in opened.output_names],
             metadata,
             told=told,
         )
@@ -117,6 +119,7 @@ class TensorRtBackend(base.Backend):
         tensorrt_engine.require()
         cuda = cuda_memory.Cuda()
         free_bytes = cuda.free_bytes()
+        require_extras(artifact.path, (), options.spec)
         opened = tensorrt_engine.open_plan(plan, artifact.path, dla_core)
         found = opened.shape(opened.input_name)
         loading.require_shape(artifact.path, found, options)
@@ -124,7 +127,9 @@ class TensorRtBackend(base.Backend):
 
 
 class TensorRtSession(base.Session):
-    """An execution context, its two buffers and one stream.
+    """An execution context, a buffer for each input and output, and one stream.
+
+    Engines of several outputs (EfficientNMS) follow the bindings' documentation and were not run.
 
     ``free_bytes`` was free on the GPU before the engine was opened.
     """
@@ -147,27 +152,32 @@ class TensorRtSession(base.Session):
         self._stream = cuda.stream()
         self._hosts: list[npt.NDArray[Any]] = []
         self._devices: list[int] = []
-        for name in (opened.input_name, opened.output_name):
+        order = chosen(path, opened.output_names, options.output)
+        for name in (opened.input_name, *opened.output_names):
             shape = tuple(self._context.get_tensor_shape(name))
             host = cuda.pinned(shape, opened.dtype(name))
             address = cuda.allocate(host.nbytes)
             self._context.set_tensor_address(name, address)
             self._hosts.append(host)
             self._devices.append(address)
+        self._order = order
         self._taken_bytes = max(free_bytes - cuda.free_bytes(), 0)
 
-    def infer_impl(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
         """One inference, the copies to the GPU and back among it; 16-bit ends are converted."""
         import numpy as np
 
-        given, predicted = self._hosts
+        given, *predicted = self._hosts
         np.copyto(given, images, casting="same_kind")
         self._cuda.upload(given, self._devices[0], self._stream)
         if not self._context.execute_async_v3(self._stream):
             raise base.LoadError(f"TensorRT could not run the engine: {self._opened.log.said()}")
-        self._cuda.download(self._devices[1], predicted, self._stream)
+        for address, host in zip(self._devices[1:], predicted, strict=True):
+            self._cuda.download(address, host, self._stream)
         self._cuda.wait(self._stream)
-        return predicted.astype(np.float32, copy=False)
+        found = tuple(base.widened(predicted[index]) for index in self._order)
+        predictions: base.Outputs = found[0] if len(found) == 1 else found
+        return predictions
 
     def executed_precision(self) -> base.ExecutedPrecision:
         """Layers by data type, from the engine's inspector."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploymark.backends import foreign
 from deploymark.backends.base import ExportError, LoadError, UnavailableError
+from deploymark.backends.ends import End, sizes
 from deploymark.backends.loading import require_file
 from deploymark.backends.recognise import Metadata
 
@@ -88,35 +89,45 @@ def require() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class OpenedEngine:
-    """An engine of one input and one output, and what must live as long as it does."""
+    """An engine of one input, and what must live as long as it does."""
 
     log: Any
     runtime: trt.Runtime
     engine: trt.ICudaEngine
     input_name: str
-    output_name: str
+    output_names: tuple[str, ...]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of the input or the output, -1 for a size that is left open."""
+        """Shape of the input or an output, -1 for a size that is left open."""
         return tuple(self.engine.get_tensor_shape(name))
 
     def dtype(self, name: str) -> type[np.generic]:
-        """The type of the input or the output, which is to be float32 or float16."""
+        """The type of the input or an output: floating numbers, or whole ones of an output."""
         import numpy as np
         import tensorrt as trt
 
         found = self.engine.get_tensor_dtype(name)
-        if found == trt.DataType.FLOAT:
-            return np.float32
-        if found == trt.DataType.HALF:
-            return np.float16
+        types: dict[Any, type[np.generic]] = {
+            trt.DataType.FLOAT: np.float32,
+            trt.DataType.HALF: np.float16,
+        }
+        if name != self.input_name:
+            types |= {trt.DataType.INT32: np.int32, trt.DataType.INT64: np.int64}
+        if found in types:
+            return types[found]
         raise LoadError(f"{name} is {found}, Deploymark reads float32 and float16")
+
+    def end(self, name: str) -> End:
+        """The input or an output, as every format tells them."""
+        import numpy as np
+
+        return End(name, sizes(self.shape(name)), np.dtype(self.dtype(name)).name)
 
 
 def open_plan(plan: bytes, path: Path, dla_core: int = 0) -> OpenedEngine:
     """Deserialize an engine; ``path`` is where it came from.
 
-    Raises LoadError where TensorRT refuses it or it has other ends than one input and one output,
+    Raises LoadError where TensorRT refuses it or it takes more than images,
     UnavailableError where TensorRT itself does not start.
     """
     require()
@@ -135,12 +146,12 @@ def open_plan(plan: bytes, path: Path, dla_core: int = 0) -> OpenedEngine:
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     outputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
-    if len(inputs) != 1 or len(outputs) != 1:
+    if len(inputs) != 1 or not outputs:
         raise LoadError(
-            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs, "
-            "Deploymark reads one of each"
+            f"{path} has the inputs {', '.join(inputs)} and {len(outputs)} outputs, and an engine "
+            "is given images alone here"
         )
-    return OpenedEngine(log, runtime, engine, inputs[0], outputs[0])
+    return OpenedEngine(log, runtime, engine, inputs[0], tuple(outputs))
 
 
 def logger() -> Any:

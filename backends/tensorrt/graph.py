@@ -103,7 +103,7 @@ def _check_output(model: Any, request: ExportRequest) -> None:
             output = model(torch.zeros(request.input_shape))
         except Exception as error:
             raise ExportError(f"the model fails: {type(error).__name__}: {error}") from error
-    exporting.require_tensor(output)
+    exporting.require_outputs(output)
 
 
 def _quantize(

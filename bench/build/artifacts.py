@@ -16,6 +16,7 @@ from deploymark.backends.inputs import Size
 from deploymark.bench.build.making import make
 from deploymark.bench.children.spawn import children_stop_with, source_hash
 from deploymark.bench.machine.fingerprint import usable_cpus
+from deploymark.bench.matrix.model_source import ModelSource
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.store import FILES, ArtifactKey, Store, StoredArtifact, digest
 
@@ -33,6 +34,7 @@ _EXPORTER_SOURCE = (
     "bench/variants/model_counts.py",
     "bench/variants/prune.py",
     "bench/variants/qat*.py",
+    "bench/variants/sources/*.py",
 )
 """Our own source that shapes an artifact: a change of it makes another version key."""
 
@@ -42,14 +44,14 @@ class BuildTask:
     """One artifact to be had. ``recipe`` is what its key is made from.
 
     ``calibration`` is the ``.npy`` of letterboxed calibration images. ``can_export`` is False where
-    this machine has no exporter: ``missing`` then says so, with ``remedy``. ``model`` is what the
-    recipe made; ``blocked`` tells why there is none.
+    this machine has no exporter: ``missing`` then says so, with ``remedy``. ``model`` is the model,
+    or what a recipe made of it; ``blocked`` tells why there is none.
     """
 
     key: ArtifactKey
     recipe: Mapping[str, Any]
     versions: Mapping[str, str]
-    model: Path
+    model: ModelSource
     calibration: Path | None
     timeout_s: float
     memory_mb: int | None
@@ -97,13 +99,12 @@ def _export(task: BuildTask, store: Store, log: Path) -> Built:
         job = {
             "kind": "export",
             "spec": registry.specs()[recipe["backend"]],
-            "model": str(task.model),
+            "model": dataclasses.asdict(task.model),
             "precision": recipe["precision"],
             "device": recipe["device"],
             "imgsz": list(Size.of(recipe["imgsz"])),
             "batch": recipe["batch"],
             "options": recipe["options"],
-            "head": recipe["head"],
             "calibration": None if task.calibration is None else str(task.calibration),
             "folder": str(files),
             "memory_mb": task.memory_mb,

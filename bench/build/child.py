@@ -1,6 +1,7 @@
-"""The build child: opens a checkpoint, carries out the recipe, exports one artifact.
+"""The build child: opens a model, carries out the recipe, exports one artifact.
 
-The only process that opens a ``.pt``, which is a pickle and runs code when it is opened.
+The only process that opens a ``.pt``, which is a pickle and runs code when it is opened, and that
+calls loaders, which are code.
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploymark.backends.base import QAT_PRECISION, ExportRequest
+from deploymark.backends.base import (
+    QAT_PRECISION,
+    ExportRequest,
+    InputSpec,
+    Size,
+    UnsupportedError,
+)
 from deploymark.backends.registry import resolve
 from deploymark.bench.children.child import Message, Send, phase, serve
 
@@ -23,51 +30,49 @@ CHECKPOINT = "model.pt"
 
 
 def _inspect(job: Message, _send: Send) -> Message:
-    """What a checkpoint holds."""
-    from deploymark.bench.variants.checkpoint import inspect_checkpoint
+    """What a model holds."""
+    from deploymark.bench.matrix.model_source import ModelSource
+    from deploymark.bench.variants.sources.models import describe, open_model
 
-    detector = inspect_checkpoint(Path(job["model"]), job["imgsz"], head=job["head"])
+    size = Size.of(job["imgsz"])
+    detector = describe(open_model(ModelSource.read(job["model"]), size), size)
     return {"detector": dataclasses.asdict(detector)}
 
 
-def _calibration_images(path: str) -> list[npt.NDArray[np.float32]]:
+def _calibration_images(path: str, spec: InputSpec) -> list[npt.NDArray[np.float32]]:
     import numpy as np
 
     from deploymark.bench.worker.letterbox import to_input
 
     prepared = np.load(path, mmap_mode="r")
-    return [to_input(prepared[index : index + 1]) for index in range(len(prepared))]
+    return [to_input(prepared[index : index + 1], spec) for index in range(len(prepared))]
 
 
 def _export(job: Message, send: Send) -> Message:
-    from deploymark.bench.variants.checkpoint import describe, float_nodes, model_factory
+    from deploymark.bench.matrix.model_source import ModelSource
+    from deploymark.bench.variants.sources.models import describe, factory, open_model
 
-    backend = resolve(job["spec"])
+    backend, size = resolve(job["spec"]), Size.of(job["imgsz"])
     send({"event": "progress", "phase": "open the checkpoint"})
-    path = Path(job["model"])
     with phase("export_failed", "opening the checkpoint failed"):
-        factory = model_factory(
-            path,
-            job["imgsz"],
-            head=job["head"],
-            fake_quantized=job["precision"] == QAT_PRECISION,
+        model = open_model(
+            ModelSource.read(job["model"]), size, fake_quantized=job["precision"] == QAT_PRECISION
         )
-        module = factory()
-        detector, nodes = describe(module, job["imgsz"]), float_nodes(module)
-        del module
-    images = job["calibration"]
+        detector = describe(model, size)
+    images, spec = job["calibration"], detector.spec
     request = ExportRequest(
-        model=factory,
+        model=factory(model),
         detector=detector,
         precision=job["precision"],
         device=job["device"],
-        imgsz=job["imgsz"],
+        imgsz=size,
         batch=job["batch"],
         folder=Path(job["folder"]),
-        calibration=None if images is None else lambda: _calibration_images(images),
-        float_nodes=nodes,
+        calibration=None if images is None else lambda: _calibration_images(images, spec),
+        float_nodes=model.float_nodes,
         options=job["options"],
     )
+    _check_batch(request)
     send({"event": "progress", "phase": "export"})
     with phase("export_failed", "exporting failed"):
         artifact = backend.export(request)
@@ -76,6 +81,16 @@ def _export(job: Message, send: Send) -> Message:
         "detector": dataclasses.asdict(detector),
         "notes": list(artifact.notes),
     }
+
+
+def _check_batch(request: ExportRequest) -> None:
+    """Raise UnsupportedError for a batch that the output contract has no room for."""
+    if request.batch > 1 and request.detector.output.layout == "torchvision":
+        raise UnsupportedError(
+            "torchvision's detectors give any number of boxes an image, so that a batch of them "
+            "has no shape",
+            remedy="Take batch: [1].",
+        )
 
 
 def _variant(job: Message, send: Send) -> Message:

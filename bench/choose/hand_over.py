@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
-import string
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from deploymark.backends.layout import PLAIN_INPUT, InputSpec
+from deploymark.backends.base import Detector
 from deploymark.backends.registry import resolve, specs
+from deploymark.bench.choose.loader import written
 from deploymark.bench.choose.words import title, with_interval
 from deploymark.bench.errors import BadInputError, DeploymarkError
 from deploymark.bench.matrix.cells import AS_IS
@@ -25,16 +23,6 @@ from deploymark.bench.yaml_source import YamlSource
 
 CARD_FILE = "CARD.md"
 LOADER_FILE = "load.py"
-
-_LOADER_HEAD = '''\
-"""Loads the detector beside this file: infer(images) gives its raw output.
-
-``images``: float32 ($batch, 3, $imgsz, $imgsz), RGB in 0 to 1, letterboxed on grey 114.
-"""
-
-from pathlib import Path
-
-'''
 
 
 def hand_over(run: Run, answer: Answer, folder: Path) -> list[Path]:
@@ -52,15 +40,16 @@ def hand_over(run: Run, answer: Answer, folder: Path) -> list[Path]:
         )
     cell = next(row for row in run.cells if row.cell == answer.winner)
     artifact, files = _artifact(run, cell)
+    detector = Detector.read(artifact.detector)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".deploymark-") as partial:
             made = Path(partial) / "made"
             _copy_files(artifact, files, made)
-            loader = _loader(cell, artifact)
+            loader = _loader(cell, artifact, detector)
             if loader:
                 (made / LOADER_FILE).write_text(loader, encoding="utf-8")
-            card = _card(run, answer, cell, artifact, loader=bool(loader))
+            card = _card(run, answer, cell, artifact, detector, loader=bool(loader))
             (made / CARD_FILE).write_text(card, encoding="utf-8")
             if folder.exists():
                 folder.rmdir()
@@ -106,67 +95,86 @@ def _copy_files(artifact: StoredArtifact, files: Sequence[str] | None, target: P
         shutil.copy2(artifact.folder / name, target / name)
 
 
-def _loader(cell: CellResult, artifact: StoredArtifact) -> str:
-    """The lines that load the artifact; empty where its backend has none, or is not here."""
+def _loader(cell: CellResult, artifact: StoredArtifact, detector: Detector) -> str:
+    """The script that runs the artifact; empty where its backend has none, or is not here."""
     try:
         backend = resolve(specs()[cell.backend])
     except (DeploymarkError, KeyError):
         return ""
-    if not backend.loader:
-        return ""
-    return string.Template(_LOADER_HEAD + backend.loader).safe_substitute(
+    return written(
+        backend,
+        detector,
+        cell.size,
+        file=LOADER_FILE,
         entry=artifact.entry,
-        threads=cell.threads,
-        precision=cell.precision,
         device=cell.device,
+        precision=cell.precision,
+        threads=cell.threads,
         batch=cell.batch,
-        imgsz=cell.imgsz,
     )
-
-
-def _input(cell: CellResult, detector: Mapping[str, Any]) -> str:
-    told = detector.get("spec") or dataclasses.asdict(PLAIN_INPUT)
-    spec = InputSpec(told["dtype"], told["channels_last"], tuple(told["range"]))
-    shape = spec.shape((cell.batch, 3, cell.imgsz, cell.imgsz))
-    low, high = spec.range
-    return f"{spec.dtype} {shape}, RGB in {low} to {high}, letterboxed on grey 114"
-
-
-def _output(detector: Mapping[str, Any]) -> str:
-    layout = str(detector.get("layout") or ABSENT)
-    shares = detector.get("boxes") == "normalised"
-    return f"{layout}, boxes as shares of the input's sides" if shares else layout
 
 
 def _card(
-    run: Run, answer: Answer, cell: CellResult, artifact: StoredArtifact, *, loader: bool
+    run: Run,
+    answer: Answer,
+    cell: CellResult,
+    artifact: StoredArtifact,
+    detector: Detector,
+    *,
+    loader: bool,
 ) -> str:
     """What the artifact is and does, in Markdown."""
-    entry, detector, machine = answer.cell(cell.cell), artifact.detector, run.info.machine
-    origin = (
-        f"{entry.reason[:1].upper()}{entry.reason[1:]}. Chosen by Deploymark "
-        f"{answer.deploymark_version} from run {answer.run}, on {machine.get('cpu', 'a machine')} "
-        f"({machine.get('host', '')}), {cell.threads} threads."
-    )
-    facts = {
-        "file": f"`{artifact.entry}`, SHA-256 `{cell.artifact_sha256}`",
-        "model": f"{cell.model}, {cell.variant}, {cell.precision}",
-        "runtime": f"{cell.backend} on {cell.device}",
-        "input": _input(cell, detector),
-        "output": _output(detector),
-        "classes": ", ".join(map(str, detector.get("names") or ())) or ABSENT,
-    }
-    lines = [f"# {cell.cell}", "", origin, ""]
+    entry = answer.cell(cell.cell)
+    lines = [f"# {cell.cell}", "", _origin(run, answer, cell), ""]
     lines += ["| figure | value, 95 % interval |", "| --- | ---: |"]
     lines += [
         f"| {title(name)} | {with_interval(name, one)} |" for name, one in entry.figures.items()
     ]
     lines += ["", "| what it is | |", "| --- | --- |"]
-    lines += [f"| {name} | {text} |" for name, text in facts.items()]
+    lines += [
+        f"| {name} | {_one_cell(text)} |" for name, text in _facts(cell, artifact, detector).items()
+    ]
     lines += [""]
     lines += [f"- {held.constraint}: {held.state}, {held.told}" for held in entry.constraints]
     if loader:
-        lines += ["", f"`{LOADER_FILE}` loads it: `infer(images)` gives its raw output."]
+        lines += [
+            "",
+            f"`python {LOADER_FILE} picture.jpg` prints what is on a picture, in pixels of it.",
+            "Its `detect(path)` gives the same, `infer(images)` runs the model alone.",
+            "It needs the runtime, numpy and Pillow.",
+        ]
     if entry.disturbed:
         lines += ["", "Other load disturbed its launches: the intervals cover all that was seen."]
     return "\n".join(lines) + "\n"
+
+
+def _origin(run: Run, answer: Answer, cell: CellResult) -> str:
+    reason, machine = answer.cell(cell.cell).reason, run.info.machine
+    return (
+        f"{reason[:1].upper()}{reason[1:]}. Chosen by Deploymark "
+        f"{answer.deploymark_version} from run {answer.run}, on {machine.get('cpu', 'a machine')} "
+        f"({machine.get('host', '')}), {cell.threads} threads."
+    )
+
+
+def _facts(cell: CellResult, artifact: StoredArtifact, detector: Detector) -> dict[str, str]:
+    """What the artifact is, its contracts in words among it."""
+    size, spec, output = cell.size, detector.spec, detector.output
+    floor = detector.score_floor
+    return {
+        "file": f"`{artifact.entry}`, SHA-256 `{cell.artifact_sha256}`",
+        "model": f"{cell.model}, {cell.variant}, {cell.precision}",
+        **({"family": detector.family} if detector.family else {}),
+        **({"licence": cell.licence} if cell.licence else {}),
+        "runtime": f"{cell.backend} on {cell.device}",
+        "size": f"{size.height} x {size.width} (height x width), batch {cell.batch}",
+        "input": f"{spec.shape((cell.batch, 3, *size))}, {spec.told()}",
+        "output": output.told(),
+        **({"lowest score": f"{floor:g}, in the file"} if floor else {}),
+        "classes": ", ".join(detector.names) or ABSENT,
+    }
+
+
+def _one_cell(text: str) -> str:
+    """Text from outside as one cell of a table."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

@@ -60,8 +60,8 @@ FamilyOption = Annotated[
     typer.Option(
         "--family",
         metavar="NAME",
-        help="How an exported file's output reads, where it does not tell: yolov5, yolov8, "
-        "yolov10.",
+        help="Family whose conventions an exported file follows, where it does not tell: yolov5, "
+        "yolov8, yolox, detr, rtdetr, … (docs/models.md).",
     ),
 ]
 BoxesOption = Annotated[
@@ -77,7 +77,7 @@ InputRangeOption = Annotated[
     typer.Option(
         "--input-range",
         metavar="LOW,HIGH",
-        help="Values of black and white that an exported file takes: 0,1 or 0,255.",
+        help="Values of black and white that an exported file takes: 0,1, 0,255 or -1,1.",
     ),
 ]
 SelectOption = Annotated[

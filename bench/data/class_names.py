@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deploymark.bench.data.coco_names import NO_CLASS
 from deploymark.bench.errors import BadInputError
 
 _SHOWN_NAMES = 12
@@ -105,7 +106,9 @@ def compare_classes(
         if count and index not in class_map
     )
     present = {class_map[index] for index in range(len(dataset_names)) if index in class_map}
-    only_in_model = tuple(word for index, word in enumerate(model_names) if index not in present)
+    only_in_model = tuple(
+        word for index, word in enumerate(model_names) if index not in present and word != NO_CLASS
+    )
     match = ClassMatch(only_in_data, only_in_model)
     if boxes and not any(count for index, count in boxes.items() if index in class_map):
         raise BadInputError(

@@ -1,4 +1,4 @@
-"""The 80 classes of COCO's detection task, in the order of YOLO's labels."""
+"""The 80 classes of COCO's detection task, in the order of YOLO's labels and by category id."""
 
 from __future__ import annotations
 
@@ -85,3 +85,18 @@ COCO_NAMES: tuple[str, ...] = (
     "toothbrush",
 )
 """Source: ``instances_val2017.json`` (cocodataset.org), categories by ascending id."""
+
+NO_CLASS = "N/A"
+"""The name of a category id that no class has."""
+
+_UNUSED_IDS = frozenset({0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
+
+
+def _by_category_id() -> tuple[str, ...]:
+    names = iter(COCO_NAMES)
+    return tuple(NO_CLASS if index in _UNUSED_IDS else next(names) for index in range(91))
+
+
+COCO_CATEGORY_NAMES: tuple[str, ...] = _by_category_id()
+"""The same classes by COCO's category ids, 0 to 90, of which eleven name nothing: the order of
+models with 91 outputs (DETR, RF-DETR, torchvision's)."""

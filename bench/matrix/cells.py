@@ -126,7 +126,7 @@ def expand(
     )
     cells: list[Cell] = []
     for model in matrix.models:
-        if model.path is None:
+        if model.artifact is not None:
             artifacts = (given or {}).get(model_name(model), ())
             cells += [
                 cell
@@ -295,7 +295,7 @@ def _all_used(key: str, count: int, used: set[int], where: YamlSource) -> None:
 def _included(
     matrix: Matrix, item: Include, index: int, devices: Mapping[str, str], where: YamlSource
 ) -> Cell:
-    models = {model_name(model): model for model in matrix.models if model.path is not None}
+    models = {model_name(model): model for model in matrix.models if model.artifact is None}
     variants = dict(_variant(variant) for variant in matrix.variants)
     for key, value, known in (
         ("model", item.model, list(models)),

@@ -12,10 +12,11 @@ from deploymark.backends.base import PRECISIONS, BoxUnit, FamilyName
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.matrix.axes import image_size, known_backend
 from deploymark.bench.matrix.entries import BUILTIN
+from deploymark.bench.matrix.model_source import HUGGING_FACE
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.yaml_source import Place, did_you_mean, dotted_path, sentence
 
-_RANGES = ("0,1", "0,255")
+_RANGES = ("0,1", "0,255", "-1,1")
 """What ``--input-range`` takes."""
 
 CHECKPOINT_ENDING = ".pt"
@@ -65,7 +66,7 @@ class Overrides:
 
 def is_checkpoint(model: str) -> bool:
     """Whether a model is a checkpoint, by its name; an exported file otherwise."""
-    return model.startswith(BUILTIN) or model.lower().endswith(CHECKPOINT_ENDING)
+    return model.startswith((BUILTIN, HUGGING_FACE)) or model.lower().endswith(CHECKPOINT_ENDING)
 
 
 def with_overrides(matrix: Matrix, given: Overrides) -> Matrix:
@@ -155,7 +156,7 @@ def _faults_of_file(given: Overrides) -> Iterator[BadInputError]:
         if not value:
             continue
         if value not in known:
-            words = " or ".join(known)
+            words = f"{', '.join(known[:-1])} or {known[-1]}"
             yield BadInputError(f"{option} {value}: expected {words}{did_you_mean(value, known)}")
         elif given.model is None or is_checkpoint(given.model):
             key = "input" if option == "--input-range" else option[2:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
+from deploymark.backends.base import Size
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.given import GivenArtifact, names_values
@@ -54,17 +55,22 @@ def _faults(
     files = [cell for cell in told if cell.given is not None]
     if not files or not names_values(where, axis):
         return
-    values = getattr(matrix, axis)
+    values = [_value(value) for value in getattr(matrix, axis)]
     if where.option_of((axis,)):
         for cell in _one_a_file(chosen):
-            if getattr(cell, column) not in values:
+            if _value(getattr(cell, column)) not in values:
                 yield where.error((axis,), _reason(cell, axis), remedy=_remedy(axis))
-    followed = {getattr(cell, column) for cell in told}
+    followed = {_value(getattr(cell, column)) for cell in told}
     for index, value in enumerate(values):
         if value not in followed and all(entry.path is None for entry in matrix.models):
             cell = files[0]
             what = f"{value}: {_reason(cell, axis)}" if len(values) > 1 else _reason(cell, axis)
             yield where.error((axis, index), what, remedy=_remedy(axis))
+
+
+def _value(value: int | str | Size) -> str | Size:
+    """Sizes as such, however they were written; precisions are words."""
+    return value if isinstance(value, str) else Size.of(value)
 
 
 def _one_a_file(cells: Sequence[Cell]) -> list[Cell]:

@@ -10,16 +10,19 @@ from pathlib import Path
 from deploymark.backends.base import (
     AS_SEEN,
     PLAIN_INPUT,
+    PLAIN_OUTPUT,
     Detector,
     InputSpec,
-    OutputLayout,
+    OutputSpec,
     ReadAs,
+    Size,
 )
 from deploymark.backends.file_kind import misfit, seen, way_out
 from deploymark.bench.children.spawn import WORKER, run_child
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.machine.probing import Found
 from deploymark.bench.matrix.entries import ModelEntry, model_name
+from deploymark.bench.matrix.given_names import class_order
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.store import StoredArtifact, foreign_artifact
@@ -27,14 +30,24 @@ from deploymark.bench.yaml_source import YamlSource
 
 _TIMEOUT_S = 120.0
 
+_NORMALISED_OR_NOT: Mapping[str, str] = {
+    "rtdetr": "read as RT-DETR's and D-FINE's, whose images are not normalised; those of DEIMv2 in "
+    "S to X are, by ImageNet's mean and deviation: give them under `input:`, or say `family:`",
+    "paddle": "read as PP-YOLOE+'s, whose images are not normalised; where the training's "
+    "configuration has a mean and a deviation, give them under `input:`, or say `family:`",
+}
+"""Families that files are recognised to be of, and some of whose models take images of another
+range, which no file tells."""
+
 
 @dataclasses.dataclass(frozen=True)
 class GivenArtifact:
     """A file or folder that a matrix names, as one backend reads it.
 
     ``outcome`` is there where the backend cannot tell anything here: the rest is then empty.
-    ``imgsz`` (pixels) and ``batch`` are None where the file leaves them open, ``classes`` and
-    ``precision`` where it does not tell. ``spec``, ``told`` and ``score_floor`` as in ``Detector``.
+    ``imgsz`` and ``batch`` are None where the file leaves them open, ``classes`` and ``precision``
+    where it does not tell. ``output``, ``spec``, ``told``, ``family`` and ``score_floor`` as in
+    ``Detector``.
     """
 
     backend: str
@@ -43,26 +56,25 @@ class GivenArtifact:
     folder: Path = Path()
     entry: str = ""
     files: tuple[str, ...] = ()
-    imgsz: int | None = None
+    imgsz: Size | None = None
     batch: int | None = None
-    layout: OutputLayout = "anchors"
+    output: OutputSpec = PLAIN_OUTPUT
     classes: int | None = None
     names: tuple[str, ...] = ()
     stride: int = 32
     precision: str | None = None
     spec: InputSpec = PLAIN_INPUT
     told: ReadAs = AS_SEEN
+    family: str = ""
     score_floor: float | None = None
 
     def detector(self, dataset_names: Sequence[str]) -> Detector:
         """What is known of the detector in the file.
 
-        A file without class names is taken to have those of its data set, in that order, or their
-        numbers where that has none either (a folder of images). Raises BadInputError where the
-        number of names is another.
+        A file without class names is taken to have those of its data set (``class_order``). Raises
+        BadInputError where the number of names is another.
         """
-        numbers = tuple(str(index) for index in range(self.classes or 0))
-        names = self.names or tuple(dataset_names) or numbers
+        names = self.names or class_order(self.output.layout, self.classes, dataset_names).names
         if self.classes not in (None, len(names)):
             whose = "it names" if self.names else "does not name them; its data set has"
             raise BadInputError(
@@ -74,29 +86,36 @@ class GivenArtifact:
         return Detector(
             names=names,
             stride=self.stride,
-            layout=self.layout,
-            boxes=self.told.boxes or "pixels",
+            output=self.output,
             spec=self.spec,
             told=self.told,
             score_floor=self.score_floor,
-            family=self.told.family or "",
+            family=self.family,
         )
 
-    @property
-    def remark(self) -> str:
-        """What makes the file's figures others than those of its model; empty if nothing does."""
-        if self.score_floor is None:
-            return ""
-        return (
-            f"scores below {self.score_floor:g} are cut in the file, whose maker noted nms=True "
-            "and no other `conf`: mAP integrates over all scores and is not comparable; export "
-            "with nms=False, or with conf=0.001"
-        )
+    def remarks(self, dataset_names: Sequence[str]) -> tuple[str, ...]:
+        """What makes the file's figures others than those of its model, and what was taken so."""
+        found = []
+        if self.score_floor is not None:
+            found.append(
+                f"scores below {self.score_floor:g} are cut in the file, whose maker noted "
+                "nms=True and no other `conf`: mAP integrates over all scores and is not "
+                "comparable; export with nms=False, or with conf=0.001"
+            )
+        if not self.names:
+            found.append(class_order(self.output.layout, self.classes, dataset_names).remark)
+        if self.told.family is None and not {"mean", "deviation"} & set(self.told.input):
+            found.append(_NORMALISED_OR_NOT.get(self.family, ""))
+        return tuple(filter(None, found))
 
     def stored(self, detector: Detector) -> StoredArtifact:
-        """The file as the launches take artifacts; it stays where it is."""
+        """The file as the launches take artifacts; it stays where it is.
+
+        With the contracts of this backend: others may call the outputs of a file by other names.
+        """
+        mine = dataclasses.replace(detector, output=self.output, spec=self.spec)
         return foreign_artifact(
-            self.folder, self.entry, self.files, dataclasses.asdict(detector), source=self.path
+            self.folder, self.entry, self.files, dataclasses.asdict(mine), source=self.path
         )
 
 
@@ -243,7 +262,7 @@ def _described(
     if not found.probe.installed and python is None:
         outcome = Outcome("unavailable", found.probe.reason, found.probe.remedy)
         return GivenArtifact(name, path, outcome)
-    said = ReadAs(entry.family, entry.boxes)
+    said = ReadAs(entry.family, entry.boxes, entry.input.said() if entry.input else {})
     job = {
         "kind": "describe",
         "spec": found.spec,
@@ -262,31 +281,40 @@ def _described(
             remedy=end.outcome.remedy,
         )
     told = end.result
-    batch, _, height, _ = told["input_shape"]
-    spec = told["spec"]
-    taken = InputSpec(spec["dtype"], spec["channels_last"], tuple(spec["range"]))
-    if entry.input is not None and entry.input.range != taken.range:
-        if taken.dtype == "uint8":
-            raise where.error(
-                ("models", index, "input"),
-                f"{path.name} takes bytes: its range is 0 to 255",
-                remedy="Leave `input` out.",
-            )
-        taken = dataclasses.replace(taken, range=entry.input.range)
+    batch, _, height, width = told["input_shape"]
+    spec = InputSpec.read(told["spec"])
+    if said.input and (wrong := _not_followed(path, said, spec)) is not None:
+        raise where.error(("models", index, "input"), wrong[0], remedy=wrong[1])
     return GivenArtifact(
         backend=name,
         path=path,
         folder=Path(told["folder"]),
         entry=told["entry"],
         files=tuple(told["files"]),
-        imgsz=height,
+        imgsz=None if height is None or width is None else Size(height, width),
         batch=batch,
-        layout=told["layout"],
+        output=OutputSpec.read(told["output"]),
         classes=told["classes"],
         names=tuple(told["names"]),
         stride=told["stride"],
         precision=told["precision"],
-        spec=taken,
+        spec=spec,
         told=said,
+        family=told["family"],
         score_floor=told["score_floor"],
     )
+
+
+def _not_followed(path: Path, said: ReadAs, spec: InputSpec) -> tuple[str, str] | None:
+    """What of the input's fields a file cannot follow, and the remedy; None where it can all."""
+    if spec.dtype == "uint8":
+        if tuple(said.input.get("range", spec.range)) != spec.range:
+            return f"{path.name} takes bytes: its range is 0 to 255", "Leave `range` out."
+        if {"mean", "deviation"} & set(said.input):
+            return (
+                f"{path.name} takes bytes: a mean and a deviation are its own affair",
+                "Leave `mean` and `deviation` out.",
+            )
+    if "order" in said.input and not any(item.kind == "orig_target_sizes" for item in spec.extra):
+        return f"{path.name} has no input orig_target_sizes", "Leave `order` out."
+    return None

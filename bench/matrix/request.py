@@ -22,6 +22,13 @@ from deploymark.bench.matrix.energy_settings import fault_of_meter
 from deploymark.bench.matrix.entries import BUILTIN, DataEntry, ModelEntry, VariantEntry, model_name
 from deploymark.bench.matrix.followed import check_followed, with_asked_precision
 from deploymark.bench.matrix.given import describe_given
+from deploymark.bench.matrix.model_source import (
+    HUGGING_FACE,
+    ModelSource,
+    faults_of_folder,
+    loader_spec,
+    source_file,
+)
 from deploymark.bench.matrix.schema import Matrix, find_matrix, read_matrix
 from deploymark.bench.matrix.steps import files_of, with_files
 from deploymark.bench.records.files import printable
@@ -121,6 +128,8 @@ def _check_files(matrix: Matrix, where: YamlSource) -> None:
 def _absolute(reference: str, folder: Path) -> str:
     if reference.startswith(BUILTIN):
         return reference
+    if reference.startswith(HUGGING_FACE):
+        return HUGGING_FACE + _absolute(reference.removeprefix(HUGGING_FACE), folder)
     path = str((folder / reference).resolve())
     if printable(path) != path:
         raise BadInputError(
@@ -182,29 +191,55 @@ def _faults_of_model(entry: ModelEntry, index: int, where: YamlSource) -> Iterat
     """What is wrong with the file of a model; ``describe_given`` looks into exported files."""
     if isinstance(entry.data, str) and entry.data.startswith(BUILTIN):
         _builtin(entry.data, ".yaml", where, ("models", index, "data"))
-    if entry.path is None:
-        if not Path(entry.source).exists():
+    if entry.artifact is not None:
+        if not Path(entry.artifact).exists():
             yield where.error(
                 ("models", index, "artifact"),
-                f"no such file or folder: {entry.source}",
+                f"no such file or folder: {entry.artifact}",
                 remedy="Give an exported file: here, or with --model my.onnx --data my.yaml",
             )
-    elif entry.path.startswith(BUILTIN):
+        return
+    if entry.path is not None and entry.path.startswith(BUILTIN):
         _builtin(entry.path, ".pt", where, ("models", index, "path"))
-    elif not Path(entry.path).exists():
-        yield where.error(
-            ("models", index, "path"),
-            f"no such file: {entry.path}",
-            remedy="Give a checkpoint: in the matrix, or with --model my.pt --data my.yaml",
+        return
+    for key, what, remedy in _faults_of_source(model_source(entry)):
+        yield where.error(("models", index, key), what, remedy=remedy)
+
+
+_OTHER_KINDS = (
+    "An exported file is measured as it is with `artifact:` in place of `path:`; a Hugging Face "
+    "folder is `path: hf:FOLDER`, a state file of torchvision has `architecture:` beside it."
+)
+
+
+def _faults_of_source(source: ModelSource) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with a checkpoint or a loader, without opening it: the key, what, a remedy."""
+    path = None if source.path is None else Path(source.path)
+    if source.loader is not None and source_file(source.loader.partition(":")[0]) is None:
+        yield (
+            "loader",
+            f"there is no module {source.loader.partition(':')[0]}",
+            "Install its package here, or name its folder in PYTHONPATH.",
         )
-    elif not is_checkpoint(entry.path):
-        yield where.error(
-            ("models", index, "path"),
-            f"{Path(entry.path).name} is not a .pt checkpoint",
-            remedy="An exported file is measured as it is with `artifact:` in place of `path:`.",
+    if path is None:
+        return
+    if source.kind == "hugging-face":
+        yield from (("path", what, remedy) for what, remedy in faults_of_folder(path))
+    elif not path.exists():
+        yield (
+            "path",
+            f"no such file: {path}",
+            "Give a checkpoint: in the matrix, or with --model my.pt --data my.yaml",
         )
-    elif (wrong := misfit(Path(entry.path))) is not None:
-        yield where.error(("models", index, "path"), wrong[0], remedy=wrong[1])
+    elif source.kind == "ultralytics":
+        if not is_checkpoint(str(path)):
+            yield (
+                "path",
+                f"{path.name} is not a .pt checkpoint",
+                _OTHER_KINDS,
+            )
+        elif (wrong := misfit(path)) is not None:
+            yield ("path", *wrong)
 
 
 def _faults_of_recipe(
@@ -236,10 +271,22 @@ def _builtin(
 
 
 def model_path(entry: ModelEntry) -> Path:
-    """The checkpoint or artifact of an entry whose paths are absolute."""
+    """The checkpoint or artifact of an entry whose paths are absolute; else a loader's name."""
     if entry.source.startswith(BUILTIN):
         return _builtin(entry.source, ".pt", YamlSource("the matrix", None))
-    return Path(entry.source)
+    return Path(entry.source.removeprefix(HUGGING_FACE))
+
+
+def model_source(entry: ModelEntry) -> ModelSource:
+    """Where the model of an entry whose paths are absolute, no artifact, is loaded from."""
+    path = None if entry.path is None else str(model_path(entry))
+    if entry.loader is not None:
+        return ModelSource("loader", path, loader=loader_spec(entry.loader))
+    if entry.source.startswith(HUGGING_FACE):
+        return ModelSource("hugging-face", path)
+    if entry.architecture is not None:
+        return ModelSource("torchvision", path, architecture=entry.architecture)
+    return ModelSource("ultralytics", path, head=entry.head)
 
 
 def data_source(entry: ModelEntry) -> DataSource:

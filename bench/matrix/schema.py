@@ -87,7 +87,7 @@ class Matrix(Strict):
 
     @model_validator(mode="after")
     def _checkpoints_have_backends(self) -> Matrix:
-        if not self.backends and any(model.path is not None for model in self.models):
+        if not self.backends and any(model.artifact is None for model in self.models):
             raise ValueError("a checkpoint needs `backends`")
         return self
 

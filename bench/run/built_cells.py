@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -87,14 +88,16 @@ def _build_task(
 ) -> BuildTask:
     cell, model = planned.cell, plan.models[planned.cell.model]
     recipe = planned.recipe_of_model
-    blocked, source = None, model.path
+    assert model.source is not None  # noqa: S101 - files made elsewhere have no recipe
+    blocked, source = None, model.source
     if recipe is not None:
         lost = StepDone(
             Outcome("export_failed", "the recipe's result left the store", "Run again.")
         )
         last = made.get(recipe.steps[-1].key, lost)
         blocked = None if last.outcome.ok else last.outcome
-        source = last.checkpoint or source
+        if last.checkpoint is not None:
+            source = dataclasses.replace(source, path=str(last.checkpoint))
     assert planned.key is not None  # noqa: S101 - for the type checker: the caller asked
     calibration = model.calibration.get(cell.imgsz) if planned.recipe["calibration"] else None
     return BuildTask(

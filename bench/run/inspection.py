@@ -2,47 +2,70 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 from typing import Any
 
-from deploymark.backends.base import Detector
+from deploymark.backends.base import Detector, Size
 from deploymark.bench.build.artifacts import exporter_source_hash
 from deploymark.bench.build.making import BUILD_CHILD
 from deploymark.bench.children.spawn import run_child
 from deploymark.bench.errors import BadInputError
+from deploymark.bench.machine.probing import package_versions
+from deploymark.bench.matrix.model_source import PACKAGES, ModelSource, SourceKind
 from deploymark.bench.progress import Say
 from deploymark.bench.store import Store, digest
 
 _INSPECT_TIMEOUT_S = 300.0
 
+_OPENERS: dict[SourceKind, tuple[str, str, str]] = {
+    "ultralytics": ("ultralytics", "Ultralytics", "torch"),
+    "hugging-face": ("transformers", "transformers", "transformers"),
+    "torchvision": ("torchvision", "torchvision", "torch"),
+    "loader": ("torch", "PyTorch", "torch"),
+}
+"""What opens each kind: its module, what people call it, and the extra that installs it."""
+
+
+def can_open(source: ModelSource) -> bool:
+    """Whether what opens a model is installed here."""
+    return importlib.util.find_spec(_OPENERS[source.kind][0]) is not None
+
 
 def inspected(
-    path: Path, sha256: str, imgsz: int, head: str, store: Store, say: Say, log: Path
+    source: ModelSource, sha256: str, size: Size, store: Store, say: Say, log: Path
 ) -> Detector:
-    """The detector of a checkpoint at ``imgsz`` (pixels), ``sha256`` being the checkpoint's.
+    """The detector of a model at a size, ``sha256`` being the model's.
 
     Raises BadInputError where it cannot be opened.
     """
-    key = digest({"model": sha256, "imgsz": imgsz, "head": head, "source": exporter_source_hash()})
+    key = digest(
+        {
+            "model": sha256,
+            "imgsz": list(size),
+            "head": source.head,
+            "source": exporter_source_hash(),
+            **package_versions(PACKAGES[source.kind]),
+        }
+    )
     values = store.read_inspection(key)
     if values is None:
-        if importlib.util.find_spec("ultralytics") is None:
+        if not can_open(source):
+            _, name, extra = _OPENERS[source.kind]
             raise BadInputError(
-                f"{path}: opening a checkpoint needs Ultralytics, which is not installed",
-                remedy="pip install 'deploymark[torch]', or copy a cache that knows the checkpoint",
+                f"{source.told}: opening it needs {name}, which is not installed",
+                remedy=f"pip install 'deploymark[{extra}]', or copy a cache that knows the model",
             )
-        say(f"{path.name}: opening the checkpoint at {imgsz} px")
-        job = {"kind": "inspect", "model": str(path), "imgsz": imgsz, "head": head}
+        say(f"{Path(source.told).name}: opening the checkpoint at {size} px")
+        job = {"kind": "inspect", "model": dataclasses.asdict(source), "imgsz": list(size)}
         end = run_child(BUILD_CHILD, job, timeout_s=_INSPECT_TIMEOUT_S, log=log)
         if end.result is None:
             raise BadInputError(
-                f"{path}: the checkpoint cannot be opened: {end.outcome.reason}",
+                f"{source.told}: the model cannot be opened: {end.outcome.reason}",
                 remedy=end.outcome.remedy,
             )
         found: dict[str, Any] = end.result["detector"]
         store.write_inspection(key, found)
         values = found
-    # What only files made elsewhere can be told otherwise is the default of a checkpoint.
-    plain = {key: value for key, value in values.items() if key not in ("spec", "told")}
-    return Detector(**{**plain, "names": tuple(values["names"])})
+    return Detector.read(values)

@@ -7,11 +7,18 @@ import tempfile
 from pathlib import Path
 
 from deploymark.bench.machine.probing import probe_backends
+from deploymark.bench.matrix.model_source import HUGGING_FACE
 from deploymark.bench.matrix.request import ResolvedMatrix, probe_matrix
 from deploymark.bench.matrix.steps import NOT_QAT, needs_data, without_rounding
 
 VARIANTS_EXTRA = "variants"
 """The extra of the distribution that recipes with data need."""
+
+TRANSFORMERS_EXTRA = "transformers"
+"""The extra of the distribution that Hugging Face folders need."""
+
+OWN_LOADERS = "deploymark.bench.variants.sources.random_models:"
+"""What the loaders that ship with the package start with: some make networks of Hugging Face."""
 
 LOADGEN_EXTRA = "loadgen"
 """The extra of the distribution that scenarios need."""
@@ -77,4 +84,13 @@ def required_extras(resolved: ResolvedMatrix) -> list[str]:
         *extras,
         *([VARIANTS_EXTRA] if trains else []),
         *([LOADGEN_EXTRA] if loaded else []),
+        *([TRANSFORMERS_EXTRA] if _needs_transformers(resolved) else []),
     ]
+
+
+def _needs_transformers(resolved: ResolvedMatrix) -> bool:
+    """Whether a model is a Hugging Face folder, or a loader of ours makes one."""
+    named = [(entry.path or "", entry.loader or "") for entry in resolved.matrix.models]
+    return any(
+        path.startswith(HUGGING_FACE) or loader.startswith(OWN_LOADERS) for path, loader in named
+    )

@@ -21,6 +21,7 @@ from deploymark.bench.machine.probing import Found, package_versions
 from deploymark.bench.matrix.cells import Cell, LeftOut
 from deploymark.bench.matrix.entries import model_name
 from deploymark.bench.matrix.given import GivenArtifact
+from deploymark.bench.matrix.model_source import PACKAGES
 from deploymark.bench.matrix.request import ResolvedMatrix, probe_matrix
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.steps import NOT_QAT, needs_data, uses_data, without_rounding
@@ -28,6 +29,9 @@ from deploymark.bench.progress import Say
 from deploymark.bench.records.run import Outcome, Status
 from deploymark.bench.run.planned_model import PlannedModel, plan_model
 from deploymark.bench.store import ArtifactKey, Store, StoredArtifact
+
+YOLO_LAYOUTS = frozenset({"anchors", "detections"})
+"""What the heads of Ultralytics' YOLO give."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +174,23 @@ def _recipe(cell: Cell, model: PlannedModel, seed: int) -> Recipe | None:
         timeout_s=cell.limits.recipe_timeout_s,
         memory_mb=cell.limits.memory_mb,
         can_train=importlib.util.find_spec("ultralytics") is not None,
-        outcome=model.training_outcome if needs else None,
+        outcome=_no_recipes(model) or (model.training_outcome if needs else None),
+    )
+
+
+def _no_recipes(model: PlannedModel) -> Outcome | None:
+    """Why recipes are not of a model: None for Ultralytics' YOLO."""
+    detector = next(iter(model.detectors.values()))
+    if model.source is None or (
+        model.source.kind == "ultralytics" and detector.output.layout in YOLO_LAYOUTS
+    ):
+        return None
+    family = detector.family or model.source.told
+    return Outcome(
+        "unsupported",
+        f"recipes prune and train Ultralytics' YOLO, and {model.name} is of another family "
+        f"({family})",
+        "Take the variant dense for it, or give a checkpoint that was trained or pruned before.",
     )
 
 
@@ -209,11 +229,12 @@ def _given_cell(
     if outcome is not None:
         return PlannedCell(cell, threads, outcome=outcome)
     remark = "" if service.served and service.native else service.reason
+    model = models[cell.model]
     return PlannedCell(
         cell,
         threads,
-        warnings=tuple(filter(None, (remark, given.remark))),
-        artifact=given.stored(models[cell.model].detectors[cell.imgsz]),
+        warnings=tuple(filter(None, (remark, *given.remarks(model.dataset.names)))),
+        artifact=given.stored(model.detectors[cell.imgsz]),
     )
 
 
@@ -263,6 +284,7 @@ def _planned_cell(
     versions = {
         **package_versions(exporter.export_packages),
         "deploymark-exporter": exporter_source_hash(),
+        **({} if model.source is None else package_versions(PACKAGES[model.source.kind])),
         **({} if recipe_of_model is None else recipe_of_model.versions),
     }
     can_export = exporter.probe.can_export

@@ -15,13 +15,14 @@ from deploymark.bench.data.training_split import DIGITS_IMAGES, digits_training,
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.entries import BUILTIN, ModelEntry, model_name
-from deploymark.bench.matrix.request import data_source, model_path
+from deploymark.bench.matrix.model_source import ModelSource
+from deploymark.bench.matrix.request import data_source, model_path, model_source
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.steps import uses_data
 from deploymark.bench.progress import Say
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.run.inspection import inspected
-from deploymark.bench.store import Store, file_sha256
+from deploymark.bench.store import Store
 
 _TOLD_IMAGES = 500
 
@@ -33,6 +34,7 @@ class PlannedModel:
     ``detectors``, ``scored`` and, where a cell needs any, ``calibration`` images are by imgsz.
     ``training``, in the model's classes, and its hash are there where a recipe uses data;
     ``training_outcome`` tells why there is none. ``match``: the classes that one side alone has.
+    ``source`` is where it is loaded from, None of a file made elsewhere.
     """
 
     name: str
@@ -47,6 +49,8 @@ class PlannedModel:
     training: TrainingData | None = None
     training_hash: str | None = None
     training_outcome: Outcome | None = None
+    source: ModelSource | None = None
+    licence: str = ""
 
 
 def calibrated_sizes(cells: Sequence[Cell]) -> set[Size]:
@@ -83,7 +87,8 @@ def plan_model(
     say(f"{name}: reading the data set")
     # The images to calibrate on are chosen, and a train split is needed, where a cell asks for any.
     dataset = dataset_of(entry, matrix, matrix.calibration.images if calibrated else 0)
-    if entry.path is None:
+    source = None
+    if entry.artifact is not None:
         given = next(cell.given for cell in mine if cell.given and cell.given.outcome is None)
         detector = given.detector(dataset.names)
         check_multiple(path, sizes, detector.stride)
@@ -92,10 +97,9 @@ def plan_model(
             size: dataclasses.replace(detector, spec=detector.spec.at(size)) for size in sizes
         }
     else:
-        sha256 = file_sha256(path)
-        detectors = {
-            size: inspected(path, sha256, size, entry.head, store, say, log) for size in sizes
-        }
+        source = model_source(entry)
+        sha256 = source.sha256()
+        detectors = {size: inspected(source, sha256, size, store, say, log) for size in sizes}
     names = next(iter(detectors.values())).names
     class_map = match_names(dataset.names, names)
     boxes = dataset.boxes_by_class()
@@ -115,6 +119,8 @@ def plan_model(
     planned = PlannedModel(
         name, path, sha256, dataset, detectors, scored, calibration, class_map, match
     )
+    licence = entry.licence or next(iter(detectors.values())).licence
+    planned = dataclasses.replace(planned, source=source, licence=licence)
     if any(uses_data(step) for cell in mine for step in cell.steps):
         return _with_training(planned, entry, matrix, store, say)
     return planned

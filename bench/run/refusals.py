@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +10,11 @@ from deploymark.bench.data.class_names import compare_classes, match_names
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.entries import ModelEntry, model_name
-from deploymark.bench.matrix.request import ResolvedMatrix, model_path
+from deploymark.bench.matrix.request import ResolvedMatrix, model_path, model_source
 from deploymark.bench.matrix.schema import Matrix
-from deploymark.bench.run.inspection import inspected
+from deploymark.bench.run.inspection import can_open, inspected
 from deploymark.bench.run.planned_model import calibrated_sizes, check_multiple, dataset_of
-from deploymark.bench.store import Store, file_sha256
+from deploymark.bench.store import Store
 
 COMMON_STRIDE = 32
 """Largest stride of nearly every YOLO: a checkpoint is opened only for sizes that it may refuse."""
@@ -39,7 +38,7 @@ def check_models(resolved: ResolvedMatrix) -> None:
 
 def _check(entry: ModelEntry, matrix: Matrix, cells: Sequence[Cell]) -> None:
     given = next((cell.given for cell in cells if cell.given and cell.given.outcome is None), None)
-    if not cells or (entry.path is None and given is None):
+    if not cells or (entry.artifact is not None and given is None):
         return
     dataset = dataset_of(entry, matrix, matrix.calibration.images if calibrated_sizes(cells) else 0)
     sizes = list(dict.fromkeys(cell.imgsz for cell in cells))
@@ -52,10 +51,11 @@ def _check(entry: ModelEntry, matrix: Matrix, cells: Sequence[Cell]) -> None:
         compare_classes(dataset.name, boxes, dataset.names, detector.names, class_map)
         return
     odd = [size for size in sizes if any(side % COMMON_STRIDE for side in size)]
-    if odd and importlib.util.find_spec("ultralytics") is not None:
+    source = model_source(entry)
+    if odd and can_open(source):
         with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
             log = Path(folder) / "inspect.log"
-            inspected(path, file_sha256(path), odd[0], entry.head, Store(), _say_nothing, log)
+            inspected(source, source.sha256(), odd[0], Store(), _say_nothing, log)
 
 
 def _say_nothing(_what: str) -> None:

@@ -45,6 +45,7 @@ def _model_facts(model: PlannedModel) -> dict[str, Any]:
         "path": str(model.path),
         "sha256": model.sha256,
         "family": detector.family,
+        "licence": model.licence,
         "classes": len(detector.names),
         "input": dataclasses.asdict(detector.spec),
         "output": dataclasses.asdict(detector.output),

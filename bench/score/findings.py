@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from deploymark.backends.inputs import Size
+from deploymark.backends.layout import OutputSpec
 from deploymark.bench.matrix.cells import DENSE, is_changed
 
 FEW_IMAGES = 5
@@ -41,14 +43,14 @@ class Finding:
 class Subject:
     """The cell that is judged.
 
-    ``classes`` is the number of the model's classes, ``imgsz`` the size of its input in pixels;
-    ``labels`` counts the labelled boxes that it could find, None where images have no labels.
-    ``given`` tells that the file was made elsewhere.
+    ``output`` is its output contract, ``classes`` the number of the model's classes, ``size`` that
+    of its input in pixels; ``labels`` counts the labelled boxes that it could find, None where
+    images have no labels. ``given`` tells that the file was made elsewhere.
     """
 
-    layout: str
+    output: OutputSpec
     classes: int
-    imgsz: int
+    size: Size
     precision: str
     variant: str = DENSE
     given: bool = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from deploymark.backends.outputs import CORNERS, QUERIES, places_by_stride
 from deploymark.bench.score.findings import (
     FEW_BOXES,
     FEW_IMAGES,
@@ -20,6 +21,7 @@ from deploymark.bench.score.findings import (
     likely_causes,
     remedy_of,
 )
+from deploymark.bench.score.value_guards import classes_are_known, scores_are_shares
 from deploymark.bench.worker.detections import (
     BOX_CHANNELS,
     DEPLOYMENT_CONFIDENCE,
@@ -27,9 +29,6 @@ from deploymark.bench.worker.detections import (
     SCORING_CONFIDENCE,
 )
 from deploymark.bench.worker.outputs import FAR, OutputFacts
-
-SCORE_SLACK = 0.02
-"""By how much a score may leave [0, 1]: the steps of INT8 outputs (1/127) round it off."""
 
 BOX_SHARE = 0.05
 """Share of the boxes shown that may be of no sense: a one-to-one head without distribution focal
@@ -58,8 +57,11 @@ CAP = 100
 CAPPED_SHARE = 0.5
 """Share of the images with exactly as many boxes that tells a cap of boxes."""
 
-STRIDES = (8, 16, 32)
-"""Of the heads of an anchor layout: they make the number of places."""
+PLACES = frozenset({"anchors", "anchors-last", "yolov5"})
+"""Layouts whose number of places the size tells (that of ``yolox`` is checked as it is decoded)."""
+
+CENTRED = PLACES | {"queries", "queries-ranked", "detr"}
+"""Layouts whose boxes the file gives as centre and sides."""
 
 MOST_CLASSES = 20_000
 """No detection data set has as many (V3Det: 13,204)."""
@@ -109,17 +111,17 @@ def _overflow(subject: Subject) -> str:
 
 
 def _transposed(facts: OutputFacts, subject: Subject) -> Finding | None:
-    if subject.layout == "detections" or len(facts.shape) != 2:  # noqa: PLR2004 - rows, columns
+    if subject.output.layout not in PLACES or len(facts.shape) != 2:  # noqa: PLR2004 - rows, columns
         return None
     rows, columns = facts.shape
-    places = sum((subject.imgsz // stride) ** 2 for stride in STRIDES)
+    places = sum(height * width for _, height, width in places_by_stride(subject.size))
     classes = rows - BOX_CHANNELS
     if columns % places == 0 or (classes <= columns and classes <= MOST_CLASSES):
         return None
     return Finding(
         "transposed",
         f"{classes} classes at {columns} places, as the output reads, ({rows}, {columns}); an "
-        f"input of {subject.imgsz} px has {places} places",
+        f"input of {subject.size} px has {places} places",
         "the output is (places, channels), transposed, or that of another family (YOLOv5 has "
         "(places, 5 + classes))",
         "`family: yolov5` of the model's entry in the matrix, where it is one; else export it as "
@@ -127,59 +129,16 @@ def _transposed(facts: OutputFacts, subject: Subject) -> Finding | None:
     )
 
 
-def _scores(facts: OutputFacts, subject: Subject) -> Finding | None:
-    low, high = facts.score_low, facts.score_high
-    if low is None or high is None or (low >= -SCORE_SLACK and high <= 1 + SCORE_SLACK):
-        return None
-    seen = f"scores run from {low:.4g} to {high:.4g}, outside [0, 1]"
-    if subject.layout == "detections" and high == round(high) and high < max(2, subject.classes):
-        cause = "the columns of score and class may be the other way round"
-        remedy = "Export it with rows of x1, y1, x2, y2, score, class."
-    elif low < -SCORE_SLACK:
-        cause = "they are logits: the sigmoid is missing at the end of the file"
-        remedy = "Export the model with the sigmoid of its head."
-    else:
-        cause = "they are no probabilities: per cent, sums, or the scale of a quantized output"
-        remedy = "Export the model with scores in [0, 1]; keep its output in float."
-    return Finding("scores", seen, cause, remedy)
-
-
-def _class_numbers(facts: OutputFacts, subject: Subject) -> Finding | None:
-    if subject.layout != "detections" or facts.class_low is None or facts.class_high is None:
-        return None
-    remedy = (
-        "Export it with rows of x1, y1, x2, y2, score, class; `family: yolov5` of the model's "
-        "entry in the matrix, where rows are x, y, width, height, objectness, score."
-    )
-    if facts.classes_not_whole:
-        return Finding(
-            "classes",
-            f"{facts.classes_not_whole} of {facts.boxes} boxes have a class that is no whole "
-            f"number ({facts.class_low:.4g} to {facts.class_high:.4g})",
-            "the sixth column is no class: another family's layout (YOLOv5 of one class has six "
-            "columns, too), other columns, or an output that was quantized",
-            remedy,
-        )
-    if facts.class_low < 0 or facts.class_high > subject.classes - 1:
-        return Finding(
-            "classes",
-            f"classes run from {facts.class_low:g} to {facts.class_high:g}, the model has 0 to "
-            f"{subject.classes - 1}",
-            "they count from another number, or the file is of other classes than are named",
-            "Export it with classes that count from 0, or give the data set of its classes.",
-        )
-    return None
-
-
 def _inverted(facts: OutputFacts, subject: Subject) -> Finding | None:
     if not facts.shown or facts.inverted <= BOX_SHARE * facts.shown:
         return None
     seen = f"{facts.inverted} of {facts.shown} boxes end before they begin"
-    if subject.layout == "detections":
+    if subject.output.layout in CORNERS:
+        order = "y1, x1, y2, x2" if subject.output.layout == "ssd" else "x1, y1, x2, y2"
         cause = (
             "x2 < x1 or y2 < y1: they are centre or corner with width and height, read as corners"
         )
-        remedy = "Export it with corners, x1, y1, x2, y2."
+        remedy = f"Export it with corners, {order}."
     else:
         cause = "a width or a height is below 0: the channels of the boxes are others"
         remedy = "Export it with boxes of centre-x, centre-y, width, height."
@@ -187,23 +146,42 @@ def _inverted(facts: OutputFacts, subject: Subject) -> Finding | None:
 
 
 def _normalised(facts: OutputFacts, subject: Subject) -> Finding | None:
-    high = facts.coordinate_high
-    if high is None or high > UNIT or (facts.coordinate_low or 0) < -UNIT:
+    spread = _spread(facts)
+    if spread is None or spread[1] > UNIT or spread[0] < -UNIT:
         return None
+    cause, remedy = (
+        "they are shares of the picture, not pixels",
+        (
+            "`boxes: normalised` of the model's entry in the matrix."
+            if subject.given
+            else "Measure the model under another backend: this one's export changed its boxes."
+        ),
+    )
+    if subject.output.boxes == "normalised":
+        cause = "they are the size of the picture too small, though shares of it were multiplied"
+        remedy = "Export it with boxes as shares of the picture, divided by its size once."
     return Finding(
         "normalised",
-        f"all {facts.shown} boxes lie within 0..1 of a picture of {subject.imgsz} px",
-        "they are shares of the picture, not pixels",
-        "`boxes: normalised` of the model's entry in the matrix."
-        if subject.given
-        else "Measure the model under another backend: this one's export changed its boxes.",
+        f"all {facts.shown} boxes lie within 0..1 of a picture of {subject.size} px",
+        cause,
+        remedy,
         hard=not subject.changed,
     )
 
 
+def _spread(facts: OutputFacts) -> tuple[float, float] | None:
+    """The lowest and the highest coordinate of the boxes shown, along either side."""
+    known = [
+        value
+        for value in (facts.x_low, facts.y_low, facts.x_high, facts.y_high)
+        if value is not None
+    ]
+    return (min(known), max(known)) if known else None
+
+
 def _corners(facts: OutputFacts, subject: Subject) -> Finding | None:
     """Two corners that are read as centre and size."""
-    if subject.layout == "detections" or not facts.shown:
+    if subject.output.layout not in CENTRED or not facts.shown:
         return None
     corners = facts.corner_like >= CORNER_SHARE * facts.shown
     if not corners or facts.outside < OUTSIDE_SHARE * facts.shown:
@@ -219,19 +197,27 @@ def _corners(facts: OutputFacts, subject: Subject) -> Finding | None:
 
 
 def _far(facts: OutputFacts, subject: Subject) -> Finding | None:
-    low, high = facts.coordinate_low, facts.coordinate_high
-    if low is None or high is None or facts.far_outside < FAR_SHARE * facts.shown:
+    spread = _spread(facts)
+    if spread is None or facts.far_outside < FAR_SHARE * facts.shown:
         return None
     if _corners(facts, subject) is not None:
         return None
+    remedy = (
+        "Export it with boxes in pixels of its input; `boxes: normalised` of the model's entry in "
+        "the matrix where the file gives shares of the picture."
+    )
+    if subject.output.boxes == "normalised":
+        remedy = (
+            "Export it with boxes as shares of its input; `boxes: pixels` of the model's entry in "
+            "the matrix where the file gives pixels."
+        )
     return Finding(
         "far-outside",
         f"{facts.far_outside} of {facts.shown} boxes lie more than {FAR:g} of a picture outside of "
-        f"it (from {low:.4g} to {high:.4g} px of {subject.imgsz})",
+        f"it (from {spread[0]:.4g} to {spread[1]:.4g} px of {subject.size})",
         "another scale of boxes (multiplied by the size once more, or of another input size), or "
         "another layout of them",
-        "Export it with boxes in pixels of its input; `boxes: normalised` of the model's entry in "
-        "the matrix where the file gives shares of the picture.",
+        remedy,
         hard=not subject.changed,
     )
 
@@ -251,15 +237,21 @@ def _constant(facts: OutputFacts, subject: Subject) -> Finding | None:
 def _floor(facts: OutputFacts, subject: Subject) -> Finding | None:
     floor = INT8_FLOOR if subject.precision.startswith("int8") else FLOOR
     low = facts.kept_low
+    if subject.output.layout in QUERIES:  # the best of them, however good they are: no floor
+        return None
     if low is None or facts.boxes < FEW_BOXES or low < floor or low == facts.kept_high:
         return None
+    baked = f" (Ultralytics' `nms=True` bakes in {DEPLOYMENT_CONFIDENCE:g})"
+    remedy = "Export it without `nms=True`, or with `conf=0.001`."
+    if subject.output.arrays > 1:
+        baked, remedy = "", f"Export it with a threshold of {SCORING_CONFIDENCE:g} of its scores."
     return Finding(
         "floor",
         f"no box has a score between {SCORING_CONFIDENCE:g} and {low:.4g}, of {facts.boxes} boxes "
         f"on {facts.images} images",
-        f"the file keeps scores above a floor only (Ultralytics' `nms=True` bakes in "
-        f"{DEPLOYMENT_CONFIDENCE:g}), so that its mAP is cut and not comparable",
-        "Export it without `nms=True`, or with `conf=0.001`.",
+        f"the file keeps scores above a floor only{baked}, so that its mAP is cut and not "
+        "comparable",
+        remedy,
         hard=False,
         cuts=True,
     )
@@ -269,14 +261,18 @@ def _cap(facts: OutputFacts, subject: Subject) -> Finding | None:
     most, images = facts.most_candidates, facts.images_with_most
     if not 1 < most < min(CAP, MAX_DETECTIONS) or facts.images < FEW_IMAGES:
         return None
-    del subject
+    if subject.output.layout in QUERIES:  # as many boxes as it has queries
+        return None
     if images < CAPPED_SHARE * facts.images:
         return None
+    remedy = "Export it with a higher number of boxes (`max_det=300`), or without `nms=True`."
+    if subject.output.arrays > 1:
+        remedy = f"Export it with a higher number of boxes, {MAX_DETECTIONS} of an image."
     return Finding(
         "cap",
         f"{images} of {facts.images} images have exactly {most} boxes, none has more",
         "the file keeps no more of an image, so that its mAP is cut and not comparable",
-        "Export it with a higher number of boxes (`max_det=300`), or without `nms=True`.",
+        remedy,
         hard=False,
         cuts=True,
     )
@@ -310,8 +306,8 @@ def _nothing_shown(facts: OutputFacts, subject: Subject) -> Finding | None:
 
 
 _GUARDS: Sequence[Callable[[OutputFacts, Subject], Finding | None]] = (
-    _scores,
-    _class_numbers,
+    scores_are_shares,
+    classes_are_known,
     _inverted,
     _normalised,
     _corners,

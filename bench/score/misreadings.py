@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deploymark.backends.agreement import overlaps
+from deploymark.backends.inputs import Size
 from deploymark.bench.data.labels import ImageLabels
 from deploymark.bench.score.average_precision import Scores, score
 from deploymark.bench.score.findings import FEW_LABELS, Finding, Subject
@@ -42,7 +43,11 @@ detector that confuses classes has the first share far above, or the second far 
 MATCH_IOU = 0.5
 
 _CORNERS = "Export it with boxes in the order x, y; corners for (n, 6), centre and size else."
-_PIXELS = "Export it with boxes in pixels of the letterboxed input."
+_SIDES = (
+    "Give `orig_target_sizes` in its other order (`order` of `extra`, `input` of the model's entry "
+    "in the matrix), or export it with boxes in pixels of its input."
+)
+_PIXELS = "Export it with boxes in pixels of its input."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +77,7 @@ def misread(evidence: Evidence, scores: Scores, subject: Subject) -> Finding | N
         return None
     found = evidence.detections()
     wanted = max(FOUND_MAP50, TIMES * scores.map50)
-    for cause, remedy, reading in _READINGS:
+    for cause, remedy, reading in (*_READINGS, *_of_sides(subject.size)):
         read = [dataclasses.replace(image, boxes=reading(image.boxes)) for image in found]
         other = score(evidence.scored, read, evidence.geometries, evidence.class_map).map50
         if other >= wanted:
@@ -158,7 +163,27 @@ def _corners_again(boxes: BoxArray) -> BoxArray:
     return np.concatenate(((boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]), axis=1)
 
 
-_READINGS: Sequence[tuple[str, str, Callable[[BoxArray], BoxArray]]] = (
+def _of_sides(size: Size) -> Sequence[_Reading]:
+    """Boxes whose x was multiplied by the height and whose y by the width; none of a square."""
+    if size.square:
+        return ()
+    ratio = np.float32(size.width / size.height)
+
+    def the_other_way(boxes: BoxArray) -> BoxArray:
+        return boxes * np.array([ratio, 1 / ratio] * 2, np.float32)
+
+    return (
+        (
+            "x was multiplied by the height of the input and y by its width",
+            _SIDES,
+            the_other_way,
+        ),
+    )
+
+
+_Reading = tuple[str, str, Callable[["BoxArray"], "BoxArray"]]
+
+_READINGS: Sequence[_Reading] = (
     ("x and y are the other way round (y1, x1, y2, x2)", _CORNERS, _swapped),
     ("boxes are centre, width and height, read as corners", _CORNERS, _from_centre),
     ("boxes are corner, width and height, read as corners", _CORNERS, _from_corner),

@@ -82,15 +82,16 @@ def _nothing_right(facts: OutputFacts | None, scores: Scores, subject: Subject) 
 
 def _where_boxes_lie(facts: OutputFacts | None, subject: Subject) -> str:
     """What of the facts points to a cause."""
-    if facts is None or facts.coordinate_high is None or facts.images < FEW_IMAGES:
+    if facts is None or facts.x_high is None or facts.y_high is None or facts.images < FEW_IMAGES:
         return ""
     said = []
     if facts.kept_high is not None and facts.kept_high <= DEPLOYMENT_CONFIDENCE:
         return f"no score is above {facts.kept_high:.2g}, which points to the input; "
-    if facts.coordinate_high < subject.imgsz / 2:
+    size = subject.size
+    if facts.x_high < size.width / 2 and facts.y_high < size.height / 2:
         said.append(
-            f"no box reaches beyond {facts.coordinate_high:.0f} of {subject.imgsz} px (the scale "
-            "of boxes)"
+            f"no box reaches beyond {facts.x_high:.0f} of {size.width} px from left to right and "
+            f"{facts.y_high:.0f} of {size.height} px from top to bottom (the scale of boxes)"
         )
     elif facts.outside > LOST_SHARE * facts.shown:
         said.append(

@@ -1,4 +1,6 @@
-"""Trained checkpoints as torch modules, ready to be exported. For the build child only.
+"""Ultralytics' checkpoints as torch modules: YOLO ready to be exported. For the build child only.
+
+Other families are in ``bench.variants.sources``.
 
 A ``.pt`` file is a pickle: opening it runs what it says, so it is opened in a child process and
 nowhere else. Everything heavy is imported inside functions, after ``quiet_ultralytics``.
@@ -20,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends.base import Detector, OutputLayout
+from deploymark.backends.base import Detector, OutputLayout, OutputSpec, Size
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.variants.model_counts import INPUT_CHANNELS, count_macs, nonzero_fraction
 from deploymark.bench.worker.detections import BOX_CHANNELS, DETECTION_COLUMNS, MAX_DETECTIONS
@@ -44,7 +46,10 @@ _OWN_CLASSES = ("qat_modules", "split_blocks")
 """Modules with classes that recipes put into checkpoints, and the name that pickles of before
 ``deploymark`` was the one import name have for their package."""
 
-_GIVE_DETECTOR = "Give the .pt of an Ultralytics YOLO detector (YOLOv8, YOLO11, YOLO26, …)."
+_GIVE_DETECTOR = (
+    "Give the .pt of a detector of Ultralytics (YOLOv8, YOLO11, YOLO26, RT-DETR, …), or another "
+    "family as docs/models.md has it."
+)
 
 
 @functools.cache
@@ -66,28 +71,19 @@ def quiet_ultralytics() -> None:
     settings.update({"sync": False})
 
 
-def inspect_checkpoint(path: Path, imgsz: int, *, head: str = "auto") -> Detector:
-    """What is known of a checkpoint, at ``imgsz``, with one of its heads.
-
-    Raises BadInputError where the file is missing or is no checkpoint of a detector, or imgsz is no
-    multiple of the model's stride.
-    """
-    return describe(_prepared(path, imgsz, head), imgsz)
-
-
-def describe(module: nn.Module, imgsz: int) -> Detector:
-    """What is known of a module made by ``model_factory``.
+def describe(module: nn.Module, size: Size | int) -> Detector:
+    """What is known of a module made by ``model_factory``, at a size.
 
     ``params`` counts the fused model's parameters, ``macs`` the multiply-accumulates of its
     convolutions and linear layers for one image, ``nonzero_fraction`` is the share of their learned
     weights that are not 0. Raises BadInputError if its output is no list of boxes.
     """
-    macs, output = count_macs(module, imgsz)
+    macs, output = count_macs(module, size)
     return Detector(
-        names=_names(module),
-        stride=_stride(module),
-        layout=_layout(module, output),
-        family=_family(module),
+        names=class_names(module),
+        stride=stride_of(module),
+        output=OutputSpec(_layout(module, output)),
+        family=family_of(module),
         params=sum(parameter.numel() for parameter in module.parameters()),
         macs=macs,
         nonzero_fraction=nonzero_fraction(module),
@@ -95,35 +91,44 @@ def describe(module: nn.Module, imgsz: int) -> Detector:
 
 
 def model_factory(
-    path: Path, imgsz: int, *, head: str = "auto", fake_quantized: bool = False
+    path: Path, size: Size | int, *, head: str = "auto", fake_quantized: bool = False
 ) -> Callable[[], nn.Module]:
     """A function that returns a fresh module of the checkpoint, on every call.
 
     The module is an Ultralytics ``DetectionModel`` on the CPU in float32, fused, in evaluation
-    mode, and maps float32 (batch, 3, imgsz, imgsz) in [0, 1] to one tensor. ``head``: a model with
+    mode, and maps float32 (batch, 3, height, width) in [0, 1] to one tensor. ``head``: a model with
     a one-to-one branch (YOLOv10, YOLO26) uses that branch, which needs no suppression, unless it is
     ``one-to-many``; ``one-to-one`` insists on it. The modules share nothing. ``fake_quantized``
     keeps the rounding that quantization-aware training put into a checkpoint, which only the
     precision ``int8-qat`` is to have; without it, the module has the trained weights alone.
 
-    Raises BadInputError as ``inspect_checkpoint`` does, before it returns.
+    Raises BadInputError where the file is missing or is no checkpoint of a YOLO detector, or a side
+    of the size is no multiple of its stride, before it returns.
     """
-    module = _prepared(path, imgsz, head, fake_quantized=fake_quantized)
+    module = prepared(path, load_detector(path), size, head, fake_quantized=fake_quantized)
     return lambda: copy.deepcopy(module)
 
 
 def load_detector(path: Path) -> Any:
-    """The checkpoint's ``DetectionModel`` in float32, before fusing, ready to be trained or pruned.
+    """The checkpoint's YOLO ``DetectionModel`` in float32, before fusing, to be trained or pruned.
 
-    Raises BadInputError where the file is missing or is no checkpoint of a detector.
+    Raises BadInputError where the file is missing or is no checkpoint of such a detector.
     """
-    return _load(path)
+    module = load_any(path)
+    from ultralytics.nn.modules.head import Detect
+
+    if not isinstance(head_of(module), Detect):
+        raise BadInputError(
+            f"{path} ends in a {type(head_of(module)).__name__}, recipes take YOLO's Detect head",
+            remedy=_GIVE_DETECTOR,
+        )
+    return module
 
 
 def training_imgsz(module: Any) -> int:
     """The size in pixels that a checkpoint was trained at, to a multiple of its stride."""
     args = module.args if isinstance(module.args, dict) else vars(module.args)
-    stride = _stride(module)
+    stride = stride_of(module)
     return max(stride, int(args.get("imgsz") or _DEFAULT_IMGSZ) // stride * stride)
 
 
@@ -138,29 +143,35 @@ def save_detector(module: Any, path: Path) -> None:
     torch.save({"model": module, "ema": None, "train_args": args, "epoch": -1}, path)
 
 
-def exportable(module: Any, imgsz: int, *, head: str = "auto") -> Any:
-    """``module`` made ready for export at ``imgsz`` with one of its heads, in place; returns it.
+def exportable(module: Any, size: Size | int, *, head: str = "auto") -> Any:
+    """``module`` made ready for export at ``size`` with one of its heads, in place; returns it.
 
     ``module`` is a detector before fusing. Raises BadInputError for a head that it does not have.
     """
-    if hasattr(module, "end2end") and getattr(_head(module), "one2one_cv2", None) is not None:
+    if hasattr(module, "end2end") and getattr(head_of(module), "one2one_cv2", None) is not None:
         # before fusing, which removes the branch that is not used
         module.end2end = head != "one-to-many"
     elif head == "one-to-one":
         raise BadInputError(
             "the model has no one-to-one head", remedy="Leave out `head`, or write one-to-many."
         )
+    fused(module)
+    _set_up_head(module, Size.of(size))
+    return module
+
+
+def fused(module: Any) -> Any:
+    """The module with its normalisation folded into convolutions, for inference; in place."""
     module.fuse(verbose=False)
     module.eval()
     for parameter in module.parameters():
         parameter.requires_grad_(requires_grad=False)
-    _set_up_head(module, imgsz)
     return module
 
 
 def output_layout(module: Any) -> OutputLayout:
     """The layout of the output of a module that ``exportable`` made."""
-    return "detections" if bool(getattr(_head(module), "end2end", False)) else "anchors"
+    return "detections" if bool(getattr(head_of(module), "end2end", False)) else "anchors"
 
 
 def float_nodes(module: Any) -> tuple[str, ...]:
@@ -173,32 +184,39 @@ def float_nodes(module: Any) -> tuple[str, ...]:
     return (rf"^/model\.{head}/(?!(one2one_)?cv[23]).*",)
 
 
-def _prepared(path: Path, imgsz: int, head: str, *, fake_quantized: bool = False) -> Any:
-    module = _load(path)
+def prepared(
+    path: Path, module: Any, size: Size | int, head: str = "auto", *, fake_quantized: bool = False
+) -> Any:
+    """The YOLO detector of a checkpoint made ready for export, in place: see ``model_factory``."""
     if not fake_quantized:
         from deploymark.bench.variants.qat_modules import without_fake_quantization
 
         without_fake_quantization(module)
-    _check_stride(path, imgsz, _stride(module))
+    check_stride(str(path), Size.of(size), stride_of(module))
     try:
-        return exportable(module, imgsz, head=head)
+        return exportable(module, size, head=head)
     except BadInputError as error:
         raise BadInputError(f"{path}: {error.message}", remedy=error.remedy) from error
 
 
-def _set_up_head(module: Any, imgsz: int) -> None:
+def _set_up_head(module: Any, size: Size) -> None:
     """As ``ultralytics.engine.exporter.Exporter`` sets it for ONNX."""
-    head = _head(module)
-    places = sum((imgsz // int(stride)) ** 2 for stride in module.stride)
+    head = head_of(module)
+    places = sum(
+        (size.height // int(stride)) * (size.width // int(stride)) for stride in module.stride
+    )
     head.export = True
     head.format = "onnx"
     head.dynamic = False
     head.max_det = min(MAX_DETECTIONS, places)
-    head.shape = None  # anchors are made anew for imgsz
+    head.shape = None  # anchors are made anew for the size
 
 
-def _load(path: Path) -> Any:
-    """The checkpoint's model in float32, not fused; its moving average where it has one."""
+def load_any(path: Path) -> Any:
+    """The checkpoint's detector in float32, not fused; its moving average where it has one.
+
+    A YOLO, or Ultralytics' RT-DETR. Raises BadInputError where the file is missing or holds none.
+    """
     _check_file(path)
     quiet_ultralytics()
     from ultralytics.nn.tasks import load_checkpoint
@@ -250,7 +268,7 @@ def _check_file(path: Path) -> None:
 
 def _check_detector(path: Path, module: Any) -> None:
     from torch import nn
-    from ultralytics.nn.modules.head import Detect
+    from ultralytics.nn.modules.head import Detect, RTDETRDecoder
 
     if not isinstance(getattr(module, "model", None), nn.Sequential):
         raise _no_model(path, module)
@@ -259,10 +277,10 @@ def _check_detector(path: Path, module: Any) -> None:
         raise BadInputError(
             f"{path} is a {task!r} model, Deploymark measures detectors", remedy=_GIVE_DETECTOR
         )
-    head = _head(module)
-    if not isinstance(head, Detect):
+    head = head_of(module)
+    if not isinstance(head, (Detect, RTDETRDecoder)):
         raise BadInputError(
-            f"{path} ends in a {type(head).__name__}, Deploymark reads the Detect head of YOLO",
+            f"{path} ends in a {type(head).__name__}, not in a head of YOLO or RT-DETR",
             remedy=_GIVE_DETECTOR,
         )
     channels = next(module.parameters()).shape[1]
@@ -281,33 +299,40 @@ def _task(module: Any) -> str:
     return str(getattr(module, "task", "unknown"))
 
 
-def _check_stride(path: Path, imgsz: int, stride: int) -> None:
-    if imgsz > 0 and imgsz % stride == 0:
+def check_stride(what: str, size: Size, stride: int) -> None:
+    """Raise BadInputError unless both sides are multiples of the stride of ``what``."""
+    if all(side > 0 and side % stride == 0 for side in size):
         return
-    below = max(imgsz // stride, 1) * stride
+    below = Size(*(max(side // stride, 1) * stride for side in size))
+    above = Size(
+        *(side if side == low else low + stride for side, low in zip(size, below, strict=True))
+    )
     raise BadInputError(
-        f"imgsz {imgsz} is no multiple of {stride}, the stride of {path}",
-        remedy=f"Use {below} or {below + stride}.",
+        f"imgsz {size} is no multiple of {stride}, the stride of {what}",
+        remedy=f"Use {below} or {above}.",
     )
 
 
-def _head(module: Any) -> Any:
+def head_of(module: Any) -> Any:
+    """The last module of a detector."""
     return module.model[-1]
 
 
-def _stride(module: Any) -> int:
+def stride_of(module: Any) -> int:
+    """The largest stride, in pixels."""
     return int(max(module.stride))
 
 
-def _names(module: Any) -> tuple[str, ...]:
+def class_names(module: Any) -> tuple[str, ...]:
+    """The class names by index."""
     names = module.names
-    count = int(_head(module).nc)
+    count = int(head_of(module).nc)
     if isinstance(names, dict):
         return tuple(str(names.get(index, f"class_{index}")) for index in range(count))
     return tuple(str(name) for name in names)
 
 
-def _family(module: Any) -> str:
+def family_of(module: Any) -> str:
     """The architecture's name, ``yolo11n``, from the file name in its own configuration."""
     config = getattr(module, "yaml", None) or {}
     return Path(str(config.get("yaml_file", ""))).stem
@@ -316,7 +341,7 @@ def _family(module: Any) -> str:
 def _layout(module: Any, output: Any) -> OutputLayout:
     """The layout of ``output``, checked against what the head says it is."""
     shape = tuple(getattr(output, "shape", ()))
-    classes, layout = len(_names(module)), output_layout(module)
+    classes, layout = len(class_names(module)), output_layout(module)
     match shape:
         case (_, _, columns) if layout == "detections" and columns == DETECTION_COLUMNS:
             return layout

@@ -72,11 +72,12 @@ def describe(job: Message) -> Message:
         "entry": facts.artifact.entry,
         "files": list(facts.files),
         "input_shape": list(facts.input_shape),
-        "layout": facts.layout,
+        "output": dataclasses.asdict(facts.output),
         "classes": facts.classes,
         "names": list(facts.names),
         "stride": facts.stride,
         "precision": facts.precision,
         "spec": dataclasses.asdict(facts.spec),
+        "family": facts.family,
         "score_floor": facts.score_floor,
     }

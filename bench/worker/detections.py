@@ -1,7 +1,8 @@
 """From a detector's raw output to boxes: decoding, non-maximum suppression, one file of all boxes.
 
 Suppression is that of ``ultralytics.utils.nms.non_max_suppression``, so that figures compare with
-what its users know; what is not suppressed is decoded as its own family does. Written for Python 3.10 and numpy alone: workers decode too.
+what its users know; what is not suppressed is decoded as its own family does. Written for Python
+3.10 and numpy alone: workers decode too.
 """
 
 from __future__ import annotations

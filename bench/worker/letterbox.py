@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploymark.backends.inputs import PLAIN_INPUT, InputSpec
+from deploymark.backends.inputs import BYTE_RANGE, PLAIN_INPUT, InputSpec
 from deploymark.bench.worker.resize import RESIZERS
 
 if TYPE_CHECKING:
@@ -146,10 +146,10 @@ def to_input(images: npt.NDArray[np.uint8], spec: InputSpec = PLAIN_INPUT) -> np
     )
     if spec.dtype == "uint8":
         return ordered
-    low, high = spec.range
-    if (low, high) == (0, 255):
+    if spec.range == BYTE_RANGE:
         values = ordered.astype(np.float32)
     else:
+        low, high = spec.range
         values = np.divide(ordered, np.float32(255 / (high - low)), dtype=np.float32)
         if low:
             values += np.float32(low)

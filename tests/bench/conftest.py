@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from deploymark.backends import registry
+from deploymark.backends.inputs import Size
 from deploymark.bench.gate.pairing import Measurable
 from deploymark.bench.matrix import plugin_steps
 from deploymark.bench.matrix.cells import Cell
@@ -97,7 +98,7 @@ def side(tmp_path: Path, plugins: Path) -> Measurable:
         "fp32",
         "misbehaving",
         "cpu",
-        32,
+        Size.of(32),
         1,
         1,
         measure=Measure(warmup_max_s=0.2),

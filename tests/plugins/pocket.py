@@ -42,7 +42,7 @@ class PocketBackend(base.Backend):
             raise base.UnsupportedError(f"pocket has no {request.precision}")
         opset = self.resolve_options(request.precision, request.options)["opset"]
         artifact = base.Artifact(request.folder, "model.onnx")
-        size = {"input_shape": list(request.input_shape)}
+        size = {"batch": request.batch, "imgsz": request.imgsz}
         write_onnx(request.model(), artifact.path, **size, opset=opset)
         return artifact
 

@@ -15,6 +15,7 @@ import pytest
 from deploymark.backends import registry, telemetry
 from deploymark.backends.base import QAT_PRECISION, LoadOptions, UnsupportedError
 from deploymark.backends.hardware import cpu
+from deploymark.backends.inputs import Size
 from deploymark.backends.onnx import qdq
 from deploymark.backends.onnx.graph import write_onnx
 from deploymark.backends.tensorrt import graph as tensorrt_graph
@@ -67,7 +68,7 @@ def source(trained: SmallDetector, tmp_path_factory: pytest.TempPathFactory) -> 
     """The ONNX file that all three backends start from, of two images."""
     pytest.importorskip("onnx")
     path = tmp_path_factory.mktemp("qdq") / "trained.onnx"
-    write_onnx(trained.model(), path, batch=2, imgsz=IMGSZ)
+    write_onnx(trained.model(), path, batch=2, imgsz=Size.of(IMGSZ))
     return path
 
 
@@ -192,6 +193,6 @@ def test_a_model_without_rounding_is_unsupported(
 ) -> None:
     pytest.importorskip("onnx")
     plain = tmp_path / "plain.onnx"
-    write_onnx(detector.model(), plain, batch=1, imgsz=IMGSZ)
+    write_onnx(detector.model(), plain, batch=1, imgsz=Size.of(IMGSZ))
     with pytest.raises(UnsupportedError, match="qat step"):
         rewrite(plain, tmp_path / "out.onnx")

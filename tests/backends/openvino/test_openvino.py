@@ -18,6 +18,7 @@ from deploymark.backends.base import (
     UnsupportedError,
 )
 from deploymark.backends.hardware import accelerators, cpu
+from deploymark.backends.inputs import Size
 from deploymark.backends.openvino import files as ov_files
 from deploymark.backends.openvino import settings as ov_settings
 
@@ -149,7 +150,7 @@ def plain(detector: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     from deploymark.backends.onnx.graph import write_onnx
 
     folder = tmp_path_factory.mktemp("plain")
-    write_onnx(detector.model(), folder / "model.onnx", batch=1, imgsz=64)
+    write_onnx(detector.model(), folder / "model.onnx", batch=1, imgsz=Size.of(64))
     artifact = openvino.OpenVinoBackend().export(detector.request(folder))
     return {"xml": artifact.path, "onnx": folder / "model.onnx"}
 

@@ -146,7 +146,7 @@ def test_a_limit_that_cannot_be_met_is_an_export_error(
 def test_layers_are_named_as_in_the_onnx_file(detector: Any, tmp_path: Path) -> None:
     ov = pytest.importorskip("openvino")
     onnx = pytest.importorskip("onnx")
-    write_onnx(detector.model(), tmp_path / "fp32.onnx", batch=1, imgsz=64)
+    write_onnx(detector.model(), tmp_path / "fp32.onnx", batch=1, imgsz=Size.of(64))
     found = ov_quantize.layers(ov.convert_model(tmp_path / "fp32.onnx"))
     # OpenVINO has an activation as one node, and the addition of a bias as one of its own.
     convolution = "/model.2/m.0/cv1/conv/Conv"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from deploymark.backends.base import Detector, ExportRequest, LoadOptions
+from deploymark.backends.inputs import Size
 from deploymark.backends.registry import BUILTIN, resolve
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.variants.checkpoint import describe, float_nodes, model_factory
@@ -75,7 +76,7 @@ def test_boxes_of_the_exported_file_are_those_of_the_checkpoint(
     factory = model_factory(checkpoints(family), SIZE, head=head)
     module = factory()
     detector = describe(module, SIZE)
-    assert detector.layout == layout
+    assert detector.output.layout == layout
     assert detector.family == family
     images = torch.nn.functional.interpolate(
         torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)), size=(SIZE, SIZE)
@@ -87,10 +88,10 @@ def test_boxes_of_the_exported_file_are_those_of_the_checkpoint(
     artifact = backend.export(
         ExportRequest(
             model=factory,
-            detector=Detector(names=detector.names, layout=layout),
+            detector=Detector(names=detector.names, output=detector.output),
             precision="fp32",
             device="cpu",
-            imgsz=SIZE,
+            imgsz=Size.of(SIZE),
             batch=1,
             folder=tmp_path,
             float_nodes=float_nodes(module),
@@ -99,8 +100,8 @@ def test_boxes_of_the_exported_file_are_those_of_the_checkpoint(
     session = backend.load(artifact, LoadOptions("cpu", "fp32", 1, (1, 3, SIZE, SIZE)))
     found = session.infer(images.numpy())
     assert found.shape == expected.shape
-    (ours,) = decode(found, layout, conf=SCORING_CONFIDENCE)
-    (theirs,) = decode(expected, layout, conf=SCORING_CONFIDENCE)
+    (ours,) = decode(found, detector.output, Size.of(SIZE), conf=SCORING_CONFIDENCE)
+    (theirs,) = decode(expected, detector.output, Size.of(SIZE), conf=SCORING_CONFIDENCE)
     assert np.ptp(theirs.scores) > 0.05
     assert len(theirs) > 3
     if layout == "anchors":

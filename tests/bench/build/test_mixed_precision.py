@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploymark.backends.inputs import Size
+from deploymark.backends.inputs import Size, square_input
 from deploymark.bench.data.class_names import match_names
 from deploymark.bench.data.datasets import DataSource, load_dataset
 from deploymark.bench.data.images import letterboxed
@@ -43,8 +43,12 @@ def test_the_search_wins_back_most_of_what_int8_lost(digits: Path, tmp_path: Pat
     factory = model_factory(digits / "digits.pt", SIZE)
     module = factory()
     detector, backend = describe(module, SIZE), OnnxRuntimeBackend()
-    calibration = [to_input(letterboxed(path, SIZE)[0][None]) for path in dataset.calibration]
-    images, places = zip(*(letterboxed(image.path, SIZE) for image in dataset.scored), strict=True)
+    calibration = [
+        to_input(letterboxed(path, square_input(SIZE))[0][None]) for path in dataset.calibration
+    ]
+    images, places = zip(
+        *(letterboxed(image.path, square_input(SIZE)) for image in dataset.scored), strict=True
+    )
 
     def measured(precision: str, **options: Any) -> tuple[float, tuple[str, ...]]:
         """mAP50-95 of an export, and the notes on it."""
@@ -68,7 +72,8 @@ def test_the_search_wins_back_most_of_what_int8_lost(digits: Path, tmp_path: Pat
         found = [
             decode(
                 session.infer(to_input(image[None])),
-                detector.layout,
+                detector.output,
+                Size.of(SIZE),
                 conf=SCORING_CONFIDENCE,
                 multi_label=True,
             )[0]

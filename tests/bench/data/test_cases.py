@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from deploymark.backends.inputs import square_input
 from deploymark.bench.data.class_names import ClassMatch, compare_classes, match_names
 from deploymark.bench.data.coco_names import COCO_NAMES
 from deploymark.bench.data.datasets import Dataset, DataSource
@@ -74,7 +75,7 @@ def detections(
 
 
 def map_of(dataset: Dataset, boxes: Any) -> float:
-    places = [geometry(image.width, image.height, 320) for image in dataset.scored]
+    places = [geometry(image.width, image.height, square_input(320)) for image in dataset.scored]
     class_map = match_names(dataset.names, COCO_NAMES)
     return score(dataset.scored, boxes, places, class_map).map50_95
 

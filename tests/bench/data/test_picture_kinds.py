@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deploymark.backends.inputs import square_input
 from deploymark.bench.data import pictures
 from deploymark.bench.data.datasets import Dataset, DataSource
 from deploymark.bench.data.images import image_size, letterboxed
@@ -99,7 +100,7 @@ def test_a_large_image_is_read_without_a_warning_up_to_a_limit(
     with pytest.raises(BadInputError, match=r"too large: .*big\.png: 12000 x 10000 pixels"):
         load(source)
     with pytest.raises(BadInputError, match="12000 x 10000 pixels"):
-        letterboxed(path, 32)
+        letterboxed(path, square_input(32))
 
 
 def test_of_a_large_set_truncated_photos_are_found_by_their_ends(

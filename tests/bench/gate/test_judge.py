@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.data.datasets import Dataset
 from deploymark.bench.data.labels import ImageLabels
 from deploymark.bench.gate.judge import MatchedCell, Rules, judge
@@ -35,7 +36,7 @@ DATASET = Dataset(
     scored_hash="0" * 64,
     calibration_hash="1" * 64,
 )
-CELL = Cell("m", "dense", "fp32", "onnxruntime", "cpu", 320, 1, None)
+CELL = Cell("m", "dense", "fp32", "onnxruntime", "cpu", Size.of(320), 1, None)
 DETECTOR = {"layout": "anchors", "names": ["a", "b", "c", "d"]}
 ARTIFACT = StoredArtifact(Path("folder"), "model.onnx", "0" * 64, 1000, 900, DETECTOR, {}, {}, 0.0)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.gate import latency as gate_latency
 from deploymark.bench.gate.latency import GateCell, PairedCell, cell_error, compare_latency
 from deploymark.bench.gate.pairing import Measurable, PairRecord
@@ -16,7 +17,7 @@ from deploymark.bench.records.run import Outcome
 from deploymark.bench.store import StoredArtifact
 
 ARTIFACT = StoredArtifact(Path("folder"), "model.onnx", "0" * 64, 1, 1, {}, {}, {}, 0.0)
-CELL = Cell("m", "dense", "fp32", "onnxruntime", "cpu", 320, 1, None)
+CELL = Cell("m", "dense", "fp32", "onnxruntime", "cpu", Size.of(320), 1, None)
 SETTINGS = GateSettings(max_pairs=12, budget_s=60)
 
 

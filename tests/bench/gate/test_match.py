@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.gate.match import match
 from deploymark.bench.matrix.cells import Cell
 
-CELL = Cell("m", "dense", "fp32", "onnxruntime", "cpu", 320, 1, None)
+CELL = Cell("m", "dense", "fp32", "onnxruntime", "cpu", Size.of(320), 1, None)
 
 
 def cells(*changes: dict[str, object]) -> dict[str, Cell]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deploymark.backends.base import Size
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.matrix.cells import expand, select
 from deploymark.bench.matrix.command_line import Overrides, with_overrides
@@ -18,7 +19,7 @@ from deploymark.bench.yaml_source import YamlSource
 
 FILE = {"artifact": "my.onnx", "data": "d.yaml"}
 CHECKPOINT = {"path": "builtin:digits", "data": "builtin:digits"}
-FIXED = GivenArtifact("onnxruntime", Path("my.onnx"), imgsz=160, precision="fp32")
+FIXED = GivenArtifact("onnxruntime", Path("my.onnx"), imgsz=Size(160, 160), precision="fp32")
 
 
 def check(
@@ -99,3 +100,10 @@ def test_an_option_holds_for_the_cells_that_are_chosen() -> None:
 def test_what_nothing_can_read_here_tells_nothing() -> None:
     absent = GivenArtifact("tensorrt", Path("my.onnx"), Outcome("unavailable", "not installed"))
     assert len(check({"models": [FILE]}, Overrides(imgsz=["320"]), absent)) == 1
+
+
+def test_a_file_of_a_rectangle_says_both_sides() -> None:
+    wide = GivenArtifact("onnxruntime", Path("my.onnx"), imgsz=Size(384, 640))
+    lines = refused({"models": [FILE]}, Overrides(imgsz=["640"]), wide)
+    assert lines[0] == "--imgsz 640: my.onnx is fixed at 384x640 px"
+    assert check({"models": [FILE]}, Overrides(), wide) == ["my-as-is-fp32-onnxruntime-cpu-384x640"]

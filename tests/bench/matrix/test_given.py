@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deploymark.backends.base import Probe
+from deploymark.backends.base import OutputSpec, Probe, ReadAs, Size
+from deploymark.bench.data.coco_names import COCO_CATEGORY_NAMES, COCO_NAMES
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.probing import Found
 from deploymark.bench.matrix.cells import expand
@@ -42,7 +44,9 @@ def cells_of(values: dict[str, Any], given: GivenArtifact) -> list[str]:
 
 
 def test_a_file_has_one_size_one_batch_and_one_precision() -> None:
-    given = GivenArtifact("onnxruntime", Path("my.onnx"), imgsz=320, batch=2, precision="int8")
+    given = GivenArtifact(
+        "onnxruntime", Path("my.onnx"), imgsz=Size(320, 320), batch=2, precision="int8"
+    )
     values = {"models": [artifact()], "imgsz": [64, 640], "variants": ["dense"], "threads": [1, 2]}
     assert cells_of(values, given) == [
         "my-as-is-int8-onnxruntime-cpu-320-b2-t1",
@@ -67,7 +71,7 @@ def test_a_backends_entry_gives_devices_and_runtime_options_but_no_export_option
         "models": [artifact()],
         "backends": [{**entry, "runtime_options": {"pinning": True}}],
     }
-    given = GivenArtifact("openvino", Path("my.onnx"), imgsz=64)
+    given = GivenArtifact("openvino", Path("my.onnx"), imgsz=Size(64, 64))
     (cell,) = expand(Matrix.model_validate(values), given={"my": (given,)}).cells
     assert (cell.device, cell.options, cell.runtime_options) == ("auto", {}, {"pinning": True})
 
@@ -78,7 +82,7 @@ def test_checkpoints_and_artifacts_share_a_matrix() -> None:
         "backends": ["torch", "onnxruntime"],
         "imgsz": [64],
     }
-    given = GivenArtifact("onnxruntime", Path("my.onnx"), imgsz=64)
+    given = GivenArtifact("onnxruntime", Path("my.onnx"), imgsz=Size(64, 64))
     cells = expand(Matrix.model_validate(values), given={"my": (given,)}).cells
     assert [cell.id for cell in cells] == [
         "digits-dense-fp32-torch-cpu-64",
@@ -199,12 +203,52 @@ def test_the_command_line_tells_a_file_from_a_checkpoint() -> None:
 
 
 def test_names_come_from_the_data_set_where_the_file_has_none() -> None:
-    given = GivenArtifact("x", Path("my.onnx"), classes=2, layout="detections")
+    output = OutputSpec("detections")
+    given = GivenArtifact("x", Path("my.onnx"), classes=2, output=output)
     detector = given.detector(["a", "b"])
-    assert (detector.names, detector.layout, detector.params) == (("a", "b"), "detections", None)
+    assert (detector.names, detector.output, detector.params) == (("a", "b"), output, None)
     with pytest.raises(BadInputError, match="has 2 classes and does not name them"):
         given.detector(["a", "b", "c"])
     assert given.detector([]).names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("layout", "classes", "person", "toothbrush", "words"),
+    [
+        ("detr", 91, 1, 90, "COCO's category ids"),
+        ("detr", 80, 0, 79, ""),
+        ("anchors", 90, 0, 89, "COCO's category ids less one"),
+        ("ssd", None, 0, 89, "COCO's category ids less one (TensorFlow's)"),
+        ("torchvision", None, 1, 90, "COCO's category ids"),
+        ("rtdetr", None, 0, 79, ""),
+        ("nms-in-graph", None, 0, 79, ""),
+    ],
+)
+def test_numbers_of_cocos_classes_are_those_of_the_family(
+    layout: Any, classes: int | None, person: int, toothbrush: int, words: str
+) -> None:
+    given = GivenArtifact("x", Path("my.onnx"), classes=classes, output=OutputSpec(layout))
+    names = given.detector(COCO_NAMES).names
+    assert (names[person], names[toothbrush]) == ("person", "toothbrush")
+    assert [word for word in names if word != "N/A"] == list(COCO_NAMES)
+    assert any(words in remark for remark in given.remarks(COCO_NAMES)) is bool(words)
+
+
+def test_numbers_of_other_classes_are_those_of_the_family() -> None:
+    def names(layout: Any) -> tuple[str, ...]:
+        output = OutputSpec(layout)
+        return GivenArtifact("x", Path("my.onnx"), output=output).detector(["a", "b"]).names
+
+    assert names("torchvision") == ("background", "a", "b")
+    assert names("ssd") == names("rtdetr") == ("a", "b")
+    assert (len(COCO_CATEGORY_NAMES), COCO_CATEGORY_NAMES[13]) == (91, "stop sign")
+
+
+def test_what_no_file_tells_is_remarked_on() -> None:
+    given = GivenArtifact("x", Path("my.onnx"), family="rtdetr", output=OutputSpec("rtdetr"))
+    assert "DEIMv2" in given.remarks(["a"])[0]
+    for told in (ReadAs("dfine"), ReadAs(input={"mean": (0, 0, 0)})):
+        assert not dataclasses.replace(given, told=told).remarks(["a"])
 
 
 @pytest.mark.heavy

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.run.boxes import BoxesPlan
@@ -14,7 +15,7 @@ UNSCORED: dict[str, Any] = {"status": "ok", "predictions": None}
 
 
 def planned(backend: str, precision: str, variant: str = "dense") -> PlannedCell:
-    return PlannedCell(Cell("m", variant, precision, backend, "cpu", 320, 1, 1), 1)
+    return PlannedCell(Cell("m", variant, precision, backend, "cpu", Size.of(320), 1, 1), 1)
 
 
 CELLS = {

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deploymark.backends.layout import OutputLayout
+from deploymark.backends.inputs import PLAIN_INPUT, Size
+from deploymark.backends.layout import OutputLayout, OutputSpec
 from deploymark.bench.data.datasets import Dataset, DataSource, load_dataset
 from deploymark.bench.score.average_precision import score
 from deploymark.bench.score.findings import Finding, Subject
@@ -24,6 +25,8 @@ from deploymark.bench.worker.letterbox import geometry, letterbox, read_rgb, to_
 from deploymark.bench.worker.outputs import OutputCheck
 
 IMGSZ = 160
+SIZE = Size(IMGSZ, IMGSZ)
+SPEC = PLAIN_INPUT.at(SIZE)
 IMAGES = 24
 
 Raw = np.ndarray
@@ -55,12 +58,14 @@ def good(folder: Path) -> Good:
         max_images=IMAGES,
         seed=0,
     )
-    pixels = np.stack([letterbox(read_rgb(image.path), IMGSZ) for image in dataset.scored])
+    pixels = np.stack([letterbox(read_rgb(image.path), SPEC) for image in dataset.scored])
     with torch.inference_mode():
         raw = model_factory(folder / "digits.pt", IMGSZ)()(torch.from_numpy(to_input(pixels)))
     anchors = raw.numpy()
     rows = np.zeros((len(anchors), 300, 6), np.float32)
-    for image, found in zip(rows, decode(anchors, "anchors", conf=1e-5), strict=True):
+    for image, found in zip(
+        rows, decode(anchors, OutputSpec("anchors"), SIZE, conf=1e-5), strict=True
+    ):
         image[: len(found), :4] = found.boxes
         image[: len(found), 4] = found.scores
         image[: len(found), 5] = found.classes
@@ -72,18 +77,19 @@ def judged(
 ) -> list[Finding]:
     """What is found in raw outputs, as a run finds it."""
     classes = len(source.dataset.names)
-    check = OutputCheck(layout, IMGSZ)
-    found = decode(raw, layout, conf=0.001, multi_label=True)
+    output = OutputSpec(layout)
+    check = OutputCheck(output, SIZE)
+    found = decode(raw, output, SIZE, conf=0.001, multi_label=True)
     check.add(raw, found)
     boxes = sum(len(image.boxes) for image in source.dataset.scored)
     subject = Subject(
-        layout, classes, IMGSZ, "fp32", variant, given=True, labels=boxes if labelled else None
+        output, classes, SIZE, "fp32", variant, given=True, labels=boxes if labelled else None
     )
     facts = check.facts()
     findings = judge_outputs(facts, subject)
     if any(item.hard for item in findings) or not labelled:
         return findings
-    places = [geometry(image.width, image.height, IMGSZ) for image in source.dataset.scored]
+    places = [geometry(image.width, image.height, SPEC) for image in source.dataset.scored]
     class_map = {index: index for index in range(classes)}
     evidence = Evidence(source.dataset.scored, lambda: found, places, class_map)
     scores = score(evidence.scored, found, places, class_map)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploymark.backends.inputs import PLAIN_INPUT, Size
 from deploymark.bench.data.labels import ImageLabels
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.score.average_precision import Scores, score
@@ -159,14 +160,17 @@ def test_equals_pycocotools_on_a_real_detector_and_real_crowds(coco_mini: Path) 
     assert any(image.crowd.any() for image in dataset.scored)
     module = model_factory(coco_mini / "yolo11n-coco.pt", SIZE)()
     detector = describe(module, SIZE)
+    spec = PLAIN_INPUT.at(Size(SIZE, SIZE))
     class_map = match_names(dataset.names, detector.names)
     assert len(class_map) == 80
     detections = []
     with torch.inference_mode():
         for image in dataset.scored:
-            pixels = to_input(letterbox(read_rgb(image.path), SIZE)[None])
+            pixels = to_input(letterbox(read_rgb(image.path), spec)[None])
             raw = module(torch.from_numpy(pixels)).numpy()
-            detections += decode(raw, detector.layout, conf=SCORING_CONFIDENCE, multi_label=True)
+            detections += decode(
+                raw, detector.output, spec.size, conf=SCORING_CONFIDENCE, multi_label=True
+            )
     places = [place_of(image) for image in dataset.scored]
     result = score(dataset.scored, detections, places, class_map)
     assert dataset.names == detector.names  # so that class numbers are the same on both sides

@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("ultralytics")
 
+from deploymark.backends.inputs import Size
+from deploymark.backends.layout import OutputSpec
 from deploymark.bench.score.average_precision import Scores
 from deploymark.bench.score.findings import Subject
 from deploymark.bench.score.guards import judge_outputs
@@ -44,7 +46,7 @@ def test_a_broken_output_is_told_with_its_cause(source: Good, name: str) -> None
     assert any(item.cuts for item in found) == (name in CUT)
 
 
-COCO = Subject("anchors", 80, 320, "fp32", "as-is", given=True, labels=700)
+COCO = Subject(OutputSpec("anchors"), 80, Size(320, 320), "fp32", "as-is", given=True, labels=700)
 EMPTY = OutputFacts(images=100, shape=[84, 2100])
 
 
@@ -106,7 +108,7 @@ def test_few_images_without_labels_may_show_nothing() -> None:
 
 
 def test_more_classes_than_places_are_fine_in_a_small_picture() -> None:
-    small = dataclasses.replace(COCO, imgsz=32)
+    small = dataclasses.replace(COCO, size=Size(32, 32))
     assert judge_outputs(facts(shape=[84, 21], boxes=9, shown_above=9), small) == []
 
 

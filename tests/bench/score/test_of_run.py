@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deploymark.backends.inputs import square_input
 from deploymark.bench.data.datasets import Dataset, load_dataset
 from deploymark.bench.matrix.entries import ModelEntry
 from deploymark.bench.matrix.request import data_source
@@ -35,7 +36,7 @@ def boxes(dataset: Dataset, *, missed: int) -> list[Detections]:
     """The labels themselves, but for those of the first images."""
     found = []
     for index, image in enumerate(dataset.scored):
-        place = geometry(image.width, image.height, IMGSZ)
+        place = geometry(image.width, image.height, square_input(IMGSZ))
         gain = np.array([place.gain_x, place.gain_y] * 2)
         pad = np.array([place.pad_x, place.pad_y] * 2)
         kept = 0 if index < missed else len(image.boxes)
@@ -57,7 +58,9 @@ def run(dataset: Dataset, tmp_path: Path) -> Run:
     for name, missed in (("good", 0), ("bad", 8)):
         found = boxes(dataset, missed=missed)
         save_detections(tmp_path / "predictions" / f"{name}.npz", found)
-        places = [geometry(image.width, image.height, IMGSZ) for image in dataset.scored]
+        places = [
+            geometry(image.width, image.height, square_input(IMGSZ)) for image in dataset.scored
+        ]
         scores = score(dataset.scored, found, places, {index: index for index in range(10)})
         cells.append(
             CellResult(

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deploymark.backends.base import Detector
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.variants.checkpoint import (
     describe,
     float_nodes,
-    inspect_checkpoint,
     load_detector,
     model_factory,
     save_detector,
@@ -27,6 +27,11 @@ from deploymark.bench.variants.prune import l1_unstructured
 SIZE = 64
 
 SaveModel = Callable[..., Path]
+
+
+def inspected(path: Path, size: int) -> Detector:
+    """What a build child says of a YOLO's checkpoint."""
+    return describe(model_factory(path, size)(), size)
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +84,10 @@ def test_importing_imports_no_framework() -> None:
 
 @pytest.mark.heavy
 def test_a_checkpoint_is_described(yolo11n: Path) -> None:
-    detector = inspect_checkpoint(yolo11n, SIZE)
+    detector = inspected(yolo11n, SIZE)
     assert detector.names == ("0", "1", "2")
     assert detector.stride == 32
-    assert detector.layout == "anchors"
+    assert detector.output.layout == "anchors"
     assert detector.family == "yolo11n"
     assert detector.params is not None
     assert 2_500_000 < detector.params < 2_700_000
@@ -146,8 +151,8 @@ def test_fused_output_is_that_of_ultralytics(yolo11n: Path, pixels: Any) -> None
 @pytest.mark.parametrize("config", ["yolo26n", "yolov10n"])
 def test_a_one_to_one_head_is_used(save_model: SaveModel, config: str, pixels: Any) -> None:
     path = save_model(config)
-    detector = inspect_checkpoint(path, SIZE)
-    assert detector.layout == "detections"
+    detector = inspected(path, SIZE)
+    assert detector.output.layout == "detections"
     module = model_factory(path, SIZE)()
     assert tuple(module(pixels).shape) == (2, 84, 6)  # fewer places than 300
     assert tuple(module(pixels.new_zeros(1, 3, SIZE, SIZE)).shape) == (1, 84, 6)
@@ -186,8 +191,8 @@ def test_a_pruned_checkpoint_is_saved_and_its_zeros_outlive_fusing(
     module = load_detector(yolo11n)
     l1_unstructured(module, 0.5, scope=scope)
     save_detector(module, tmp_path / "pruned.pt")
-    pruned = inspect_checkpoint(tmp_path / "pruned.pt", SIZE)
-    dense = inspect_checkpoint(yolo11n, SIZE)
+    pruned = inspected(tmp_path / "pruned.pt", SIZE)
+    dense = inspected(yolo11n, SIZE)
     assert pruned.nonzero_fraction == pytest.approx(0.5, abs=0.03)
     assert (pruned.params, pruned.macs) == (dense.params, dense.macs)
 
@@ -234,13 +239,13 @@ def test_other_models_are_told(
 ) -> None:
     path = save_model(config, model)
     with pytest.raises(BadInputError, match=message):
-        inspect_checkpoint(path, SIZE)
+        inspected(path, SIZE)
 
 
 @pytest.mark.heavy
 def test_images_that_are_not_rgb_are_told(save_model: SaveModel) -> None:
     with pytest.raises(BadInputError, match="takes images of 1 channels"):
-        inspect_checkpoint(save_model("yolov8n", ch=1), SIZE)
+        inspected(save_model("yolov8n", ch=1), SIZE)
 
 
 @pytest.mark.heavy
@@ -249,7 +254,7 @@ def test_images_that_are_not_rgb_are_told(save_model: SaveModel) -> None:
 )
 def test_an_image_size_off_the_stride_is_told(yolo11n: Path, imgsz: int, remedy: str) -> None:
     with pytest.raises(BadInputError, match=f"imgsz {imgsz} is no multiple of 32") as caught:
-        inspect_checkpoint(yolo11n, imgsz)
+        inspected(yolo11n, imgsz)
     assert caught.value.remedy.startswith(remedy)
 
 
@@ -282,7 +287,7 @@ def test_other_files_are_told(content: str, yolo11n: Path, tmp_path: Path) -> No
             archive.writestr("yolov5n/constants.pkl", b"")
             archive.writestr("yolov5n/version", b"3")
     with pytest.raises(BadInputError) as caught:
-        inspect_checkpoint(path, SIZE)
+        inspected(path, SIZE)
     assert str(path) in caught.value.message
     assert "deploymark-" not in caught.value.message  # the temporary alias is nothing to a user
     if content in {"other", "bare"}:
@@ -293,7 +298,7 @@ def test_other_files_are_told(content: str, yolo11n: Path, tmp_path: Path) -> No
 def test_a_name_that_ultralytics_rewrites_is_opened_as_it_is(yolo11n: Path, tmp_path: Path) -> None:
     path = tmp_path / "it's yolov5n.pt"
     path.write_bytes(yolo11n.read_bytes())
-    assert inspect_checkpoint(path, SIZE).family == "yolo11n"
+    assert inspected(path, SIZE).family == "yolo11n"
 
 
 @pytest.mark.heavy
@@ -316,16 +321,16 @@ def test_nothing_is_asked_of_the_network(
     torch.save({"model": foreign()}, path)
     monkeypatch.delitem(sys.modules, "a_module_of_nobody")
     with pytest.raises(BadInputError, match="a_module_of_nobody"):
-        inspect_checkpoint(path, SIZE)
-    assert inspect_checkpoint(yolo11n, SIZE).stride == 32
+        inspected(path, SIZE)
+    assert inspected(yolo11n, SIZE).stride == 32
 
 
 @pytest.mark.heavy
 def test_ultralytics_is_quiet_and_leaves_no_trace(yolo11n: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path;"
-        "from deploymark.bench.variants.checkpoint import inspect_checkpoint;"
-        f"inspect_checkpoint(Path({str(yolo11n)!r}), {SIZE});"
+        "from deploymark.bench.variants.checkpoint import describe, model_factory;"
+        f"describe(model_factory(Path({str(yolo11n)!r}), {SIZE})(), {SIZE});"
         "import os; from ultralytics import settings; from ultralytics.utils import checks, ONLINE;"
         "assert settings['sync'] is False and not ONLINE and not checks.AUTOINSTALL;"
         "print(os.environ['YOLO_CONFIG_DIR'])"
@@ -346,7 +351,7 @@ def test_ultralytics_is_quiet_and_leaves_no_trace(yolo11n: Path, tmp_path: Path)
 @pytest.mark.heavy
 def test_a_real_checkpoint(coco_mini: Path) -> None:
     pytest.importorskip("ultralytics")
-    detector = inspect_checkpoint(coco_mini / "yolo11n-coco.pt", 320)
+    detector = inspected(coco_mini / "yolo11n-coco.pt", 320)
     assert len(detector.names) == 80
     assert detector.names[0] == "person"
     assert detector.family == "yolo11n"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deploymark.backends.inputs import square_input
 from deploymark.bench.data.images import letterboxed
 from deploymark.bench.data.labels import unlabelled, yolo_labels
 from deploymark.bench.data.training_data import TrainingData
@@ -49,7 +50,7 @@ def training_data(digits: Path, training: int, selection: int) -> TrainingData:
 
 
 def letterboxed_size(path: Path) -> tuple[int, int]:
-    place = letterboxed(path, 32)[1]
+    place = letterboxed(path, square_input(32))[1]
     return place.width, place.height
 
 
@@ -59,7 +60,7 @@ def test_recalibrated_statistics_are_those_of_the_images(detector: Any, digits: 
     weights = [weight.clone() for weight in module.parameters()]
     images = sorted((digits / "images" / "calib").iterdir())[:32]
     recalibrate(module, images, SIZE)
-    pixels = np.stack([letterboxed(path, SIZE)[0] for path in images])
+    pixels = np.stack([letterboxed(path, square_input(SIZE))[0] for path in images])
     with torch.inference_mode():
         values = module.model[0].conv(torch.from_numpy(to_input(pixels)))
     layer = module.model[0].bn

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deploymark.backends.inputs import PLAIN_INPUT, Size
+from deploymark.backends.layout import OutputSpec
 from deploymark.bench.variants.checkpoint import model_factory
 from deploymark.bench.worker.detections import (
     CLASS_OFFSET_PX,
@@ -15,10 +17,13 @@ from deploymark.bench.worker.detections import (
     Detections,
     decode,
     load_detections,
-    nms,
     save_detections,
 )
 from deploymark.bench.worker.letterbox import letterbox, read_rgb, to_input
+
+SIZE = Size(240, 320)
+ANCHORS, DETECTIONS = OutputSpec("anchors"), OutputSpec("detections")
+NORMALISED = OutputSpec("anchors", boxes="normalised")
 
 
 def raw_anchors(
@@ -45,7 +50,7 @@ def one(found: list[Detections]) -> Detections:
 
 def test_overlapping_boxes_of_one_class_become_one() -> None:
     raw = anchors((50, 50, 20, 20, 0.8, 0), (51, 50, 20, 20, 0.9, 0), (200, 50, 20, 20, 0.5, 0))
-    found = one(decode(raw, "anchors", conf=0.25))
+    found = one(decode(raw, ANCHORS, SIZE, conf=0.25))
     np.testing.assert_array_equal(found.boxes, [[41, 40, 61, 60], [190, 40, 210, 60]])
     np.testing.assert_allclose(found.scores, [0.9, 0.5])
     assert found.classes.tolist() == [0, 0]
@@ -59,17 +64,18 @@ def test_overlapping_boxes_of_one_class_become_one() -> None:
 @pytest.mark.parametrize("multi_label", [True, False])
 def test_the_same_output_in_other_layouts_gives_the_same_boxes(*, multi_label: bool) -> None:
     raw = raw_anchors(3, batch=2, top=0.9)
-    expected = decode(raw, "anchors", conf=0.01, multi_label=multi_label)
+    expected = decode(raw, ANCHORS, SIZE, conf=0.01, multi_label=multi_label)
     turned = np.ascontiguousarray(raw.transpose(0, 2, 1))
     objectness = np.full((2, raw.shape[2], 1), 0.5, dtype=np.float32)
     scores = turned[..., 4:] * np.float32(2)
     yolov5 = np.concatenate((turned[..., :4], objectness, scores), axis=2)
     shares = raw.copy()
-    shares[:, :4] /= 320
+    shares[:, :4:2] /= SIZE.width
+    shares[:, 1:4:2] /= SIZE.height
     for other in (
-        decode(turned, "anchors-last", conf=0.01, multi_label=multi_label),
-        decode(yolov5, "yolov5", conf=0.01, multi_label=multi_label),
-        decode(shares, "anchors", conf=0.01, multi_label=multi_label, box_scale=320),
+        decode(turned, OutputSpec("anchors-last"), SIZE, conf=0.01, multi_label=multi_label),
+        decode(yolov5, OutputSpec("yolov5"), SIZE, conf=0.01, multi_label=multi_label),
+        decode(shares, NORMALISED, SIZE, conf=0.01, multi_label=multi_label),
     ):
         for found, want in zip(other, expected, strict=True):
             assert len(found) == len(want) > 20
@@ -80,49 +86,53 @@ def test_the_same_output_in_other_layouts_gives_the_same_boxes(*, multi_label: b
 
 def test_a_place_without_an_object_has_no_score() -> None:
     rows = [(50, 50, 20, 20, 0.0, 0.9), (90, 90, 20, 20, 0.5, 0.8)]
-    found = one(decode(np.array([rows], dtype=np.float32), "yolov5", conf=0.25))
+    found = one(decode(np.array([rows], dtype=np.float32), OutputSpec("yolov5"), SIZE, conf=0.25))
     np.testing.assert_allclose(found.scores, [0.4])
-    assert len(one(decode(np.array([rows], dtype=np.float32), "yolov5", conf=0.6))) == 0
+    assert (
+        len(one(decode(np.array([rows], dtype=np.float32), OutputSpec("yolov5"), SIZE, conf=0.6)))
+        == 0
+    )
 
 
 def test_finished_detections_of_shares_are_scaled() -> None:
     rows = [[(0.1, 0.2, 0.3, 0.4, 0.9, 1)]]
     raw = np.array(rows, dtype=np.float32)
-    found = one(decode(raw, "detections", conf=0.25, box_scale=100))
-    np.testing.assert_allclose(found.boxes, [[10, 20, 30, 40]], rtol=1e-6)
+    shares = OutputSpec("detections", boxes="normalised")
+    found = one(decode(raw, shares, Size(100, 200), conf=0.25))
+    np.testing.assert_allclose(found.boxes, [[20, 20, 60, 40]], rtol=1e-6)
     assert raw[0, 0, 0] == np.float32(0.1)
 
 
 def test_classes_suppress_each_other_only_where_agnostic() -> None:
     raw = anchors((50, 50, 20, 20, 0.8, 0), (51, 50, 20, 20, 0, 0.9))
-    assert one(decode(raw, "anchors", conf=0.25)).classes.tolist() == [1, 0]
-    assert one(decode(raw, "anchors", conf=0.25, agnostic=True)).classes.tolist() == [1]
+    assert one(decode(raw, ANCHORS, SIZE, conf=0.25)).classes.tolist() == [1, 0]
+    assert one(decode(raw, ANCHORS, SIZE, conf=0.25, agnostic=True)).classes.tolist() == [1]
 
 
 def test_one_place_gives_every_label_only_where_asked() -> None:
     raw = anchors((50, 50, 20, 20, 0.3, 0.6, 0.001))
-    assert one(decode(raw, "anchors", conf=0.001)).classes.tolist() == [1]
-    found = one(decode(raw, "anchors", conf=0.001, multi_label=True))
+    assert one(decode(raw, ANCHORS, SIZE, conf=0.001)).classes.tolist() == [1]
+    found = one(decode(raw, ANCHORS, SIZE, conf=0.001, multi_label=True))
     assert found.classes.tolist() == [1, 0]  # 0.001 is not above 0.001
 
 
 def test_an_overlap_of_exactly_the_threshold_is_kept() -> None:
     raw = anchors((5, 5, 10, 10, 0.9), (5, 2.5, 10, 5, 0.8))
-    assert len(one(decode(raw, "anchors", conf=0.1, iou=0.5))) == 2
-    assert len(one(decode(raw, "anchors", conf=0.1, iou=0.49))) == 1
+    assert len(one(decode(raw, ANCHORS, SIZE, conf=0.1, iou=0.5))) == 2
+    assert len(one(decode(raw, ANCHORS, SIZE, conf=0.1, iou=0.49))) == 1
 
 
 def test_at_most_max_det_boxes_the_best() -> None:
     raw = raw_anchors(0)
-    every = one(decode(raw, "anchors", conf=0.001, multi_label=True))
-    few = one(decode(raw, "anchors", conf=0.001, multi_label=True, max_det=7))
+    every = one(decode(raw, ANCHORS, SIZE, conf=0.001, multi_label=True))
+    few = one(decode(raw, ANCHORS, SIZE, conf=0.001, multi_label=True, max_det=7))
     assert len(every) == 300
     np.testing.assert_array_equal(few.scores, every.scores[:7])
 
 
 def test_nothing_above_the_threshold_is_no_box() -> None:
     for layout, raw in (("anchors", np.zeros((2, 7, 10))), ("detections", np.zeros((2, 5, 6)))):
-        found = decode(raw.astype(np.float32), layout, conf=0.1)  # type: ignore[arg-type]
+        found = decode(raw.astype(np.float32), OutputSpec(layout), SIZE, conf=0.1)  # type: ignore[arg-type]
         assert [len(image) for image in found] == [0, 0]
         assert found[0].boxes.shape == (0, 4)
 
@@ -130,15 +140,15 @@ def test_nothing_above_the_threshold_is_no_box() -> None:
 def test_detections_layout_is_only_cut_off() -> None:
     rows = [[1, 2, 3, 4, 0.9, 7], [1, 2, 3, 4, 0.5, 0], [0, 0, 1, 1, 0.25, 3]]
     raw = np.array([rows], dtype=np.float32)
-    found = one(decode(raw, "detections", conf=0.25))
+    found = one(decode(raw, DETECTIONS, SIZE, conf=0.25))
     assert found.classes.tolist() == [7, 0]
     np.testing.assert_array_equal(found.boxes[1], [1, 2, 3, 4])
-    assert len(one(decode(raw, "detections", conf=0.25, max_det=1))) == 1
+    assert len(one(decode(raw, DETECTIONS, SIZE, conf=0.25, max_det=1))) == 1
 
 
 def test_results_do_not_share_memory_with_the_raw_output() -> None:
     raw = np.array([[[1, 2, 3, 4, 0.9, 7]]], dtype=np.float32)
-    found = one(decode(raw, "detections", conf=0.25))
+    found = one(decode(raw, DETECTIONS, SIZE, conf=0.25))
     raw[:] = 0
     assert found.boxes.tolist() == [[1, 2, 3, 4]]
     assert found.scores[0] == np.float32(0.9)
@@ -150,33 +160,7 @@ def test_results_do_not_share_memory_with_the_raw_output() -> None:
 )
 def test_another_shape_is_refused(layout: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=f"does not have the layout '{layout}'"):
-        decode(np.zeros(shape, dtype=np.float32), layout, conf=0.1)  # type: ignore[arg-type]
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    shared = width * height
-    return shared / (areas - shared) if areas > shared else 0.0
-
-
-boxes_of_whole_pixels = st.lists(
-    st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(0, 8)] * 2), max_size=25
-).map(
-    lambda rows: np.array([(x, y, x + w, y + h) for x, y, w, h in rows], np.float32).reshape(-1, 4)
-)
-
-
-@settings(deadline=None)
-@given(boxes=boxes_of_whole_pixels, iou=st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]))
-def test_nms_is_the_greedy_definition(boxes: np.ndarray, iou: float) -> None:
-    kept: list[int] = []
-    for index, box in enumerate(boxes):
-        if all(overlap(boxes[better], box) <= np.float32(iou) for better in kept):
-            kept.append(index)
-    assert nms(boxes, iou).tolist() == kept
-    assert nms(boxes, iou, max_det=3).tolist() == kept[:3]
+        decode(np.zeros(shape, dtype=np.float32), OutputSpec(layout), SIZE, conf=0.1)  # type: ignore[arg-type]
 
 
 @settings(deadline=None)
@@ -215,7 +199,7 @@ def test_only_the_best_candidates_enter_suppression(monkeypatch: pytest.MonkeyPa
     raw[0, 0] = np.arange(count) * 2  # no two boxes overlap
     raw[0, 1:4] = 1
     raw[0, 4] = np.linspace(0.9, 0.1, count)
-    found = one(decode(raw, "anchors", conf=0.01, max_det=count))
+    found = one(decode(raw, ANCHORS, SIZE, conf=0.01, max_det=count))
     assert len(found) == 200
     assert found.scores.min() == raw[0, 4, 199]
 
@@ -230,7 +214,7 @@ def assert_equals_ultralytics(
     torch = pytest.importorskip("torch")
     pytest.importorskip("torchvision")  # its suppression is the one that is used
     reference = pytest.importorskip("ultralytics.utils.nms")
-    ours = decode(raw, "anchors", conf=conf, iou=iou, multi_label=multi_label)
+    ours = decode(raw, ANCHORS, SIZE, conf=conf, iou=iou, multi_label=multi_label)
     theirs = reference.non_max_suppression(
         torch.from_numpy(raw.copy()),
         conf,
@@ -269,7 +253,8 @@ def test_equals_ultralytics_on_a_real_detector(coco_mini: Path) -> None:
     torch = pytest.importorskip("torch")
     module = model_factory(coco_mini / "yolo11n-coco.pt", 320)()
     photos = sorted((coco_mini / "images" / "val").iterdir())[:8]
-    images = to_input(np.stack([letterbox(read_rgb(path), 320) for path in photos]))
+    spec = PLAIN_INPUT.at(Size(320, 320))
+    images = to_input(np.stack([letterbox(read_rgb(path), spec) for path in photos]))
     with torch.inference_mode():
         raw = module(torch.from_numpy(images)).numpy()
     assert (raw[:, 4:] > 0.25).any()
