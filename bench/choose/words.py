@@ -18,6 +18,9 @@ _TITLES = {
     "model_rss_bytes": "memory of the model",
     "device_memory_bytes": "device memory",
     "energy_j_per_image": "energy per image",
+    "energy_gross_j_per_image": "energy per image, idle included",
+    "images_per_wh": "images a watt-hour",
+    "battery_hours": "hours of the battery",
     "nonzero_fraction": "share of weights that are not zero",
     "imgsz": "image size",
 }

@@ -1,5 +1,4 @@
-"""The section ``energy:`` of a matrix: the meter, how long it is read, and what energy is spent on.
-"""
+"""The section ``energy:`` of a matrix: the meter, how long it is read, and what energy is spent on."""
 
 from __future__ import annotations
 

@@ -9,9 +9,19 @@ from deploymark.bench.records.launches import Record, read_launches
 
 ENERGY_FILE = "energy.jsonl"
 
+MODELLED = "modelled"
+"""The kind of a figure that was not measured: never gated, nor set beside measured ones."""
+
+OF_ENERGY = frozenset(
+    {"energy_j_per_image", "energy_gross_j_per_image", "images_per_wh", "battery_hours"}
+)
+"""Columns of ``cells.json`` that are made of energy."""
+
 OF_A_RECORD = {
     "energy_j_per_image": "joules_per_image",
     "energy_gross_j_per_image": "gross_joules_per_image",
+    "images_per_wh": "images_per_wh",
+    "battery_hours": "battery_hours",
 }
 """Columns of ``cells.json`` that each energy launch has one of, and the name in its record."""
 

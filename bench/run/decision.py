@@ -22,6 +22,7 @@ from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.matrix.constraints import parse_constraints
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.answer import Question
+from deploymark.bench.records.energy import OF_ENERGY
 from deploymark.bench.records.launches import Record
 from deploymark.bench.records.run import CellResult, Run
 from deploymark.bench.run.plan import Plan
@@ -41,15 +42,19 @@ Interim = Callable[[Launches, Launches], Run]
 def can_be_decided(plan: Plan) -> bool:
     """Whether launches go where the decision is open: as asked, or where a question is asked.
 
-    Agreement is known at the end only, so a question about it lets every cell be measured.
+    Agreement and energy are known at the end only, so a question about them lets every cell be
+    measured.
     """
     matrix = plan.matrix
     until = matrix.measure.until or ("all" if matrix.choose is None else "decided")
+    late = {"agreement", *OF_ENERGY}
     asked = matrix.choose.where if matrix.choose is not None else None
     if asked is None:
         known = all(model.dataset.labelled for model in plan.models.values())
     else:
-        known = not any(item.figure == "agreement" for item in parse_constraints(asked))
+        known = not any(item.figure in late for item in parse_constraints(asked))
+    if matrix.choose is not None:
+        known = known and not late & {matrix.choose.minimize, matrix.choose.maximize}
     return until == "decided" and known
 
 

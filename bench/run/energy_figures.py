@@ -22,11 +22,9 @@ from deploymark.bench.meters.base import KINDS, Facts
 from deploymark.bench.meters.external import EXTERNAL
 from deploymark.bench.meters.faults import Fault
 from deploymark.bench.meters.trace import Trace
+from deploymark.bench.records.energy import MODELLED
 from deploymark.bench.worker.measure import bursts
 from deploymark.bench.worker.measure.gpu_state import is_gpu
-
-MODELLED = "modelled"
-"""The kind of a figure that was not measured."""
 
 _NONE: dict[str, Any] = {
     "source": None,
@@ -152,9 +150,7 @@ def _gap_note(own: Reading, twin: Reading) -> str:
     )
 
 
-def _foreign(
-    facts: Facts, conditions: Mapping[str, Any], validity: Validity
-) -> Iterator[Fault]:
+def _foreign(facts: Facts, conditions: Mapping[str, Any], validity: Validity) -> Iterator[Fault]:
     """Whether others used what the sensor sees."""
     if not validity.enabled:
         return

@@ -34,6 +34,7 @@ from deploymark.bench.meters.windows import Curve, NotCoveredError, guard_s, lea
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.run.energy_figures import measured, modelled, refused
 from deploymark.bench.run.launch import now, session_job
+from deploymark.bench.score.energy import duty_cycle
 from deploymark.bench.statistics.intervals import mean_interval
 from deploymark.bench.store import StoredArtifact
 
@@ -152,6 +153,7 @@ def energy_launch(task: EnergyTask, log: Path) -> dict[str, Any]:
         "started": begun,
         "duration_s": round(time.monotonic() - begun_s, 3),
         **figures,
+        **(duty_cycle(figures, task.settings) if figures else {}),
     }
 
 

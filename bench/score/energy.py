@@ -46,10 +46,10 @@ def add_energy(
         times = f"{without} of {len(records)} energy launches"
         result.warnings.append(f"{times} had no figure: {_why(records, 'no_net')}")
     result.warnings += dict.fromkeys(note for r in records for note in r.get("notes", ()))
-    if result.energy_gross_j_per_image:
-        result.images_per_wh = JOULES_A_WH / result.energy_gross_j_per_image
-    if settings is not None and settings.battery_wh and settings.frames_per_second:
-        _add_battery(result, records, settings.frames_per_second, settings.battery_wh)
+    result.images_per_wh = _median(values_of(records, "images_per_wh"))
+    result.battery_hours = _median(values_of(records, "battery_hours"))
+    if settings is not None and settings.battery_wh and result.battery_hours is None:
+        result.warnings.append(f"no battery life: {_why(records, 'no_battery')}")
 
 
 def _median(values: Sequence[float | None]) -> float | None:
@@ -73,26 +73,32 @@ def _why(records: Sequence[Record], key: str) -> str:
     return "; ".join(dict.fromkeys(text for text in told if text)) or "no energy was measured"
 
 
-def _add_battery(
-    result: CellResult, records: Sequence[Record], frames_per_second: float, battery_wh: float
-) -> None:
-    """Hours that a battery lasts at so many images a second, idle power included."""
-    why = ""
-    rates = [
-        window["images"] / window["seconds"]
-        for record in records
-        for window in record.get("windows", ())
-    ]
-    if result.energy_j_per_image is None or result.energy_idle_w is None:
-        why = result.energy_reason or "no energy was measured"
-    elif result.energy_scope not in _ALL_OF_IT:
-        why = f"{result.energy_source} sees the {result.energy_scope} alone, a battery feeds more"
-    elif rates and statistics.median(rates) < frames_per_second:
-        why = f"it infers {statistics.median(rates):.3g} images a second, not {frames_per_second:g}"
-    if why:
-        result.warnings.append(f"no battery life: {why}")
-        return
-    assert result.energy_j_per_image is not None  # noqa: S101 - for the type checker
-    assert result.energy_idle_w is not None  # noqa: S101
-    watts = result.energy_idle_w + result.energy_j_per_image * frames_per_second
-    result.battery_hours = battery_wh / watts
+def duty_cycle(record: Record, settings: EnergySettings) -> dict[str, float | str | None]:
+    """What a launch's figures come to: images a watt-hour, and the hours a battery lasts.
+
+    The first is of steady inferences, idle power in it; the second of the matrix's images a second
+    with idle power between them. ``no_battery`` says why there is none where one is asked for.
+    """
+    gross, net = record.get("gross_joules_per_image"), record.get("joules_per_image")
+    found: dict[str, float | str | None] = {
+        "images_per_wh": JOULES_A_WH / gross if gross else None,
+        "battery_hours": None,
+        "no_battery": "",
+    }
+    frames, battery_wh = settings.frames_per_second, settings.battery_wh
+    if frames is None or battery_wh is None:
+        return found
+    windows = record["windows"]
+    seconds = sum(window["seconds"] for window in windows)
+    rate = sum(window["images"] for window in windows) / seconds if seconds else 0.0
+    if net is None or record["idle_w"] is None:
+        found["no_battery"] = record["no_net"]
+    elif record["scope"] not in _ALL_OF_IT:
+        found["no_battery"] = (
+            f"{record['source']} sees the {record['scope']} alone, a battery feeds more"
+        )
+    elif rate < frames:
+        found["no_battery"] = f"it infers {rate:.3g} images a second, not {frames:g}"
+    else:
+        found["battery_hours"] = battery_wh / (record["idle_w"] + net * frames)
+    return found
