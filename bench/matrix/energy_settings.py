@@ -1,4 +1,4 @@
-"""The section ``energy:`` of a matrix: the meter, how long it is read, and what energy is spent on."""
+"""The section ``energy:`` of a matrix: which meter is read, for how long, and the duty cycle."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ExternalMeterSettings(_Strict):
 
 
 class PowerModel(_Strict):
-    """Watts from processor time, for where there is no meter: a model, and called one everywhere."""
+    """Watts from processor time, where there is no meter: a model, and called one everywhere."""
 
     idle_w: float = Field(ge=0, description="Watts of the board at rest.")
     busy_w: float = Field(gt=0, description="Watts with all processors at work.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -192,21 +193,20 @@ def scenario(job: Message, send: Send) -> Message:
     }
 
 
+_JOBS: dict[str, Callable[[Message, Send], Message]] = {
+    "probe": lambda job, _: probe(job),
+    "describe": lambda job, _: describe(job),
+    "measure": measure,
+    "score": score,
+    "scenario": scenario,
+    "energy": energy_pass,
+    "pair": pair,
+}
+
+
 def work(job: Message, send: Send) -> Message:
     """Do what the job asks."""
-    if job["kind"] == "probe":
-        return probe(job)
-    if job["kind"] == "describe":
-        return describe(job)
-    if job["kind"] == "pair":
-        return pair(job, send)
-    if job["kind"] == "energy":
-        return energy_pass(job, send)
-    if job["kind"] == "score":
-        return score(job, send)
-    if job["kind"] == "scenario":
-        return scenario(job, send)
-    return measure(job, send)
+    return _JOBS[job["kind"]](job, send)
 
 
 if __name__ == "__main__":
