@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.checkout import ROOT
+
 if TYPE_CHECKING:
     from tests.bench.conftest import CommandLine
 
@@ -29,40 +31,11 @@ measure:
 validity: {enabled: false}
 """
 
-METER = """
-import os, time
-from pathlib import Path
-
-HZ = os.sysconf("SC_CLK_TCK")
-
-def stat(process):
-    return (Path("/proc") / process / "stat").read_text().rpartition(")")[2].split()
-
-RUN = stat(str(os.getppid()))[1]  # the parent of the recorder and of its workers
-
-def used_s():
-    '''Processor time of the run's workers, which stands for what a real meter sees of them.'''
-    ticks = 0
-    for process in os.listdir("/proc"):
-        try:
-            if process.isdigit() and stat(process)[1] == RUN and int(process) != os.getppid():
-                ticks += sum(map(int, stat(process)[11:13]))
-        except (OSError, IndexError):
-            pass
-    return ticks / HZ
-
-print("joules")
-begun, most = time.monotonic(), 0.0
-while True:
-    time.sleep(0.05)
-    most = max(most, used_s())
-    print(4.0 * (time.monotonic() - begun) + 10.0 * most, flush=True)
-"""
+METER = ROOT / "tests" / "standin_meter.py"
 
 
 def energy(deploymark: CommandLine, section: str) -> tuple[Any, list[Any]]:
     """The cell of a run, and the lines of its energy launches."""
-    (deploymark.folder / "meter.py").write_text(textwrap.dedent(METER))
     (deploymark.folder / "m.yaml").write_text(MATRIX + textwrap.dedent(section))
     done = deploymark("run", "m.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -82,7 +55,7 @@ def test_a_run_with_an_external_meter(deploymark: CommandLine) -> None:
         f"""
         energy:
           meter:
-            {{command: [{json.dumps(sys.executable)}, meter.py], unit: j, scope: board,
+            {{command: {json.dumps([sys.executable, str(METER)])}, unit: j, scope: board,
              name: the bench supply}}
           launches: 2
           window_s: 1.5

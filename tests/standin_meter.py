@@ -1,0 +1,43 @@
+"""A meter that stands in for one: 4 W, and 10 W for each processor that a run's workers keep busy.
+
+Run as a program it prints joules, a line every 50 ms, as a supply with a counter does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+IDLE_W, BUSY_W = 4.0, 10.0
+
+
+def stat(process: str) -> list[str]:
+    """The fields of proc(5)'s ``stat`` from the third on."""
+    return (Path("/proc") / process / "stat").read_text().rpartition(")")[2].split()
+
+
+def used_s(run: str, recorder: str) -> float:
+    """Processor time of a run's children but the recorder of meters."""
+    ticks = 0
+    for process in os.listdir("/proc"):
+        with contextlib.suppress(OSError, IndexError):  # it has ended
+            if process.isdigit() and process != recorder and stat(process)[1] == run:
+                ticks += sum(map(int, stat(process)[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    recorder = str(os.getppid())
+    run = stat(recorder)[1]
+    begun, most = time.monotonic(), 0.0
+    print("joules")
+    while True:
+        time.sleep(0.05)
+        most = max(most, used_s(run, recorder))
+        print(IDLE_W * (time.monotonic() - begun) + BUSY_W * most, flush=True)
+
+
+if __name__ == "__main__":
+    main()
