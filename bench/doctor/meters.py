@@ -39,10 +39,10 @@ def _findings(
             continue
         window = f"windows of {max(10.0, least_window_s(period_s)):.0f} s"
         yield Finding("ok", "energy", f"{what}, updated every {period_s * 1e3:.3g} ms: {window}")
-    mendable = [item for item in missing if item.remedy]
     if not facts:
         reasons = "; ".join(dict.fromkeys(item.reason for item in missing))
         yield Finding("note", "energy", f"not measured: {reasons}", _ANY_METER)
-    for item in mendable:
-        if not facts or "may not be read" in item.reason or "not installed" in item.reason:
-            yield Finding("note", "energy", f"{item.what}: {item.reason}", item.remedy)
+    for kind in missing:
+        told = not facts or "may not be read" in kind.reason or "not installed" in kind.reason
+        if kind.remedy and told:
+            yield Finding("note", "energy", f"{kind.what}: {kind.reason}", kind.remedy)

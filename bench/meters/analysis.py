@@ -132,10 +132,20 @@ def figures_of(energies: Energies, windows: Sequence[Window]) -> Figures:
     drift_j = abs(energies.idle_after_w - energies.idle_before_w) / 2 * seconds / images
     gross_j = math.fsum(energies.window_j) / images
     net_j = gross_j - energies.idle_w * seconds / images
-    net_interval = mean_interval(net, net_j)
-    if net_interval is not None:
-        net_interval = net_interval[0] - drift_j, net_interval[1] + drift_j
-    return Figures(energies.idle_w, gross_j, net_j, mean_interval(each, gross_j), net_interval)
+    return Figures(
+        energies.idle_w,
+        gross_j,
+        net_j,
+        _above_zero(mean_interval(each, gross_j)),
+        _above_zero(mean_interval(net, net_j), drift_j),
+    )
+
+
+def _above_zero(interval: Interval | None, further: float = 0.0) -> Interval | None:
+    """An interval, wider by ``further`` at both ends and cut at 0: no image gives energy back."""
+    if interval is None:
+        return None
+    return max(0.0, interval[0] - further), interval[1] + further
 
 
 def read_pass(traces: Sequence[Trace], phases: Phases) -> Reading:

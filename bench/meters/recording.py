@@ -101,8 +101,9 @@ def _search_s(facts: Facts) -> float:
 
 def _is_known(trace: Trace) -> bool:
     """Whether its updates can be told by what was read, and not by what is said of it."""
-    moves = np.count_nonzero(np.diff(trace.values)) if not trace.facts.every_line else 0
-    return len(trace.times_s) > 1 + LEAST_GAPS and (trace.facts.every_line or moves > LEAST_GAPS)
+    if trace.facts.every_line:
+        return len(trace.times_s) > 1 + LEAST_GAPS
+    return int(np.count_nonzero(np.diff(trace.values))) > LEAST_GAPS
 
 
 @contextlib.contextmanager

@@ -114,7 +114,8 @@ def _power_of(gpu: GPU) -> Callable[[], float] | None:
             ask()
         except Exception:  # noqa: BLE001, S112 - each vendor has its own ways to say no
             continue
-        return ask
+        found: Callable[[], float] = ask
+        return found
     return None
 
 
