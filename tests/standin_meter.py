@@ -1,12 +1,14 @@
 """A meter that stands in for one: 4 W, and 10 W for each processor that a run's workers keep busy.
 
-Run as a program it prints joules, a line every 50 ms, as a supply with a counter does.
+Run as a program it prints joules, a line every 50 ms, as a supply with a counter does. A file that
+is named on its command line gets the time at which it was started, a line each, seconds since 1970.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -32,6 +34,9 @@ def main() -> None:
     recorder = str(os.getppid())
     run = stat(recorder)[1]
     begun, most = time.monotonic(), 0.0
+    for file in sys.argv[1:]:
+        with Path(file).open("a", encoding="ascii") as starts:
+            starts.write(f"{time.time()}\n")
     print("joules")  # noqa: T201 - it is what a meter does
     while True:
         time.sleep(0.05)

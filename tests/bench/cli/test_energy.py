@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,6 +48,11 @@ def energy(deploymark: CommandLine, section: str) -> tuple[Any, list[Any]]:
     return cell, records
 
 
+def end_of(record: Any) -> float:
+    """When a launch had ended, at the earliest: seconds since 1970."""
+    return datetime.fromisoformat(record["started"]).timestamp() + record["duration_s"]
+
+
 @pytest.mark.heavy
 @pytest.mark.real
 def test_a_run_with_an_external_meter(deploymark: CommandLine) -> None:
@@ -55,7 +61,7 @@ def test_a_run_with_an_external_meter(deploymark: CommandLine) -> None:
         f"""
         energy:
           meter:
-            {{command: {json.dumps([sys.executable, str(METER)])}, unit: j, scope: board,
+            {{command: {json.dumps([sys.executable, str(METER), "starts"])}, unit: j, scope: board,
              name: the bench supply}}
           launches: 2
           window_s: 1.5
@@ -85,8 +91,11 @@ def test_a_run_with_an_external_meter(deploymark: CommandLine) -> None:
         for window in record["windows"]:
             assert window["seconds"] >= 1.5
             assert window["joules"] > 0
-    launches = (deploymark.latest / "launches.jsonl").read_text()
-    assert "joules" not in launches  # no meter is read while a latency is taken
+    # no meter is read while a latency is taken, and no latency while a meter is read
+    timed = (deploymark.latest / "launches.jsonl").read_text().splitlines()
+    starts = [float(line) for line in (deploymark.folder / "starts").read_text().split()]
+    assert min(starts) >= max(end_of(json.loads(line)) for line in timed)
+    assert not any("latency_ns" in record for record in records)
     page = (deploymark.latest / "report.html").read_text()
     assert "the bench supply" in page
 
