@@ -226,12 +226,11 @@ def _noted(
     rows: int | None, columns: int | None, metadata: Metadata, size: Size | None
 ) -> Reading | None:
     """What Ultralytics' notes leave no doubt of."""
-    if "rtdetr" in metadata.maker.lower():
-        fits = columns in (DETECTION_COLUMNS, BOX_CHANNELS + (len(metadata.names) or -1))
-        return _queries(columns) if fits else None
+    count = len(metadata.names)
+    if "rtdetr" in metadata.maker.lower() and not metadata.nms:
+        return _queries(columns) if columns in (DETECTION_COLUMNS, BOX_CHANNELS + count) else None
     if metadata.end_to_end or metadata.nms:
         return _detections() if columns == DETECTION_COLUMNS else None
-    count = len(metadata.names)
     if not count:
         return None
     found = []

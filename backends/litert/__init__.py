@@ -225,7 +225,7 @@ class LiteRtSession(base.Session):
         """One output: real numbers in float32, whole ones without a scale as they are."""
         values: npt.NDArray[Any] = self._interpreter.get_tensor(output.index)
         if output.scaled or output.data_type == "float16":
-            return _widened(values, output)
+            values = _widened(values, output)
         return values
 
     def executed_precision(self) -> base.ExecutedPrecision:

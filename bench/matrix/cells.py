@@ -61,7 +61,6 @@ class Cell:
     given: GivenArtifact | None = None
     scenarios: tuple[Scenario, ...] = ()
     runtime_axes: tuple[tuple[str, OptionValue], ...] = ()
-    licence: str | None = None
 
     @property
     def id(self) -> str:
@@ -252,7 +251,6 @@ def _cell(
         limits=matrix.limits,
         python=entry.python,
         scenarios=scenarios_of(matrix.scenario),
-        licence=model.licence,
     )
 
 

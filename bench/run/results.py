@@ -142,10 +142,13 @@ def _result(
         model=cell.model,
         sparsity=None if cell.given is not None else asked_sparsity(cell.steps),
         **planned.axes(),
-        licence=cell.licence,
         runtime_axes=settings_text(dict(cell.runtime_axes)) or None,
         warnings=list(planned.warnings),
     )
+    if (model := plan.models.get(cell.model)) is not None:
+        result.licence = model.licence or None
+        if (detector := model.detectors.get(cell.imgsz)) is not None:
+            _add_contracts(result, detector)
     if built is not None and built.artifact is not None:
         artifact = built.artifact
         result.artifact_sha256 = artifact.sha256
@@ -153,10 +156,7 @@ def _result(
         result.artifact_gzip_bytes = artifact.gzip_bytes
         for name in ("params", "macs", "nonzero_fraction"):
             setattr(result, name, artifact.detector[name])
-        detector = Detector.read(artifact.detector)
-        result.family = detector.family or None
-        result.input_contract = detector.spec.told()
-        result.output_contract = detector.output.told()
+        _add_contracts(result, Detector.read(artifact.detector))
         result.notes = list(artifact.notes)
         if result.sparsity is None and cell.given is None and result.nonzero_fraction is not None:
             result.sparsity = round(1 - result.nonzero_fraction, 4)  # the recipe chose it
@@ -166,3 +166,9 @@ def _result(
         result.map50_95, result.map50 = scores.map50_95, scores.map50
         result.map_images = scores.images
     return result
+
+
+def _add_contracts(result: CellResult, detector: Detector) -> None:
+    result.family = detector.family or None
+    result.input_contract = detector.spec.told()
+    result.output_contract = detector.output.told()

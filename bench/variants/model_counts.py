@@ -52,7 +52,9 @@ def count_macs(
         nonlocal total
         total += output.numel() * (layer.weight.numel() // layer.weight.shape[0])
 
-    def count_projections(layer: Any, inputs: Any, named: Any, output: Any) -> None:
+    def count_projections(
+        layer: Any, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+    ) -> None:
         nonlocal total
         query, key, value = (*inputs, *(named[k] for k in ("query", "key", "value") if k in named))
         total += layer.embed_dim * sum(map(torch.numel, (query, key, value, output[0])))

@@ -108,7 +108,8 @@ def resize_nearest(pixels: npt.NDArray[np.uint8], width: int, height: int) -> np
         np.floor(np.arange(out) * (1 / (out / size))).astype(np.int64).clip(0, size - 1)
         for size, out in zip(pixels.shape, (height, width), strict=False)
     )
-    return pixels[rows[:, None], columns]
+    taken: npt.NDArray[np.uint8] = pixels[rows[:, None], columns]
+    return taken
 
 
 def resize_bilinear_antialias(

@@ -37,14 +37,12 @@ def test_the_processor_is_the_one_device() -> None:
         loading.require_cpu("some", options("npu"))
 
 
-@pytest.mark.parametrize(
-    "found", [(1, 3, 64, 64), [1, 3, 64, 64], (None, 3, -1, "width"), (3, 64, 64)]
-)
+@pytest.mark.parametrize("found", [(1, 3, 64, 64), [1, 3, 64, 64], (None, 3, -1, "width")])
 def test_a_shape_that_fits(found: Any) -> None:
     loading.require_shape(Path("m"), found, options())
 
 
-@pytest.mark.parametrize("found", [(1, 3, 64, 96), (3, 64, 96), ()])
+@pytest.mark.parametrize("found", [(1, 3, 64, 96), (64, 64), ()])
 def test_a_shape_that_does_not_fit(found: Any) -> None:
     with pytest.raises(LoadError, match=r"m takes images of shape \(.*\), not \(1, 3, 64, 64\)"):
         loading.require_shape(Path("m"), list(found), options())

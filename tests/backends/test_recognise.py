@@ -57,7 +57,7 @@ def test_places_of_a_head(count: int, size: int, *, expected: bool) -> None:
         ((1, 189, 6), Metadata(names=("a",), end_to_end=True), 96, ("detections", None)),
         ((1, 300, 6), Metadata(names=("a", "b"), nms=True), 320, ("detections", None)),
         ((1, 300, 84), RTDETR, 320, ("queries", 80)),
-        ((None, None, 6), RTDETR, 320, ("queries-ranked", None)),
+        ((1, 300, 6), RTDETR, 320, ("queries-ranked", None)),
     ],
 )
 def test_what_leaves_no_doubt(

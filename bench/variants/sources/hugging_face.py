@@ -104,7 +104,7 @@ def wrapped(module: Any) -> nn.Module:
     """The module as one of pixels that gives logits and boxes."""
     from torch import nn
 
-    class Detector(nn.Module):
+    class Detector(nn.Module):  # type: ignore[misc]
         """Images in, a tuple of logits (batch, n, classes) and boxes (batch, n, 4) out."""
 
         def __init__(self) -> None:

@@ -34,7 +34,8 @@ def load(spec: str, path: Path | None) -> LoadedModel:
         given = "" if path is None else f" of {path}"
         raise BadInputError(f"the loader {spec}{given} failed: {_told(error)}") from error
     _check(spec, model)
-    return model
+    loaded: LoadedModel = model
+    return loaded
 
 
 def _told(error: Exception) -> str:

@@ -90,7 +90,7 @@ def wrapped(module: Any) -> nn.Module:
     """The module as one of a batch of one that gives boxes, labels and scores."""
     from torch import nn
 
-    class Detector(nn.Module):
+    class Detector(nn.Module):  # type: ignore[misc]
         """Images (1, 3, height, width) in; boxes (n, 4), labels (n,) and scores (n,) out."""
 
         def __init__(self) -> None:

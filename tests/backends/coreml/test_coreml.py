@@ -182,7 +182,7 @@ def test_the_same_request_gives_the_same_bytes_for_all_to_read(
 def test_a_one_to_one_head_keeps_its_rows(small: Callable[..., Package]) -> None:
     package = small("fp32", batch=2)
     facts = CoreMlBackend().describe(package.artifact.path)
-    assert facts.layout == "detections"
+    assert facts.output.layout == "detections"
     assert facts.input_shape == (2, 3, 64, 64)
     assert coreml_package.output_shapes(package.specification) == [(2, one_to_one.BEST, 6)]
 
@@ -310,7 +310,7 @@ def test_a_package_made_elsewhere_tells_its_image_and_its_names(
     facts = CoreMlBackend().describe(path)
     assert facts.input_shape == (1, 3, 64, 64)
     assert facts.names == ("cat", "dog", "cow")
-    assert (facts.stride, facts.precision, facts.layout) == (16, "fp16", "detections")
+    assert (facts.stride, facts.precision, facts.output.layout) == (16, "fp16", "detections")
     assert facts.artifact == base.Artifact(path.parent, path.name)
     assert f"{path.name}/Manifest.json" in facts.files
     image_input(path, grayscale=True)

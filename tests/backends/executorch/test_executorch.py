@@ -159,7 +159,7 @@ def test_a_folder_of_ultralytics_is_described_and_runs(foreign: Path) -> None:
     facts = backend.describe(foreign)
     assert facts.files == ("metadata.yaml", "model.pte")
     assert facts.input_shape == (1, 3, IMGSZ, IMGSZ)
-    assert (facts.layout, facts.classes, facts.names) == ("anchors", 2, ("cat", "dog"))
+    assert (facts.output.layout, facts.classes, facts.names) == ("anchors", 2, ("cat", "dog"))
     assert backend.describe(foreign / "model.pte") == facts
     session = backend.load(facts.artifact, LoadOptions("cpu", "fp32", 1, (1, 3, IMGSZ, IMGSZ)))
     images = np.random.default_rng(0).random((1, 3, IMGSZ, IMGSZ), np.float32)

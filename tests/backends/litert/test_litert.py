@@ -190,9 +190,9 @@ def test_files_made_elsewhere_give_pixels(
     noted = form.get("noted", True)
     facts = BACKEND.describe(elsewhere(**form), AS_SEEN if noted else FAMILY)
     assert facts.input_shape == (1, 3, IMGSZ, IMGSZ)
-    assert (facts.layout, facts.classes, facts.precision) == ("anchors", 2, "fp32")
+    assert (facts.output.layout, facts.classes, facts.precision) == ("anchors", 2, "fp32")
     assert facts.names == (("cat", "dog") if noted else ())
-    found = BACKEND.load(facts.artifact, options(layout=facts.layout)).infer(images)
+    found = BACKEND.load(facts.artifact, options(output=facts.output)).infer(images)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -213,7 +213,7 @@ def test_quantized_inputs_and_outputs_give_pixels(
         work.quantize(ranges).export_model(str(path))
     facts = BACKEND.describe(path, FAMILY)
     assert facts.precision == "int8"
-    session = BACKEND.load(facts.artifact, options(precision="int8", layout=facts.layout))
+    session = BACKEND.load(facts.artifact, options(precision="int8", output=facts.output))
     found = session.infer(images)
     assert found.dtype == np.float32
     # One scale serves boxes and scores; 1 of 255 steps is 0.25 pixels.
@@ -231,7 +231,7 @@ def test_float16_weights_are_told_from_what_computes(
         litert_quantize.quantize(elsewhere(noted=False), path, "fp16")
     facts = BACKEND.describe(path, FAMILY)
     assert facts.precision == "fp16"
-    executed = BACKEND.load(facts.artifact, options(layout=facts.layout)).executed_precision()
+    executed = BACKEND.load(facts.artifact, options(output=facts.output)).executed_precision()
     assert executed.layers["CONV_2D:f32"] == 2
     assert "XNNPACK runs 2 of 2" in executed.source
 

@@ -158,7 +158,7 @@ def test_an_own_export_describes_itself(exported: Callable[..., base.Artifact]) 
     artifact = exported("fp32")
     facts = mnn.MnnBackend().describe(artifact.path)
     assert facts.input_shape == (1, 3, 64, 64)
-    assert (facts.layout, facts.classes, facts.names) == ("anchors", 3, ())
+    assert (facts.output.layout, facts.classes, facts.names) == ("anchors", 3, ())
     assert (facts.artifact, facts.files) == (artifact, ("model.mnn",))
 
 
@@ -194,7 +194,7 @@ def test_detections_are_given_too(tmp_path: Path, detector: Any) -> None:
     artifact = backend.export(_request(tmp_path))
     facts = backend.describe(tmp_path)
     assert facts.artifact == artifact
-    assert facts.layout == "detections"
+    assert facts.output.layout == "detections"
     found = backend.load(artifact, options()).infer(detector.images[:1])
     with torch.no_grad():
         expected = one_to_one.network()(torch.from_numpy(detector.images[:1])).numpy()
@@ -244,7 +244,7 @@ def test_a_real_export_of_ultralytics_is_described_and_opened(
     facts = backend.describe(made)
     assert facts.input_shape == shape
     assert (facts.names, facts.stride) == (tuple("0123456789"), 32)
-    assert (facts.layout, facts.classes, facts.precision) == ("anchors", 10, precision)
+    assert (facts.output.layout, facts.classes, facts.precision) == ("anchors", 10, precision)
     found = backend.load(facts.artifact, options()).infer(detector.images[:1])
     with torch.no_grad():
         images = torch.from_numpy(detector.images[:1])

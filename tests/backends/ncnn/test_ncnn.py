@@ -218,7 +218,7 @@ def test_an_own_export_describes_itself(
     artifact = exported(precision)
     facts = ncnn.NcnnBackend().describe(artifact.path)
     assert facts.input_shape == (None, 3, 64, 64)
-    assert (facts.layout, facts.classes, facts.names) == ("anchors", 3, ())
+    assert (facts.output.layout, facts.classes, facts.names) == ("anchors", 3, ())
     assert facts.precision == precision
     assert facts.files == ("model.ncnn.bin", "model.ncnn.param")
     assert facts.artifact == artifact

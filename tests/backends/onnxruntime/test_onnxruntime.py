@@ -172,7 +172,7 @@ def test_files_made_elsewhere_are_described_and_opened(
     facts = backend.describe(change(mine))
     assert facts.input_shape == (batch, 3, 64, 64)
     assert (facts.precision, facts.files) == (precision, files)
-    assert (facts.layout, facts.classes, facts.names) == ("anchors", 3, ())
+    assert (facts.output.layout, facts.classes, facts.names) == ("anchors", 3, ())
     session = backend.load(facts.artifact, options())
     found = session.infer(detector.images[:1])
     assert found.dtype == np.float32
@@ -220,7 +220,7 @@ def test_a_one_to_one_head_gives_detections(precision: str, detector: Any, tmp_p
     backend = onnxruntime.OnnxRuntimeBackend()
     request = detector.request(tmp_path, precision, model=lambda: copy.deepcopy(model))
     facts = backend.describe(backend.export(request).path)
-    assert (facts.layout, facts.precision) == ("detections", precision)
+    assert (facts.output.layout, facts.precision) == ("detections", precision)
     found = backend.load(facts.artifact, options()).infer(detector.images[:1])
     assert found.shape == (1, 20, 6)
     with torch.no_grad():

@@ -141,7 +141,7 @@ def test_a_file_made_elsewhere_describes_itself_and_runs(detector: Any, tmp_path
     facts = BACKEND.describe(path)
     assert facts.input_shape == (None, 3, None, None)
     assert facts.names == ("a", "b", "c")
-    assert (facts.layout, facts.precision) == ("anchors", "fp32")
+    assert (facts.output.layout, facts.precision) == ("anchors", "fp32")
     shape = (2, 3, 64, 64)
     session = BACKEND.load(facts.artifact, dataclasses.replace(options(), input_shape=shape))
     np.testing.assert_allclose(session.infer(detector.images), detector.expected, atol=2e-3)

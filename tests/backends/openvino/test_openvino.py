@@ -208,7 +208,7 @@ def test_files_made_elsewhere_are_described_and_opened(
     backend = openvino.OpenVinoBackend()
     facts = backend.describe(make(plain, tmp_path))
     assert (facts.input_shape, facts.precision, facts.files) == (shape, precision, files)
-    assert (facts.layout, facts.classes) == ("anchors", 3)
+    assert (facts.output.layout, facts.classes) == ("anchors", 3)
     assert facts.names == (("a", "b", "c") if "metadata.yaml" in files else ())
     asked = dataclasses.replace(options(), precision=precision)
     found = backend.load(facts.artifact, asked).infer(detector.images[:1])
@@ -256,7 +256,7 @@ def test_other_files_are_refused(plain: dict[str, Path], tmp_path: Path) -> None
         backend.describe(tmp_path / "model.xml")
     x = ov.opset13.parameter([1, 3, 64, 64], np.uint8, name="x")
     ov.save_model(ov.Model([ov.opset13.abs(x)], [x]), tmp_path / "bytes.xml")
-    with pytest.raises(LoadError, match="an output of u8"):
+    with pytest.raises(LoadError, match="an output of uint8"):
         backend.describe(tmp_path / "bytes.xml")
 
 

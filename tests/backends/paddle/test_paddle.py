@@ -162,7 +162,7 @@ def test_a_folder_of_ultralytics_describes_itself_and_runs(detector: Any, foreig
     )
     assert facts.input_shape == (1, 3, 64, 64)
     assert facts.names == ("a", "b", "c")
-    assert (facts.layout, facts.classes, facts.precision) == ("anchors", 3, "fp32")
+    assert (facts.output.layout, facts.classes, facts.precision) == ("anchors", 3, "fp32")
     found = BACKEND.load(facts.artifact, options()).infer(detector.images[:1])
     np.testing.assert_allclose(found, detector.expected[:1], atol=2e-3)
 

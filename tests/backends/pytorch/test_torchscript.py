@@ -69,7 +69,7 @@ def test_an_ultralytics_file_is_described_and_run(
 ) -> None:
     facts = BACKEND.describe(foreign_file("noted", NOTED))
     assert facts.input_shape == (1, 3, 64, 64)
-    assert (facts.layout, facts.classes, facts.precision) == ("anchors", 3, "fp32")
+    assert (facts.output.layout, facts.classes, facts.precision) == ("anchors", 3, "fp32")
     assert facts.names == ("a", "b", "c")
     assert facts.files == ("noted.torchscript",)
     session = BACKEND.load(facts.artifact, options())
@@ -152,7 +152,7 @@ def test_several_outputs_are_refused(tmp_path: Path) -> None:
     with quiet("torch"):
         traced_pair = torch.jit.trace(Pair(), torch.zeros(1, 3, 64, 64))
         traced_pair.save(str(path), _extra_files={"config.txt": json.dumps(NOTED)})
-    with pytest.raises(base.LoadError, match="gives tuple"):
+    with pytest.raises(base.LoadError, match=r"pair\.torchscript has 2 outputs"):
         BACKEND.describe(path)
 
 

@@ -110,7 +110,7 @@ def test_every_convention_scores_as_the_source_does(deploymark: CommandLine, goo
     }
     assert told["shares"]["boxes"] == "normalised"
     assert told["bytes"]["input"] == {"dtype": "uint8", "channels_last": True, "range": [0, 255]}
-    assert told["v5"]["layout"] == "yolov5"
+    assert told["v5"]["output"]["layout"] == "yolov5"
     assert told["v5"]["family"] == "yolov5"
 
 
@@ -126,8 +126,8 @@ def test_what_is_said_of_a_file_is_said_on_the_command_line(
         (["--backends", "torch"], "--backends torch: torch does not open .onnx"),
         (["--precisions", "int8"], "--precisions int8: my.onnx is fp32 as it is"),
         (["--family", "yolov5"], "--model my.onnx: onnxruntime cannot read it"),
-        (["--family", "yolo5"], "--family yolo5: expected yolov5 or"),
-        (["--input-range", "0,2"], "--input-range 0,2: expected 0,1 or 0,255"),
+        (["--family", "yolo5"], "--family yolo5: expected yolov5, yolov8,"),
+        (["--input-range", "0,2"], "--input-range 0,2: expected 0,1, 0,255 or -1,1"),
     ):
         texts = [deploymark(command, *file, *options) for command in ("run", "list")]
         for text in texts:
