@@ -28,6 +28,7 @@ FLOORS = (
     ("bench.matrix",),
     ("bench.data",),
     ("bench.worker", "bench.machine"),
+    ("bench.meters",),
     ("bench.children", "bench.store", "bench.statistics"),
     ("bench.yaml_source", "bench.records"),
     ("bench.text_files",),

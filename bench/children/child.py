@@ -85,6 +85,11 @@ def next_command() -> Message:
     return _commands.get()
 
 
+def is_told() -> bool:
+    """Whether the parent has asked for something that ``next_command`` has not given yet."""
+    return not _commands.empty()
+
+
 def _end_with_parent() -> None:
     """Leave when the parent's end of standard input closes; on Linux the kernel sees to it too.
 

@@ -28,6 +28,7 @@ from deploymark.bench.records.answer import (
     Estimate,
     Question,
 )
+from deploymark.bench.records.energy import MODELLED, OF_ENERGY
 from deploymark.bench.records.run import Run, load_run
 
 KEY_FIGURES = (
@@ -103,7 +104,7 @@ def answer(table: RunTable, question: Question) -> Answer:
         relaxation=nearest(list(entrants.values()), constraints)
         if decision.outcome == "infeasible"
         else None,
-        notes=_notes(table, decision),
+        notes=_notes(table, decision, question),
         method=METHOD,
         deploymark_version=deploymark.__version__,
     )
@@ -231,9 +232,19 @@ def _measured(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
     return {name: estimate for name, estimate in estimates.items() if estimate.measured}
 
 
-def _notes(table: RunTable, decision: Decision) -> list[str]:
+def _of_energy(question: Question) -> bool:
+    """Whether a question asks for a figure that is made of energy."""
+    asked = [item.figure for item in parse_constraints(question.where)]
+    return bool(OF_ENERGY & {question.objective, question.then or "", *asked})
+
+
+def _notes(table: RunTable, decision: Decision, question: Question) -> list[str]:
     """What to doubt."""
     notes = []
+    if _of_energy(question) and any(c.energy_kind == MODELLED for c in table.cells.values()):
+        notes.append(
+            "Energy is modelled from processor time, as the matrix asks: it was not measured."
+        )
     info = table.run.info
     if info.finished is None:
         notes.append(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from deploymark.bench.records.answer import Estimate
+from deploymark.bench.records.energy import OF_A_RECORD
 from deploymark.bench.records.launches import Record
 from deploymark.bench.records.run import CellResult
 from deploymark.bench.statistics.intervals import launch_interval, percentile
@@ -22,6 +22,11 @@ QUANTILES = {"latency_p90_ms": 0.90, "latency_p95_ms": 0.95, "latency_p99_ms": 0
 _CI = {
     "latency_p50_ms": ("latency_ci_low_ms", "latency_ci_high_ms"),
     "latency_p95_ms": ("latency_p95_ci_low_ms", "latency_p95_ci_high_ms"),
+    "energy_j_per_image": ("energy_ci_low_j_per_image", "energy_ci_high_j_per_image"),
+    "energy_gross_j_per_image": (
+        "energy_gross_ci_low_j_per_image",
+        "energy_gross_ci_high_j_per_image",
+    ),
 }
 """Figures whose intervals ``cells.json`` has."""
 
@@ -40,20 +45,14 @@ def _reader(figure: str, batch: int) -> Callable[[Record], float | None]:
         return lambda record: _tail(record, QUANTILES[figure])
     if figure == "throughput_ips":
         return lambda record: batch * 1e9 / statistics.fmean(record["latency_ns"])
-    if figure == "energy_j_per_image":
-        return _energy
+    if figure in OF_A_RECORD:
+        return lambda record: record.get(OF_A_RECORD[figure])
     return lambda record: record.get(figure)
 
 
 def _tail(record: Record, quantile: float) -> float | None:
     value = percentile(record["latency_ns"], quantile)
     return None if value is None else value / 1e6
-
-
-def _energy(record: Record) -> float | None:
-    energy: Mapping[str, Any] = record.get("energy") or {}
-    value: float | None = energy.get("joules_per_image")
-    return value
 
 
 def launch_estimate(

@@ -12,6 +12,7 @@ from deploymark.bench.choose.table import RunTable
 from deploymark.bench.matrix.constraints import Constraint
 from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.records.answer import Estimate, Held, Needed, Question
+from deploymark.bench.records.energy import OF_ENERGY
 from deploymark.bench.statistics.paired_ratio import rounds_needed
 
 _FEW_LAUNCHES = 5
@@ -45,7 +46,13 @@ def needed(
     at_bound = any(count is None for _, count in wanted)
     return Needed(
         cells=cells,
-        reason=_reason(counts["launch"], counts["image"], at_bound=at_bound),
+        reason=_reason(
+            counts["launch"],
+            counts["image"],
+            at_bound=at_bound,
+            of_energy=question.objective in OF_ENERGY
+            or any(constraint.figure in OF_ENERGY for constraint in constraints),
+        ),
         launches=counts["launch"],
         images=counts["image"],
         command=_command(table, [entrants[name] for name in cells]) if any(counts.values()) else "",
@@ -113,13 +120,13 @@ def _for_comparison(table: RunTable, name: str, decision: Decision, question: Qu
     return kind, count if count <= _MOST.get(kind, 0) else None
 
 
-def _reason(launches: int | None, images: int | None, *, at_bound: bool) -> str:
+def _reason(launches: int | None, images: int | None, *, at_bound: bool, of_energy: bool) -> str:
     parts = []
     if launches is not None:
-        parts.append(
-            f"about {launches} launches of each (measure: {{launches: {launches}, max_launches: "
-            f"{launches}}})"
-        )
+        sections = [f"measure: {{launches: {launches}, max_launches: {launches}}}"]
+        if of_energy:
+            sections.append(f"energy: {{launches: {launches}}}")
+        parts.append(f"about {launches} launches of each ({', '.join(sections)})")
     if images is not None:
         parts.append(f"about {images} images to score on (scoring: {{max_images: {images}}})")
     told = f"{' and '.join(parts)} would decide" if parts else ""

@@ -16,6 +16,7 @@ from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.matrix.constraints import Constraint
 from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.records.answer import Estimate, Held
+from deploymark.bench.records.energy import MODELLED, OF_A_RECORD, OF_ENERGY, read_energy
 from deploymark.bench.records.launches import LAUNCHES_FILE, Record, counted, read_launches
 from deploymark.bench.records.memory import MEMORY_FIGURES, MEMORY_LINES_FILE
 from deploymark.bench.records.run import CellResult, Run
@@ -62,6 +63,8 @@ class RunTable:
         self.scores = RunScores(run)
         self._launches = _launches(run, launches)
         self._weighed = _weighed(run)
+        self._energy_launches: Mapping[str, Sequence[Record]] | None = None
+        self._kinds = {cell.energy_kind == MODELLED for cell in run.cells if cell.energy_kind}
         self._values: dict[tuple[str, str], dict[int, float]] = {}
         self._priors: dict[tuple[str, str], Prior] = {}
         self._agreed_on = {cell.agreement_reference for cell in run.cells}
@@ -91,7 +94,8 @@ class RunTable:
         """What each launch of a cell measured, by the number of the launch."""
         key = (cell, figure)
         if key not in self._values:
-            records, batch = self._records(cell, figure), self.cells[cell].batch
+            batch = self.cells[cell].batch
+            records = self._records(cell, figure)
             try:
                 self._values[key] = values_by_launch(records, figure, batch=batch)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -100,14 +104,25 @@ class RunTable:
         return self._values[key]
 
     def _records(self, cell: str, figure: str) -> Sequence[Record]:
-        """The launches that a figure comes from: of memory those of its pass, where it has one."""
+        """The launches that a figure comes from: of energy and memory those of their passes."""
+        if figure in OF_A_RECORD:
+            return self._energy().get(cell, [])
         weighed = self._weighed.get(cell, ()) if figure in MEMORY_FIGURES else ()
         return weighed or self._launches.get(cell, [])
+
+    def _energy(self) -> Mapping[str, Sequence[Record]]:
+        """The energy launches of the run, which lie beside the others."""
+        if self._energy_launches is None:
+            self._energy_launches = read_energy(self.run.folder)
+        return self._energy_launches
 
     def figure(self, cell: str, name: str) -> Estimate:
         """A figure of a cell."""
         row = self.cells[cell]
-        if why := _why_unfit(row, name):
+        why = _why_unfit(row, name)
+        if not why and name in OF_ENERGY and row.energy_kind == MODELLED and len(self._kinds) > 1:
+            why = "its energy is modelled, and that of other cells was measured"
+        if why:
             return Estimate(reason=why)
         value: float | None = getattr(row, name)
         if value is None and name == "agreement" and cell in self._agreed_on:
@@ -256,7 +271,7 @@ def _why_unfit(row: CellResult, name: str) -> str:
 
 
 def _why_none(row: CellResult, name: str) -> str:
-    if name == "energy_j_per_image" and row.energy_reason:
+    if name in OF_ENERGY and row.energy_reason:
         return row.energy_reason
     if name in MEMORY_FIGURES and row.memory_reason:
         return row.memory_reason

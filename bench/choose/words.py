@@ -24,6 +24,9 @@ _TITLES = {
     "min_memory_mb": "smallest limit of memory",
     "artifact_zstd_bytes": "size under zstd",
     "energy_j_per_image": "energy per image",
+    "energy_gross_j_per_image": "energy per image, idle included",
+    "images_per_wh": "images a watt-hour",
+    "battery_hours": "hours of the battery",
     "nonzero_fraction": "share of weights that are not zero",
     "imgsz": "image size",
 }

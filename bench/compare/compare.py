@@ -21,6 +21,7 @@ from deploymark.bench.records.comparison import (
     Comparison,
     Value,
 )
+from deploymark.bench.records.energy import OF_ENERGY
 from deploymark.bench.records.launches import LAUNCHES_FILE, counted, read_launches
 from deploymark.bench.records.run import CellResult, Run, load_run
 from deploymark.bench.statistics.launch_ratio import OF_A_LAUNCH, values_of_launches, welch_interval
@@ -85,13 +86,15 @@ def _number(cell: CellResult, figure: str) -> float | None:
 def _own_interval(cell: CellResult, figure: str) -> tuple[float | None, float | None]:
     if figure == LATENCY:
         return cell.latency_ci_low_ms, cell.latency_ci_high_ms
+    if figure == "energy_j_per_image":
+        return cell.energy_ci_low_j_per_image, cell.energy_ci_high_j_per_image
     return None, None
 
 
 def _not_alike(figure: str, first: _Column, other: _Column, cell: str) -> str:
     """Why a figure of two runs must not be compared; empty where it may."""
     one, two = first.cells[cell], other.cells[cell]
-    if figure == "energy_j_per_image" and one.energy_source != two.energy_source:
+    if figure in OF_ENERGY and one.energy_source != two.energy_source:
         return f"measured by {two.energy_source}, in the first run by {one.energy_source}"
     if figure in {"map50_95", "map50"} and not same_images(first.run, other.run, two.model):
         return "scored on other images than in the first run"

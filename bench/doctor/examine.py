@@ -14,11 +14,11 @@ from deploymark.backends.hardware import cpu
 from deploymark.bench.children.memory_limit import enforcement
 from deploymark.bench.doctor.activity import activity_findings, gpu_findings
 from deploymark.bench.doctor.findings import Finding
+from deploymark.bench.doctor.meters import meter_findings
 from deploymark.bench.doctor.settings import setting_findings
 from deploymark.bench.machine.fingerprint import default_threads, fingerprint
 from deploymark.bench.machine.probing import Found, probe_backends
 from deploymark.bench.store import CACHE_VARIABLE, cache_root
-from deploymark.bench.worker.measure.energy import no_sensor_reason
 
 _LOW_DISK_BYTES = 2 << 30
 
@@ -89,10 +89,6 @@ def machine_findings(machine: dict[str, Any]) -> list[Finding]:
     return findings
 
 
-def _energy() -> Finding:
-    return Finding("note", "energy", f"not measured: {no_sensor_reason()}")
-
-
 def _cache() -> Finding:
     root = cache_root()
     there = next(folder for folder in (root, *root.parents) if folder.exists())
@@ -127,7 +123,7 @@ def examine() -> list[Finding]:
         *activity_findings(),
         *gpu_findings(),
         _cache(),
-        _energy(),
         _memory_limit(),
+        *meter_findings(),
         *backend_findings(list(answers.backends.items())),
     ]

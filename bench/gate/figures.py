@@ -32,8 +32,6 @@ def values_of_pairs(records: Sequence[PairRecord], side: int, name: str) -> list
 
 
 def _value(facts: Mapping[str, Any], name: str) -> float | None:
-    if name == "energy_j_per_image":
-        name, facts = "joules_per_image", facts.get("energy", {})
     value = facts.get(name)
     return None if value is None else float(value)
 
@@ -46,7 +44,7 @@ def figures(
     launched: Mapping[str, Any],
     scores: Mapping[str, float],
 ) -> dict[str, float | None]:
-    """Every figure that a budget may hold; None where it was not measured.
+    """Every figure that a budget may hold but energy; None where it was not measured.
 
     ``launched`` is the record of the launch that made the side's boxes, empty where a run left
     them; ``scores`` has ``map50_95`` and ``map50`` where the images are labelled.
@@ -71,7 +69,7 @@ def figures(
     for name, quantile in _PERCENTILES.items():
         value = percentile(samples, quantile)
         found[name] = None if value is None else value / 1e6
-    for name in (*_READ_IN_PAIRS, "energy_j_per_image"):
+    for name in _READ_IN_PAIRS:
         values = values_of_pairs(records, side, name)
         found[name] = None if values is None else statistics.median(values)
     e2e = launched.get("e2e_ns")

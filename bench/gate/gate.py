@@ -57,11 +57,12 @@ def run_gate(
     paired: dict[str, PairedCell] = {}
     if "latency_p50_ms" in settings.figures:
         paired = _pairs(matched, settings, candidate, folder, progress)
-    rules = Rules(settings, candidate.validity, error, candidate.seed)
-    boxer = Boxer(folder / PREDICTIONS_FOLDER, folder / LOGS_FOLDER)
+    rules = Rules(settings, candidate.validity, error, candidate.seed, candidate.energy)
+    logs = folder / LOGS_FOLDER
+    boxer = Boxer(folder / PREDICTIONS_FOLDER, logs)
     progress.phase("score", len(matched))
     for cell in matched:
-        found = judge(cell, paired.get(cell.id), rules, boxer, progress.now)
+        found = judge(cell, paired.get(cell.id), rules, boxer, logs, progress.now)
         verdicts.append(found)
         progress.done(f"{cell.id}: {found.verdict}")
     gate = Gate(

@@ -6,8 +6,10 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from deploymark.bench.gate.energy import PairedEnergy, measure_energy, wants_energy
 from deploymark.bench.gate.figure_checks import (
     budget_checks,
     energy_check,
@@ -21,7 +23,8 @@ from deploymark.bench.gate.latency import PairedCell
 from deploymark.bench.gate.pairing import SIDES, PairRecord
 from deploymark.bench.gate.scores import Boxer, Boxes
 from deploymark.bench.gate.sides import SideCell
-from deploymark.bench.matrix.gate_settings import GateSettings
+from deploymark.bench.matrix.energy_settings import EnergyOption
+from deploymark.bench.matrix.gate_settings import GatedFigure, GateSettings
 from deploymark.bench.matrix.validity import Validity, disturbances
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.records.verdicts import CellVerdict, Check, Verdict, overall
@@ -54,6 +57,7 @@ class Rules:
     validity: Validity
     error: float
     seed: int
+    energy: EnergyOption = "off"
 
 
 def judge(
@@ -61,6 +65,7 @@ def judge(
     paired: PairedCell | None,
     rules: Rules,
     boxer: Boxer,
+    logs: Path,
     say: Callable[[str], None],
 ) -> CellVerdict:
     """All checks of a cell that both sides have."""
@@ -103,6 +108,11 @@ def judge(
             words = "; ".join(one.words for one in hard)
             return _failed(facts, Outcome("invalid", words, hard[0].remedy), side)
         doubts += [f"the {side}: {one.words}" for one in found]
+    energy = None
+    if wants_energy(settings, rules.energy):
+        both = [item.measurable for item in sides]
+        log = logs / f"{measured.cell.id}-energy.log"
+        energy = measure_energy(both, rules.energy, rules.validity, rules.seed, log, say)
     values = [
         figures(
             item.measurable.artifact,
@@ -112,12 +122,13 @@ def judge(
             boxes[index].record,
             _figures_of(scores[index]),
         )
+        | {"energy_j_per_image": _median_energy(energy, index)}
         for index, item in enumerate(sides)
     ]
     checks: list[Check] = []
     if paired is not None:
         checks.append(_latency_check(paired, settings, rules.error))
-    checks += _other_checks(cell, records, predictions, settings, rules.seed)
+    checks += _other_checks(cell, records, predictions, energy, rules)
     slowed_by = _slowed_by(records, measured.threads)
     checks += budget_checks(values[1], settings.limits(), slowed_by)
     verdict = overall(check.verdict for check in checks)
@@ -215,10 +226,11 @@ def _other_checks(
     cell: MatchedCell,
     records: Sequence[PairRecord],
     predictions: Sequence[Predictions],
-    settings: GateSettings,
-    seed: int,
+    energy: PairedEnergy | None,
+    rules: Rules,
 ) -> list[Check]:
     """Changes of mAP, size, memory and energy, those that the settings judge and that are there."""
+    settings, seed = rules.settings, rules.seed
     checks: list[Check] = []
     if "map50_95" in settings.figures:
         checks += _map_checks(cell, predictions, settings, seed)
@@ -227,21 +239,32 @@ def _other_checks(
         after_bytes = cell.candidate.measurable.artifact.bytes
         threshold = settings.threshold("artifact_bytes")
         checks.append(size_check(before_bytes, after_bytes, threshold))
-    for name, check in (
-        ("peak_rss_bytes", memory_check),
-        ("energy_j_per_image", energy_check),
-    ):
-        if name not in settings.figures:
-            continue
+    if "peak_rss_bytes" in settings.figures:
+        name: GatedFigure = "peak_rss_bytes"
         before, after = (values_of_pairs(records, side, name) for side in (0, 1))
         if before is not None and after is not None:
-            checks.append(
-                check(before, after, settings.threshold(name), confidence=settings.confidence)
-            )
+            threshold = settings.threshold(name)
+            checks.append(memory_check(before, after, threshold, confidence=settings.confidence))
         elif (before is None) != (after is None):
             told = SIDES[before is None]
             checks.append(_incomparable(name, f"it was measured on the side of the {told} alone"))
+    if energy is not None and "energy_j_per_image" in settings.figures:
+        checks.append(_energy_check(energy, settings))
     return checks
+
+
+def _energy_check(energy: PairedEnergy, settings: GateSettings) -> Check:
+    """The change of energy; inconclusive, with the reason, where no meter measured it."""
+    name: GatedFigure = "energy_j_per_image"
+    if energy.reason:
+        return _incomparable(name, energy.reason)
+    threshold = settings.threshold(name)
+    return energy_check(*energy.joules, threshold, confidence=settings.confidence)
+
+
+def _median_energy(energy: PairedEnergy | None, side: int) -> float | None:
+    """The energy of a side, for its budget."""
+    return statistics.median(energy.joules[side]) if energy and energy.joules[side] else None
 
 
 def _map_checks(

@@ -82,7 +82,7 @@ class PairRecord:
     """What a pair measured, or why it did not.
 
     ``latency_ns`` has a side, a round and an inference, ``quiet`` a side and a round; ``sides`` the
-    other figures of each side (memory, cold inference, energy). ``failed_side`` says whose worker
+    other figures of each side (memory, cold inference). ``failed_side`` says whose worker
     ended the pair.
     """
 
@@ -208,7 +208,7 @@ def measure_pair(
                     times[index].append(reply["latency_ns"])
                     quiet[index].append(reply["quiet"])
             ends = []
-            for index, child in enumerate(children):  # in turn: the energy pass wants quiet
+            for index, child in enumerate(children):
                 child.send({"do": "end"})
                 ends.append(_next(child, index, "result", deadline, limit_s))
         except _SideFailedError as failure:

@@ -16,6 +16,7 @@ from deploymark.bench.gate.pairing import Measurable
 from deploymark.bench.machine.fingerprint import git_commit
 from deploymark.bench.machine.probing import probe_backends
 from deploymark.bench.matrix.cells import Cell, select
+from deploymark.bench.matrix.energy_settings import EnergyOption
 from deploymark.bench.matrix.entries import model_name
 from deploymark.bench.matrix.gate_settings import GateSettings
 from deploymark.bench.matrix.request import (
@@ -102,6 +103,7 @@ class ResolvedSide:
     seed: int
     cells: Mapping[str, SideCell]
     outcomes: Mapping[str, Outcome]
+    energy: EnergyOption = "off"
 
 
 def reference_kind(reference: str) -> str:
@@ -221,8 +223,9 @@ def _of_matrix(
             ScoredOn(model.dataset, scored.geometries, model.class_map),
         )
     side = Side(request.reference, kind, request.python, _versions(found), git_commit(Path.cwd()))
+    matrix = plan.matrix
     return ResolvedSide(
-        side, plan.matrix.gate, plan.matrix.validity, plan.matrix.seed, found, outcomes
+        side, matrix.gate, matrix.validity, matrix.seed, found, outcomes, matrix.energy
     )
 
 
@@ -271,7 +274,9 @@ def _of_run(request: SideRequest, store: Store, progress: Progress) -> ResolvedS
         artifact = _artifact_of_run(row, cell, stored, data, request.reference)
         found[row.cell] = data.side_cell(row, cell, artifact, request)
     side = Side(request.reference, "run", request.python, _versions(found), run.info.git_commit)
-    return ResolvedSide(side, matrix.gate, matrix.validity, run.info.seed, found, outcomes)
+    return ResolvedSide(
+        side, matrix.gate, matrix.validity, run.info.seed, found, outcomes, matrix.energy
+    )
 
 
 class _RunData:

@@ -27,6 +27,9 @@ FIGURES: dict[str, Replicate] = {
     "memory_per_copy_bytes": "launch",
     "min_memory_mb": "exact",
     "energy_j_per_image": "launch",
+    "energy_gross_j_per_image": "launch",
+    "images_per_wh": "launch",
+    "battery_hours": "launch",
     "artifact_bytes": "exact",
     "artifact_gzip_bytes": "exact",
     "artifact_zstd_bytes": "exact",
@@ -43,7 +46,17 @@ FIGURES: dict[str, Replicate] = {
 }
 """Columns of ``cells.json`` that a constraint or an objective may name."""
 
-MORE_IS_BETTER = frozenset({"throughput_ips", "map50_95", "map50", "agreement", "sparsity"})
+MORE_IS_BETTER = frozenset(
+    {
+        "throughput_ips",
+        "map50_95",
+        "map50",
+        "agreement",
+        "sparsity",
+        "images_per_wh",
+        "battery_hours",
+    }
+)
 
 _TIME = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 _SIZE = {

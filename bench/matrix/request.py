@@ -18,6 +18,7 @@ from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.machine.probing import Answers, OptionsQuestion, probe_backends
 from deploymark.bench.matrix.cells import Cell, Expansion, expand, select
 from deploymark.bench.matrix.command_line import Overrides, is_checkpoint, with_overrides
+from deploymark.bench.matrix.energy_settings import fault_of_meter
 from deploymark.bench.matrix.entries import BUILTIN, DataEntry, ModelEntry, VariantEntry, model_name
 from deploymark.bench.matrix.followed import check_followed, with_asked_precision
 from deploymark.bench.matrix.given import describe_given
@@ -129,6 +130,8 @@ def _check_files(matrix: Matrix, where: YamlSource) -> None:
     for index, variant in enumerate(matrix.variants):
         if not isinstance(variant, str):
             faults += _faults_of_recipe(variant, index, where)
+    if (fault := fault_of_meter(matrix.energy, where)) is not None:
+        faults.append(fault)
     if faults:
         raise together(faults)
 

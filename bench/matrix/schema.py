@@ -14,6 +14,7 @@ from deploymark.backends.base import PrecisionName, Size
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.matrix.axes import BackendName, ImageSize, MemoryLimit, Name, Threads
 from deploymark.bench.matrix.choose_settings import ChooseSettings
+from deploymark.bench.matrix.energy_settings import EnergyOption, EnergySettings
 from deploymark.bench.matrix.entries import BackendEntry, ModelEntry, VariantEntry
 from deploymark.bench.matrix.gate_settings import GateSettings
 from deploymark.bench.matrix.scenario_settings import ScenarioOption
@@ -75,6 +76,10 @@ class Matrix(Strict):
     limits: Limits = Limits()
     validity: Validity = Validity()
     gate: GateSettings = GateSettings()
+    energy: EnergyOption = Field(
+        EnergySettings(),
+        description="How energy is measured where there is a meter; `off` reads none.",
+    )
     choose: ChooseSettings | None = Field(
         None, description="What to ship: the question that a run ends with the answer to."
     )

@@ -103,6 +103,12 @@ class CellResult:
     Launches ran within ``memory_limit_mb`` (MiB; None without a limit), and ``min_memory_mb`` (MiB)
     is the smallest limit that works; ``memory_enforced_by`` says what enforces it
     (``bench.children.memory_limit``). ``memory_reason`` says why one of these is null.
+
+    ``energy_j_per_image`` is what an image takes above idle power,
+    ``energy_gross_j_per_image`` with it, over ``energy_launches``; ``energy_kind`` says how it was
+    measured (``bench.meters.base.Kind``), or ``modelled``, which is no measurement, and
+    ``energy_reason`` why a figure is null. ``images_per_wh`` are of the gross one, and
+    ``battery_hours`` of the duty cycle that the matrix gives, idle included.
     """
 
     cell: str
@@ -140,8 +146,12 @@ class CellResult:
     model_rss_bytes: int | None = None
     device_memory_bytes: int | None = None
     energy_j_per_image: float | None = None
+    energy_gross_j_per_image: float | None = None
     energy_idle_w: float | None = None
     energy_source: str | None = None
+    energy_kind: str | None = None
+    energy_scope: str | None = None
+    energy_period_ms: float | None = None
     min_memory_mb: int | None = None
     map50_95: float | None = None
     map50: float | None = None
@@ -183,6 +193,13 @@ class CellResult:
     memory_limit_mb: int | None = None
     memory_enforced_by: str | None = None
     memory_reason: str | None = None
+    energy_ci_low_j_per_image: float | None = None
+    energy_ci_high_j_per_image: float | None = None
+    energy_gross_ci_low_j_per_image: float | None = None
+    energy_gross_ci_high_j_per_image: float | None = None
+    energy_launches: int | None = None
+    images_per_wh: float | None = None
+    battery_hours: float | None = None
 
     @property
     def size(self) -> Size:

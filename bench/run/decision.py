@@ -33,7 +33,7 @@ from deploymark.bench.statistics.spending import spent
 ERROR = 0.05
 """Of ever giving up the best cell, over all looks of a run."""
 
-KNOWN_AT_THE_END = frozenset({"agreement", "min_memory_mb", *MEMORY_FIGURES})
+KNOWN_AT_THE_END = frozenset({"agreement", "min_memory_mb", *MEMORY_FIGURES, *OF_ENERGY})
 """Figures of passes that come after the launches that time."""
 
 Launches = Mapping[str, Sequence[Record]]

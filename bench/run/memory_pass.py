@@ -26,18 +26,23 @@ def weigh_cells(
     cells: Sequence[PlannedCell],
     built: Mapping[str, Built],
     launches: Mapping[str, Sequence[Record]],
+    closed: Mapping[str, str],
     folder: Path,
     progress: Progress,
 ) -> Weighed:
     """Weigh the cells whose launches went well, in random order from the seed.
 
+    ``closed`` are the cells that cannot be the answer to the run's question, and why: their memory
+    is what the timing launches read in passing.
     Lines found in the folder are kept and not made again; a cell that failed gets no further one.
     """
     done = read_weighed(folder)
     slots = [
         (cell, LaunchSlot(cell.id, number))
         for cell in cells
-        if (records := launches.get(cell.id)) and all(item["status"] == "ok" for item in records)
+        if (records := launches.get(cell.id))
+        and all(item["status"] == "ok" for item in records)
+        and not closed.get(cell.id)
         for number in range(len(done.get(cell.id, ())), cell.cell.measure.weighings)
     ]
     random.Random(f"{plan.matrix.seed}/memory").shuffle(slots)  # noqa: S311 - no secret

@@ -19,6 +19,7 @@ from deploymark.bench.records.scenarios import ScenarioResult
 from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.confidence import marked_cells
 from deploymark.bench.run.decision import can_be_decided
+from deploymark.bench.run.energy import run_energy
 from deploymark.bench.run.fit import fit_cells
 from deploymark.bench.run.guarding import OutputGuards
 from deploymark.bench.run.launch import now
@@ -78,7 +79,9 @@ def execute(
         launches, closed = launch_all(plan, cells, built, folder, progress, interim)
     info.timings |= of_launches(launches)
     with timings.part("memory_s"):
-        weighed = weigh_cells(plan, cells, built, launches, folder, progress)
+        weighed = weigh_cells(plan, cells, built, launches, closed, folder, progress)
+    with timings.part("energy_s"):
+        energy = run_energy(plan, cells, built, launches, closed, folder, progress)
     with timings.part("scenarios_s"):
         scenarios = run_scenarios(plan, cells, built, folder, progress)
     predictions = predictions_of(cells, launches, folder)
@@ -87,6 +90,7 @@ def execute(
     results = results_of(plan, cells, built, launches, scores, closed)
     for cell, result in results.items():
         add_memory(result, weighed.get(cell, ()))
+    energy.add_to(results)
     guards = OutputGuards(plan, cells, built)
     with timings.part("compare_s"):
         guards.judge(results, launches, scores, predictions)

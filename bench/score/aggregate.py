@@ -73,7 +73,6 @@ def add_launches(result: CellResult, records: Sequence[Record], *, disturbed: bo
     result.e2e_p50_ms = _median(e2e)
     for name in ("peak_rss_bytes", "model_rss_bytes", "device_memory_bytes"):
         setattr(result, name, _whole(_median([record[name] for record in used])))
-    _add_energy(result, used)
     _add_warm_up(result, used)
     _add_executed(result, records)
     told = next((found for record in used if (found := record.get("runtime_settings"))), None)
@@ -141,14 +140,6 @@ def tail_reason(inferences: int) -> str | None:
     if not missing:
         return None
     return f"{', '.join(missing)} inferences, there are {inferences}"
-
-
-def _add_energy(result: CellResult, used: Sequence[Record]) -> None:
-    energies = [record["energy"] for record in used]
-    result.energy_j_per_image = _median([energy["joules_per_image"] for energy in energies])
-    result.energy_idle_w = _median([energy["idle_watts"] for energy in energies])
-    result.energy_source = energies[0]["source"]
-    result.energy_reason = energies[0]["reason"] or None
 
 
 def _add_warm_up(result: CellResult, used: Sequence[Record]) -> None:

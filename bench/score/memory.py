@@ -9,7 +9,10 @@ from deploymark.bench.records.launches import Record
 from deploymark.bench.records.memory import MEMORY_FIGURES, Fit
 from deploymark.bench.records.run import CellResult
 
-_NOT_ASKED = "the matrix asks for no memory pass (measure.memory_launches: 0)"
+_NOT_ASKED = (
+    "no memory pass: the cell cannot be the answer to the run's question, or the matrix asks for none "
+    "(measure.memory_launches: 0)"
+)
 
 
 def add_memory(result: CellResult, lines: Sequence[Record]) -> None:

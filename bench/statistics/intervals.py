@@ -46,6 +46,19 @@ def launch_interval(values: Sequence[float], centre: float | None = None) -> Int
     return min(math.exp(mean - reach), middle), max(math.exp(mean + reach), middle)
 
 
+def mean_interval(values: Sequence[float], centre: float) -> Interval | None:
+    """95 % interval of the mean of ``values``, whatever their sign; None for a single one.
+
+    Student's t, widened where needed to hold ``centre``, the figure that it belongs to. For windows
+    of one launch, whose energies are sums of many inferences.
+    """
+    if len(values) < 2:  # noqa: PLR2004 - a spread needs two
+        return None
+    mean = statistics.fmean(values)
+    reach = _t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return min(mean - reach, centre), max(mean + reach, centre)
+
+
 def half_width(medians: Sequence[float]) -> float | None:
     """Half the width of ``launch_interval`` over the median of medians: 0.01 is ±1 %."""
     interval = launch_interval(medians)

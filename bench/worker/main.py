@@ -18,7 +18,8 @@ from typing import Any
 from deploymark.backends.base import Session
 from deploymark.bench.children.child import Message, Send, phase, serve
 from deploymark.bench.worker.answers import describe, probe
-from deploymark.bench.worker.measure import bursts, conditions, energy, latency, memory
+from deploymark.bench.worker.energy_pass import energy_pass
+from deploymark.bench.worker.measure import bursts, conditions, latency, memory
 from deploymark.bench.worker.pair import pair
 from deploymark.bench.worker.session import Opened, batch_of, input_spec, open_session, output_spec
 from deploymark.bench.worker.weigh import weigh
@@ -83,7 +84,7 @@ def _detections(session: Session, job: Message, prepared: Any, send: Send) -> Me
 
 def measure(job: Message, send: Send) -> Message:
     """One launch: every pass, one after the other, each with its own figures."""
-    settings, batch = job["measure"], job["batch"]
+    settings = job["measure"]
     opened = open_session(job, send)
     session, inputs, prepared = opened.session, opened.inputs, opened.prepared
     with phase("crashed", "inference failed"):
@@ -107,7 +108,6 @@ def measure(job: Message, send: Send) -> Message:
         during = watch.read()
         device_memory = session.device_memory_bytes()
         e2e, e2e_reason = _end_to_end(session, job)
-        power = energy.find_meter().measure(lambda: session.infer(inputs[0]), batch)
         apart = bool(job["predictions"]) and _is_scored_apart(opened, job, times, during)
         boxes_ns, outputs = 0, None
         if job["predictions"] and not apart:
@@ -132,7 +132,6 @@ def measure(job: Message, send: Send) -> Message:
         "peak_rss_bytes": peak,
         "model_rss_bytes": opened.grown_bytes(rss_after),
         "device_memory_bytes": device_memory,
-        "energy": dataclasses.asdict(power),
         "runtime_settings": runtime_settings,
         "executed_precision": None
         if executed is None
@@ -195,22 +194,21 @@ def scenario(job: Message, send: Send) -> Message:
     }
 
 
-def work(job: Message, send: Send) -> Message:
-    """Do what the job asks."""
-    if job["kind"] == "probe":
-        return probe(job)
-    if job["kind"] == "describe":
-        return describe(job)
-    return _SESSION_WORK[job["kind"]](job, send)
-
-
-_SESSION_WORK: dict[str, Callable[[Message, Send], Message]] = {
+_JOBS: dict[str, Callable[[Message, Send], Message]] = {
+    "probe": lambda job, _: probe(job),
+    "describe": lambda job, _: describe(job),
     "measure": measure,
     "score": score,
     "scenario": scenario,
+    "energy": energy_pass,
     "memory": weigh,
     "pair": pair,
 }
+
+
+def work(job: Message, send: Send) -> Message:
+    """Do what the job asks."""
+    return _JOBS[job["kind"]](job, send)
 
 
 if __name__ == "__main__":

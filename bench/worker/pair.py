@@ -9,7 +9,6 @@ from deploymark.bench.children.child import Message, Send, next_command, phase
 from deploymark.bench.worker.measure import (
     bursts,
     conditions,
-    energy,
     latency,
     memory,
     placement,
@@ -23,8 +22,7 @@ def pair(job: Message, send: Send) -> Message:
 
     Where the memory of a loaded model falls makes it faster or slower by a per cent, so the parent
     has it loaded several times, and the bursts take the copies in turn. Memory is read before there
-    is a second copy, energy when the bursts are over and only where this side is told to: the other
-    side rests meanwhile. ``conditions`` are those of this side's bursts alone. Both sides infer on
+    is a second copy. ``conditions`` are those of this side's bursts alone. Both sides infer on
     the processors ``cpus``. A burst is answered when this process is at rest again: its threads
     would spin on the processors that the other side's burst is about to need. ``quiet`` says
     whether the counters found it undisturbed.
@@ -76,9 +74,7 @@ def pair(job: Message, send: Send) -> Message:
                 settling.settle()
                 send({"event": "reply", "latency_ns": times, "quiet": quiet})
         during = watch.read()
-        power = energy.find_meter().measure(lambda: session.infer(inputs[0]), job["batch"])
     return {
         "conditions": during,
         "device_memory_bytes": device_memory,
-        "energy": dataclasses.asdict(power),
     }

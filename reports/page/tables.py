@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from deploymark.bench.records.energy import MODELLED, OF_ENERGY
 from deploymark.bench.records.memory import MEMORY_FIGURES
 from deploymark.bench.records.run import CellResult
 from deploymark.reports.page import figures
@@ -163,9 +164,33 @@ COLUMNS: tuple[Column, ...] = (
         "energy_j_per_image",
         "energy",
         "figure",
-        "Energy of one image, by the sensor named at the figure.",
+        "Energy of one image above idle, by the sensor named at the figure.",
         unit="mJ/image",
         scale=1e3,
+    ),
+    Column(
+        "energy_gross_j_per_image",
+        "energy, gross",
+        "figure",
+        "Energy of one image with the idle power of the same time.",
+        unit="mJ/image",
+        scale=1e3,
+    ),
+    Column("energy_idle_w", "idle", "figure", "Power with the model loaded, at rest.", unit="W"),
+    Column(
+        "images_per_wh",
+        "images a Wh",
+        "figure",
+        "Images of steady inferences a watt-hour, idle power in it.",
+        high_first=True,
+    ),
+    Column(
+        "battery_hours",
+        "battery",
+        "figure",
+        "Hours that the battery lasts at the images a second asked for, idle power in it.",
+        unit="h",
+        high_first=True,
     ),
     Column("launches", "launches", "count", "Fresh worker processes that measured the cell."),
     Column(
@@ -226,6 +251,8 @@ def _absence(cell: CellResult, key: str) -> str:
         return f"not measured: {cell.status}{why}"
     if reason := _reason(cell, key):
         return f"not measured: {reason}"
+    if key in OF_ENERGY and cell.energy_reason:
+        return f"not measured: {cell.energy_reason}"
     fewest = _FEWEST_ITERATIONS.get(key, 0)
     if cell.iterations < fewest:
         return f"not given: {cell.iterations} iterations, {fewest} needed"
@@ -242,6 +269,26 @@ def _number(column: Column, value: float) -> str:
     return f"{value:.3f}" if column.kind == "score" else figures.significant(value)
 
 
+_ENDS_OF_ENERGY = {
+    "energy_j_per_image": ("energy_ci_low_j_per_image", "energy_ci_high_j_per_image"),
+    "energy_gross_j_per_image": (
+        "energy_gross_ci_low_j_per_image",
+        "energy_gross_ci_high_j_per_image",
+    ),
+}
+
+
+def _energy_notes(cell: CellResult, key: str) -> tuple[str, str]:
+    """The sensor and what it sees; and whether it is a model and no sensor."""
+    told = [cell.energy_source or ""]
+    if cell.energy_kind and cell.energy_scope and cell.energy_kind != MODELLED:
+        told.append(f"{cell.energy_kind}, {cell.energy_scope}")
+    ends = [getattr(cell, end) for end in _ENDS_OF_ENERGY.get(key, ())]
+    if ends and None not in ends:
+        told.append(f"95 % interval {figures.interval(*(end * 1e3 for end in ends))} mJ")
+    return MODELLED if cell.energy_kind == MODELLED else "", ", ".join(filter(None, told))
+
+
 def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
     """What stands beside a figure, and its title."""
     extra = ""
@@ -255,9 +302,8 @@ def _notes(cell: CellResult, column: Column) -> tuple[str, str]:
         title = figures.plural(round(cell.warmup_iterations), "inference")
     elif column.key == "launches" and cell.steady_launches is not None:
         title = f"{cell.steady_launches} steady when their warm-up ended"
-    elif column.key == "energy_j_per_image":
-        title = cell.energy_source or ""
-        extra = "modelled" if "modelled" in title.lower() else ""
+    elif column.key in {*OF_ENERGY, "energy_idle_w"}:
+        extra, title = _energy_notes(cell, column.key)
     elif column.key in _SCORES and cell.map_images is not None:
         extra, title = _score_notes(cell, cell.map_images)
     elif column.key in {"agreement", "score_drift"} and cell.agreement_reference:

@@ -57,13 +57,12 @@ def run_of(asked: Matrix, launches: Mapping[str, Sequence[Record]], names: Seque
 def record(name: str, launch: int, milliseconds: float, draw: random.Random) -> Record:
     """One launch whose inferences take about so long."""
     times = [int(1e6 * milliseconds * draw.lognormvariate(0, 0.01)) for _ in range(INFERENCES)]
-    energy = {"joules_per_image": None, "idle_watts": None, "source": None, "reason": ""}
     nothing = dict.fromkeys(("peak_rss_bytes", "model_rss_bytes", "device_memory_bytes"))
     return {
         "cell": name, "launch": launch, "attempt": 0, "status": "ok", "disturbed": [],
         "duration_s": 1.0, "latency_ns": times, "e2e_ns": [], "e2e_reason": "", "cold_ms": 1.0,
         "load_ms": 1.0, "warmup": {"iterations": 15, "seconds": 0.1, "steady": True},
-        "executed_precision": None, "energy": energy, **nothing,
+        "executed_precision": None, **nothing,
     }  # fmt: skip
 
 

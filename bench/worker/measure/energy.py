@@ -1,66 +1,77 @@
-"""The energy pass: a meter reads before and after a window of inferences, idle power subtracted.
+"""The energy pass in the worker: resting, and inferring without a pause, with the times of both.
 
-A figure is measured or it is not there: where no sensor can be read the null meter says why.
-Python 3.10 and the standard library alone: the worker's side.
+No meter is read here: that is the recorder's work, in a process of its own. Times are nanoseconds
+of the monotonic clock, which all processes of a machine share. Python 3.10 and the standard library
+alone: the worker's side.
 """
 
 from __future__ import annotations
 
-import abc
-import dataclasses
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-_POWERCAP = Path("/sys/class/powercap")
+Clock = Callable[[], int]
+
+Stretch = dict[str, int]
+"""``start_ns``, ``end_ns``, and of a window ``inferences`` and ``cpu_ns``, the processor's time."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Energy:
-    """Energy of one image. ``joules_per_image`` and ``idle_watts`` are None where not measured.
+def rest(
+    seconds: float,
+    guard_s: float,
+    *,
+    clock: Clock = time.monotonic_ns,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Stretch:
+    """Do nothing for ``seconds``, and for ``guard_s`` before and after, which do not count."""
+    sleep(guard_s)
+    start_ns = clock()
+    sleep(seconds)
+    end_ns = clock()
+    sleep(guard_s)
+    return {"start_ns": start_ns, "end_ns": end_ns}
 
-    ``source`` names the sensor; ``reason`` says why there is no figure.
+
+def windows(
+    infer: Callable[[Any], object],
+    inputs: Sequence[Any],
+    *,
+    window_s: float,
+    guard_s: float,
+    stop: Callable[[], bool],
+    clock: Clock = time.monotonic_ns,
+    cpu: Clock = time.process_time_ns,
+) -> Iterator[Stretch]:
+    """Infer without a pause, and give each window of it when it is over, until ``stop``.
+
+    The first window begins ``guard_s`` after the work does, the next where the last one ended: at
+    an inference's end, so that each holds whole inferences. ``stop`` is asked after each inference;
+    once it says so the work ends, but not before it went on for ``guard_s`` after the last window
+    that was given. What was inferred since is in no window.
     """
-
-    joules_per_image: float | None
-    idle_watts: float | None
-    source: str | None
-    reason: str
-
-
-class Meter(abc.ABC):
-    """A sensor of energy."""
-
-    @abc.abstractmethod
-    def measure(self, work: Callable[[], object], images_per_call: int) -> Energy:
-        """Energy of ``work``, called as often as the sensor's update period needs."""
-
-
-class NullMeter(Meter):
-    """No sensor: no figure, and the reason."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-    def measure(self, work: Callable[[], object], images_per_call: int) -> Energy:
-        """Nothing measured; ``work`` is not called."""
-        del work, images_per_call
-        return Energy(joules_per_image=None, idle_watts=None, source=None, reason=self.reason)
-
-
-def no_sensor_reason(powercap: Path = _POWERCAP) -> str:
-    """Why no energy sensor is read here, for people."""
-    if sys.platform != "linux":
-        return f"no energy meter for {sys.platform} in this release"
-    counters = sorted(powercap.glob("intel-rapl:*/energy_uj")) if powercap.is_dir() else []
-    if not counters:
-        return "no RAPL energy counter here: virtual machines and many boards have none"
-    if not any(os.access(counter, os.R_OK) for counter in counters):
-        return f"{counters[0]} is there but only root may read it"
-    return "RAPL is there, but this release has no meter for it"
-
-
-def find_meter() -> Meter:
-    """The meter of this machine."""
-    return NullMeter(no_sensor_reason())
+    turns = itertools.cycle(inputs)
+    begin_ns = clock() + round(guard_s * 1e9)
+    while clock() < begin_ns:
+        infer(next(turns))
+    stopped, least_ns = False, 0
+    while True:
+        start_ns, cpu_ns, inferences = clock(), cpu(), 0
+        until_ns = start_ns + round(window_s * 1e9)
+        while inferences == 0 or clock() < until_ns:
+            infer(next(turns))
+            inferences += 1
+            stopped = stopped or stop()
+            if stopped and clock() >= least_ns:
+                return
+        if stopped:
+            continue
+        end_ns = clock()
+        least_ns = end_ns + round(guard_s * 1e9)
+        yield {
+            "start_ns": start_ns,
+            "end_ns": end_ns,
+            "inferences": inferences,
+            "cpu_ns": cpu() - cpu_ns,
+        }

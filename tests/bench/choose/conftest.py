@@ -38,13 +38,18 @@ def add_launches() -> AddLaunches:
                     "peak_rss_bytes": round(1e8 + value),
                     "model_rss_bytes": 1000,
                     "device_memory_bytes": None,
-                    "energy": {"joules_per_image": value / 10},
                 }
             )
             for cell, values in medians.items()
             for launch, value in enumerate(values)
         ]
         (folder / "launches.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        energies = [
+            json.dumps({"cell": cell, "launch": launch, "joules_per_image": value / 10})
+            for cell, values in medians.items()
+            for launch, value in enumerate(values)
+        ]
+        (folder / "energy.jsonl").write_text("".join(f"{line}\n" for line in energies))
 
     return add
 

@@ -192,3 +192,36 @@ def test_no_answer_is_none_and_another_version_is_told(tmp_path: Path) -> None:
     (tmp_path / "answer.json").write_text("{}")
     with pytest.raises(BadInputError, match="cannot be read"):
         read_answer(tmp_path)
+
+
+def test_more_energy_launches_are_asked_for_where_energy_is_open(
+    make_run: MakeRun, add_launches: AddLaunches
+) -> None:
+    folder = make_run(
+        0,
+        row("a", 5.0, energy_j_per_image=0.50, energy_kind="counter"),
+        row("b", 9.0, energy_j_per_image=0.52, energy_kind="counter"),
+    )
+    add_launches(folder, {"a": [5.0, 5.4, 4.6], "b": [5.2, 5.0, 5.6]})
+    answer = choose(folder, [], "energy_j_per_image")
+    assert answer.outcome == "undecided"
+    assert answer.needed is not None
+    assert "energy: {launches: " in answer.needed.reason
+
+
+def test_a_modelled_energy_is_called_one_and_never_set_beside_a_measured_one(
+    make_run: MakeRun,
+) -> None:
+    modelled = {"energy_kind": "modelled", "energy_source": "modelled from processor time"}
+    alone = make_run(0, row("a", 5.0, energy_j_per_image=0.5, **modelled))
+    answer = choose(alone, [], "energy_j_per_image")
+    assert any("modelled from processor time" in note for note in answer.notes)
+    assert not any("modelled" in note for note in choose(alone, []).notes)
+    mixed = make_run(
+        1,
+        row("a", 5.0, energy_j_per_image=0.1, **modelled),
+        row("b", 9.0, energy_j_per_image=0.5, energy_kind="counter"),
+    )
+    answer = choose(mixed, [], "energy_j_per_image")
+    assert answer.winner == "b"
+    assert "modelled, and that of other cells was measured" in answer.cell("a").reason

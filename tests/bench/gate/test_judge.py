@@ -101,6 +101,7 @@ def judged(tmp_path: Path) -> Judged:
             PairedCell(**(given | paired)),
             Rules(settings, Validity(), error=0.05, seed=0),
             Boxer(tmp_path, tmp_path),
+            tmp_path,
             lambda _: None,
         )
 

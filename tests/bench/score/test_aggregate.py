@@ -26,12 +26,6 @@ def record(latency_ns: list[int], **changes: object) -> dict[str, Any]:
         "model_rss_bytes": 40,
         "device_memory_bytes": None,
         "warmup": {"iterations": 15, "seconds": 0.1, "steady": True},
-        "energy": {
-            "joules_per_image": None,
-            "idle_watts": None,
-            "source": None,
-            "reason": "no sensor",
-        },
         "executed_precision": None,
     }
     return {**values, **changes}
@@ -65,8 +59,6 @@ def test_figures_of_a_cell() -> None:
     assert result.interval_half_width == pytest.approx(
         (result.latency_ci_high_ms - result.latency_ci_low_ms) / 40
     )
-    assert result.energy_j_per_image is None
-    assert result.energy_reason == "no sensor"
     assert result.e2e_p50_ms == 40.0
 
 

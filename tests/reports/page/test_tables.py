@@ -37,7 +37,9 @@ def test_figures_are_in_the_unit_of_their_column(make_cell: Callable[..., CellRe
 
 
 def test_a_modelled_energy_says_so(make_cell: Callable[..., CellResult]) -> None:
-    cell = make_cell(energy_j_per_image=1.0, energy_source="modelled from the thermal design power")
+    cell = make_cell(
+        energy_j_per_image=1.0, energy_source="modelled from processor time", energy_kind="modelled"
+    )
     assert shown(cell, "energy_j_per_image").extra == "modelled"
 
 
