@@ -22,6 +22,7 @@ from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.matrix.constraints import parse_constraints
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.answer import Question
+from deploymark.bench.records.energy import OF_ENERGY
 from deploymark.bench.records.launches import Record
 from deploymark.bench.records.memory import MEMORY_FIGURES
 from deploymark.bench.records.run import CellResult, Run

@@ -10,8 +10,8 @@ from deploymark.bench.records.memory import MEMORY_FIGURES, Fit
 from deploymark.bench.records.run import CellResult
 
 _NOT_ASKED = (
-    "no memory pass: the cell cannot be the answer to the run's question, or the matrix asks for none "
-    "(measure.memory_launches: 0)"
+    "no memory pass: the cell cannot be the answer to the run's question, or the matrix asks for "
+    "none (measure.memory_launches: 0)"
 )
 
 
