@@ -133,7 +133,7 @@ def test_boxes_are_those_of_the_library(family: str, tmp_path: Path) -> None:
     model = getattr(random_models, family)()
     expected = library(model)
     assert len(expected["scores"]) > 3
-    assert np.ptp(expected["scores"]) > 0.1
+    assert np.ptp(expected["scores"]) > 0.02  # twenty times the tolerance
     for name in BACKENDS.get(family, EXCHANGED):
         folder = tmp_path / name
         folder.mkdir()
