@@ -68,9 +68,8 @@ def judge(
     measured = cell.candidate.measurable
     records = [] if paired is None else paired.records
     axes = {
-        key: getattr(measured.cell, key)
-        for key in ("backend", "precision", "device", "imgsz", "batch")
-    }
+        key: getattr(measured.cell, key) for key in ("backend", "precision", "device", "batch")
+    } | {"imgsz": measured.cell.imgsz.word}
     facts: dict[str, Any] = {
         "cell": cell.id,
         "baseline_cell": cell.baseline.cell.id,

@@ -38,7 +38,9 @@ class ScenarioResult:
     precision: str = ""
     backend: str = ""
     device: str = ""
-    imgsz: int = 0
+    imgsz: int | str = 0
+    height: int = 0
+    width: int = 0
     batch: int = 1
     threads: int = 1
     valid: bool | None = None

@@ -87,7 +87,7 @@ class CellVerdict:
     backend: str = ""
     precision: str = ""
     device: str = ""
-    imgsz: int = 0
+    imgsz: int | str = 0
     batch: int = 1
     threads: int = 1
     seconds: float = 0.0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deploymark.backends.inputs import Size
 from deploymark.bench.build.artifacts import Built
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.request import RunRequest, resolve_matrix
@@ -62,7 +63,7 @@ class Run:
     def __init__(self, folder: Path, *scenarios: Scenario, batch: int = 1) -> None:
         (folder / "artifact").mkdir()
         np.save(folder / "images.npy", np.zeros((16, SIZE, SIZE, 3), np.uint8))
-        axes = ("m", "dense", "fp32", "onnxruntime", "cpu", SIZE, batch, 1)
+        axes = ("m", "dense", "fp32", "onnxruntime", "cpu", Size.of(SIZE), batch, 1)
         cell = Cell(*axes, measure=Measure(warmup_max_s=0.1), scenarios=scenarios)
         self.folder = folder
         self.planned = PlannedCell(cell, threads=1)
@@ -77,7 +78,7 @@ class Run:
             }
         )
         images = SimpleNamespace(path=self.folder / "images.npy")
-        models: Any = {"m": SimpleNamespace(scored={SIZE: images})}
+        models: Any = {"m": SimpleNamespace(scored={Size.of(SIZE): images})}
         plan = Plan(matrix, "m.yaml", "", (self.planned,), models, (), {})
         built = {self.planned.id: Built(Outcome("ok"), self.artifact)}
         with Progress() as progress:
