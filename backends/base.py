@@ -194,8 +194,7 @@ class LoadOptions:
 
     ``threads`` counts the threads of one inference. ``input_shape`` is (batch, 3, height, width),
     ``spec`` how ``infer`` is given images of it. ``output`` is the output contract, None where it
-    is not known; ``boxes`` what a user said of its boxes.
-    ``options`` are runtime options (``Backend.runtime_choices``): without any a runtime waits,
+    is not known. ``options`` are runtime options (``Backend.runtime_choices``): without any a runtime waits,
     spins, allocates and lays out as its documentation has a user run it.
     """
 
@@ -206,7 +205,6 @@ class LoadOptions:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     spec: InputSpec = PLAIN_INPUT
     output: OutputSpec | None = None
-    boxes: BoxUnit | None = None
 
 
 class Backend(abc.ABC):
