@@ -20,7 +20,6 @@ from deploymark.backends.onnxruntime.quantize import batches
 from deploymark.backends.options import resolve_choices
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 PRECISIONS = ("fp32", "fp16", "int8-dynamic", "int8")
