@@ -194,9 +194,8 @@ class LoadOptions:
 
     ``threads`` counts the threads of one inference. ``input_shape`` is (batch, 3, height, width),
     ``spec`` how ``infer`` is given images of it. ``output`` is the output contract, None where it
-    is not known; ``boxes`` what a user said of its boxes.
-    ``options`` are runtime options (``Backend.runtime_choices``): without any a runtime waits,
-    spins, allocates and lays out as its documentation has a user run it.
+    is not known. ``options`` are runtime options (``Backend.runtime_choices``): without any a
+    runtime waits, spins, allocates and lays out as its documentation has a user run it.
     """
 
     device: str
@@ -206,7 +205,6 @@ class LoadOptions:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     spec: InputSpec = PLAIN_INPUT
     output: OutputSpec | None = None
-    boxes: BoxUnit | None = None
 
 
 class Backend(abc.ABC):
@@ -339,7 +337,7 @@ class Backend(abc.ABC):
         """Open the artifact. Runs in the worker. Raises LoadError or UnavailableError.
 
         The artifact is one of ``export``, or one that ``describe`` knows. Whatever the file keeps
-        (another order of axes, normalised boxes, 16-bit or quantized inputs and outputs), the
+        (another order of axes, 16-bit or quantized inputs and outputs), the
         session takes and gives what ``Session.infer`` says.
         """
 

@@ -135,7 +135,7 @@ class ExecuTorchBackend(base.Backend):
         file = the_file(path, "*.pte")
         meta = _open(_runtime(), file).method_meta(METHOD)
         beside = file.parent / METADATA_FILE
-        return facts(
+        found = facts(
             base.Artifact(file.parent, file.name),
             [file, beside] if beside.is_file() else [file],
             unnamed([meta.input_tensor_meta(0).sizes()]),
@@ -143,6 +143,8 @@ class ExecuTorchBackend(base.Backend):
             metadata_beside(file.parent),
             told=told,
         )
+        require_one_array(self.name, found.output, found.spec)
+        return found
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the program and its one method; the thread pool is the process's one."""

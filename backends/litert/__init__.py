@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,6 @@ from deploymark.backends import base, exporting, loading, packages
 from deploymark.backends.ends import chosen, require_extras
 from deploymark.backends.foreign import the_file
 from deploymark.backends.hardware import cpu
-from deploymark.backends.layout import BOX_CHANNELS
 from deploymark.backends.litert import convert as litert_convert
 from deploymark.backends.litert import file as litert_file
 from deploymark.backends.litert import quantize as litert_quantize
@@ -20,7 +20,6 @@ from deploymark.backends.onnxruntime.quantize import batches
 from deploymark.backends.options import resolve_choices
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 PRECISIONS = ("fp32", "fp16", "int8-dynamic", "int8")
@@ -32,6 +31,8 @@ HALF_REASON = (
     " them: computing in float16 is asked for by a flag that Python does not reach"
 )
 
+TRIAL_SHAPE = (1, 3, 320, 320)
+"""Images of a trial inference where a file leaves sizes open: a multiple of every stride."""
 
 LOADER = """\
 from ai_edge_litert.interpreter import Interpreter
@@ -143,12 +144,25 @@ class LiteRtBackend(base.Backend):
         return artifact
 
     def describe(self, path: Path, told: base.ReadAs = base.AS_SEEN) -> base.ArtifactFacts:
-        """The facts of a ``.tflite`` file, or of the one such file in a folder."""
+        """The facts of a ``.tflite`` file, or of the one such file in a folder.
+
+        Most files of others give boxes as shares of the image whatever their layout, which the
+        output contract then says. Where neither maker nor user tells, one inference does.
+        """
         file = the_file(path, "*.tflite")
         interpreter = _open(file, threads=1, delegate=False)
         form = litert_file.read_form(file, interpreter)
         artifact = base.Artifact(file.parent, file.name)
-        return litert_file.file_facts(artifact, form, interpreter, told)
+        found = litert_file.file_facts(artifact, form, interpreter, told)
+        shares = None if told.boxes is None else told.boxes == "normalised"
+        if shares is None:
+            shares = litert_file.normalised(form, found.output)
+        if shares is None:
+            shares = self._measured(found)
+        if not shares:
+            return found
+        output = dataclasses.replace(found.output, boxes="normalised")
+        return dataclasses.replace(found, output=output)
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         """Open the file with ``options.threads`` threads, and plan its memory."""
@@ -166,26 +180,35 @@ class LiteRtBackend(base.Backend):
             raise base.LoadError(
                 f"{path} takes {form.images.data_type}, and images come as {options.spec.dtype}"
             )
-        output = options.output or litert_file.contract(path, form)
+        output = options.output or litert_file.own_contract(form) or self.describe(path).output
         order = chosen(path, [item.name for item in form.outputs], output)
         taken = tuple(form.outputs[index] for index in order)
         _allocate(path, interpreter, form, options.input_shape)
-        normalised = litert_file.normalised(form, output, options.boxes)
-        if normalised is None:
-            # Another interpreter, so that the session's first inference is a cold one.
-            other = _open(path, threads=options.threads)
-            _allocate(path, other, form, options.input_shape)
-            trial = LiteRtSession(other, path, form, taken, options)
-            normalised = _measured(trial, output)
-        places_last = output.layout == "anchors" if normalised else None
-        return LiteRtSession(interpreter, path, form, taken, options, places_last=places_last)
+        return LiteRtSession(interpreter, path, form, taken, options)
+
+    def _measured(self, found: base.ArtifactFacts) -> bool:
+        """Whether a file that does not tell gives boxes as shares of the image, by an inference."""
+        import numpy as np
+
+        sizes = (size or other for size, other in zip(found.input_shape, TRIAL_SHAPE, strict=True))
+        batch, channels, height, width = sizes
+        options = base.LoadOptions(
+            device="cpu",
+            precision=found.precision or "fp32",
+            threads=1,
+            input_shape=(batch, channels, height, width),
+            spec=found.spec,
+            output=found.output,
+        )
+        session = self.load(found.artifact, options)
+        images = np.full(session.spec.shape(session.input_shape), 0.5)
+        given = session.infer((images * session.spec.range[1]).astype(session.spec.dtype))
+        predictions = given[0] if isinstance(given, tuple) else given
+        return litert_file.looks_normalised(predictions, found.output.layout)
 
 
 class LiteRtSession(base.Session):
-    """An interpreter of one input; boxes are made pixels where ``places_last`` is not None.
-
-    It says whether boxes are (batch, 4 + classes, places), or the other way round.
-    """
+    """An interpreter of one input; boxes are given in the file's own unit."""
 
     def __init__(
         self,
@@ -194,8 +217,6 @@ class LiteRtSession(base.Session):
         form: litert_file.Form,
         outputs: tuple[litert_file.Tensor, ...],
         options: base.LoadOptions,
-        *,
-        places_last: bool | None = None,
     ) -> None:
         super().__init__(options.input_shape, options.spec)
         self._interpreter = interpreter
@@ -204,7 +225,6 @@ class LiteRtSession(base.Session):
         self._outputs = outputs
         self._turned = form.channels_last and not options.spec.channels_last
         self._narrow = not form.of_bytes and form.images.data_type != "float32"
-        self._sides = None if places_last is None else _sides(options, places_last=places_last)
 
     def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
         """One inference; images are copied in, predictions copied out."""
@@ -215,9 +235,6 @@ class LiteRtSession(base.Session):
         self._interpreter.set_tensor(self._form.images.index, images)
         self._interpreter.invoke()
         found = tuple(self._taken(output) for output in self._outputs)
-        if self._sides is not None:
-            boxes = found[0][:, :BOX_CHANNELS] if self._sides.shape[2] == 1 else found[0][..., :4]
-            boxes *= self._sides
         predictions: base.Outputs = found[0] if len(found) == 1 else found
         return predictions
 
@@ -260,25 +277,6 @@ def _widened(predictions: Any, tensor: litert_file.Tensor) -> Any:
 
     wide = predictions.astype(np.float32)
     return wide if tensor.is_float else (wide - tensor.zero_point) * np.float32(tensor.scale)
-
-
-def _sides(options: base.LoadOptions, *, places_last: bool) -> npt.NDArray[np.float32]:
-    """Width and height, twice, as what boxes of shares are multiplied by."""
-    import numpy as np
-
-    height, width = options.input_shape[2:]
-    sides = np.array([width, height, width, height], np.float32)
-    return sides[None, :, None] if places_last else sides[None, None]
-
-
-def _measured(session: LiteRtSession, output: base.OutputSpec) -> bool:
-    """Whether a file that does not tell gives boxes as shares of the image, from one inference."""
-    import numpy as np
-
-    images = np.full(session.spec.shape(session.input_shape), 0.5)
-    found = session.infer((images * session.spec.range[1]).astype(session.spec.dtype))
-    predictions = found[0] if isinstance(found, tuple) else found
-    return litert_file.looks_normalised(predictions, output.layout)
 
 
 def _open(path: Path, *, threads: int, delegate: bool = True) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploymark.backends.base import Artifact, ArtifactFacts, BoxUnit, LoadError, ReadAs
+from deploymark.backends.base import Artifact, ArtifactFacts, LoadError, ReadAs
 from deploymark.backends.ends import End, channels_last, sizes
 from deploymark.backends.foreign import facts, metadata_from_json, read_metadata
 from deploymark.backends.layout import (
@@ -192,23 +192,23 @@ def _roles(interpreter: Any, outputs: Sequence[int]) -> tuple[str, ...]:
     return tuple(made.get(index, "") for index in outputs)
 
 
-def contract(path: Path, form: Form) -> OutputSpec:
-    """The output contract of a file that nothing was said of. Raises LoadError."""
-    if form.ours and len(form.outputs) == 1:
-        finished = form.outputs[0].shape[-1] == DETECTION_COLUMNS
-        return OutputSpec("detections" if finished else "anchors")
-    return file_facts(Artifact(path.parent, path.name), form, None).output
+def own_contract(form: Form) -> OutputSpec | None:
+    """The output contract of an export of our own, None where it is none."""
+    if not form.ours or len(form.outputs) != 1:
+        return None
+    finished = form.outputs[0].shape[-1] == DETECTION_COLUMNS
+    return OutputSpec("detections" if finished else "anchors")
 
 
-def normalised(form: Form, output: OutputSpec, boxes: BoxUnit | None) -> bool | None:
-    """Whether the session has to make pixels of shares; None where nothing tells.
+def normalised(form: Form, output: OutputSpec) -> bool | None:
+    """Whether boxes are shares of the image; None where nothing tells.
 
-    ``boxes`` are as a user said: they are then left as they are, as those of several outputs are.
-    Ultralytics' files give boxes as shares of the image, but those of a one-to-one head that keeps
-    the order of axes, which are in pixels (``ultralytics/nn/backends/litert.py``).
+    Ultralytics' files give shares, but those of a one-to-one head that keeps the order of axes,
+    which are in pixels (``ultralytics/nn/backends/litert.py``). Of several outputs, and of YOLOX's,
+    which are raw, the layout tells.
     """
-    if form.ours or boxes is not None or output.boxes == "normalised" or output.arrays > 1:
-        return False
+    if form.ours or output.boxes == "normalised" or output.arrays > 1 or output.layout == "yolox":
+        return output.boxes == "normalised"
     if form.metadata.task or form.metadata.names:
         return output.layout == "anchors" or form.channels_last
     return None
@@ -336,6 +336,6 @@ def file_facts(
         [images],
         outputs,
         form.metadata,
-        precision=None if interpreter is None else stored_precision(interpreter),
+        precision=stored_precision(interpreter),
         told=told,
     )

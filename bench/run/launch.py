@@ -68,7 +68,6 @@ def session_job(
         "runtime_options": dict(cell.runtime_options),
         "images": str(images),
         "output": dataclasses.asdict(detector.output),
-        "told_boxes": detector.told.boxes,
         "input": dataclasses.asdict(detector.spec.at(cell.imgsz)),
         "measure": cell.measure.model_dump(),
         "memory_mb": cell.limits.memory_mb,

@@ -134,7 +134,6 @@ def open_session(
         options=job["runtime_options"],
         spec=spec,
         output=output_spec(job),
-        boxes=job["told_boxes"],
     )
     for wanted, change in ((rest, backend.resting), (give_way, backend.giving_way)):
         if wanted:

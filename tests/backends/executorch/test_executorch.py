@@ -10,6 +10,7 @@ from deploymark.backends import executorch
 from deploymark.backends.base import Artifact, ExportError, LoadError, LoadOptions, UnsupportedError
 from deploymark.backends.executorch import lower as executorch_lower
 from deploymark.backends.executorch import trace as executorch_trace
+from deploymark.backends.layout import ReadAs
 from deploymark.backends.onnx.graph import quiet
 
 HEAD = b"<\0\0\0ET12eh00" + (32).to_bytes(4, "little")
@@ -224,3 +225,22 @@ def test_a_program_of_two_inputs_is_a_load_error(foreign: Path) -> None:
         file.write_bytes(to_edge_transform_and_lower(exported).to_executorch().buffer)
     with pytest.raises(LoadError, match=r"two\.pte has 2 inputs"):
         executorch.ExecuTorchBackend().describe(file)
+
+
+@pytest.mark.heavy
+def test_a_program_of_several_outputs_is_unsupported(foreign: Path) -> None:
+    import torch
+
+    class Queries(torch.nn.Module):
+        def forward(self, images: Any) -> Any:
+            means = images.mean(dim=(2, 3))
+            return means[:, :1, None].expand(1, 300, 80), means[:, 1:2, None].expand(1, 300, 4)
+
+    file = foreign.parent / "several.pte"
+    with quiet():
+        from executorch.exir import to_edge_transform_and_lower
+
+        exported = torch.export.export(Queries(), (torch.zeros(1, 3, IMGSZ, IMGSZ),))
+        file.write_bytes(to_edge_transform_and_lower(exported).to_executorch().buffer)
+    with pytest.raises(UnsupportedError, match="executorch gives one array here"):
+        executorch.ExecuTorchBackend().describe(file, ReadAs(family="dfine"))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from deploymark.backends import base, litert, packages
-from deploymark.backends.layout import AS_SEEN, ReadAs
+from deploymark.backends.layout import AS_SEEN, OutputSpec, ReadAs
 from deploymark.backends.litert import (
     convert as litert_convert,
 )
@@ -172,6 +172,14 @@ def expected(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return predictions
 
 
+def in_pixels(found: npt.NDArray[np.float32], output: OutputSpec) -> npt.NDArray[np.float32]:
+    """Predictions of the layout ``anchors`` with boxes in pixels, by their contract."""
+    if output.boxes == "normalised":
+        found = found.copy()
+        found[:, :4] *= IMGSZ
+    return found
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -181,7 +189,7 @@ def expected(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         {"unit": float(IMGSZ), "noted": False},
     ],
 )
-def test_files_made_elsewhere_give_pixels(
+def test_files_made_elsewhere_tell_the_unit_of_their_boxes(
     elsewhere: Callable[..., Path],
     images: npt.NDArray[np.float32],
     expected: npt.NDArray[np.float32],
@@ -192,11 +200,13 @@ def test_files_made_elsewhere_give_pixels(
     assert facts.input_shape == (1, 3, IMGSZ, IMGSZ)
     assert (facts.output.layout, facts.classes, facts.precision) == ("anchors", 2, "fp32")
     assert facts.names == (("cat", "dog") if noted else ())
+    assert facts.output.boxes == ("pixels" if form.get("unit") else "normalised")
     found = BACKEND.load(facts.artifact, options(output=facts.output)).infer(images)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(in_pixels(found, facts.output), expected, atol=1e-4)
 
 
-def test_quantized_inputs_and_outputs_give_pixels(
+def test_quantized_inputs_and_outputs_are_of_real_numbers(
     elsewhere: Callable[..., Path],
     images: npt.NDArray[np.float32],
     expected: npt.NDArray[np.float32],
@@ -214,8 +224,11 @@ def test_quantized_inputs_and_outputs_give_pixels(
     facts = BACKEND.describe(path, FAMILY)
     assert facts.precision == "int8"
     session = BACKEND.load(facts.artifact, options(precision="int8", output=facts.output))
-    found = session.infer(images)
-    assert found.dtype == np.float32
+    assert facts.output.boxes == "normalised"
+    raw = session.infer(images)
+    assert isinstance(raw, np.ndarray)
+    assert raw.dtype == np.float32
+    found = in_pixels(raw, facts.output)
     # One scale serves boxes and scores; 1 of 255 steps is 0.25 pixels.
     np.testing.assert_allclose(found[:, :4], expected[:, :4], atol=2)
     np.testing.assert_allclose(found[:, 4:], expected[:, 4:], atol=0.04)

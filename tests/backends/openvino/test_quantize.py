@@ -10,7 +10,8 @@ from deploymark.backends import openvino, ptq
 from deploymark.backends.agreement import agreement
 from deploymark.backends.base import Detector, ExportError, ExportRequest, UnsupportedError
 from deploymark.backends.inputs import Size
-from deploymark.backends.onnx.graph import write_onnx
+from deploymark.backends.layout import PLAIN_OUTPUT
+from deploymark.backends.onnx.graph import output_names, write_onnx
 from deploymark.backends.openvino import quantize as ov_quantize
 
 
@@ -92,14 +93,14 @@ def quantized(request: Any, limit: float | None) -> tuple[int, float]:
     import openvino as ov
 
     core, model = ov.Core(), head_of_three_layers()
-    images = request.calibration()
-    expected = ov_quantize._outputs(core, model, images)
+    images, names = request.calibration(), output_names(PLAIN_OUTPUT)
+    expected = ov_quantize._outputs(core, model, images, names)
     options = ov_quantize.resolve({"accuracy_control": limit})
     result, notes = ov_quantize.quantize(model, request, options)
     assert notes == ()
-    found = ov_quantize._outputs(core, result, images)
+    found = ov_quantize._outputs(core, result, images, names)
     rounded = sum(node.get_type_name() == "FakeQuantize" for node in result.get_ops())
-    return rounded, agreement(expected, found, "anchors")
+    return rounded, agreement(expected, found, PLAIN_OUTPUT, request.imgsz)
 
 
 @pytest.fixture
