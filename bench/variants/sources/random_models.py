@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
 
+from deploymark.backends.inputs import Size
 from deploymark.backends.model import LoadedModel
 from deploymark.bench.data.coco_names import NO_CLASS
 from deploymark.bench.variants.checkpoint import quiet_ultralytics
@@ -273,6 +274,9 @@ def _torchvision(architecture: str) -> LoadedModel:
 
     names = (NO_CLASS, *DIGITS)
     module = torchvision.built(architecture, len(names))
+    model = torchvision.loaded(module, architecture, names)
+    if model.at is not None:
+        model.at(Size(SIDE, SIDE))  # left alone, it would enlarge them
     settle(module, list(pictures()))
     given: dict[Any, Any] = {}
     ends = [
@@ -291,4 +295,4 @@ def _torchvision(architecture: str) -> LoadedModel:
         hook.remove()
     for layer, logits in given.items():
         spread(layer, logits)
-    return torchvision.loaded(module, architecture, names)
+    return model

@@ -28,8 +28,12 @@ SIZE = Size(96, 160)
 """Neither square, nor of the picture's ratio."""
 
 SHOWN = 0.3
+MARGIN = 1e-3
+"""How far a score is from ``SHOWN``, and the last query that is chosen from the first that is not:
+float32 in another order of sums errs by some 1e-6, so that neither turns over."""
+
 EXCHANGED = ("onnxruntime", "openvino")
-BACKENDS = dict.fromkeys(("rtdetr", "ssdlite"), ("torch", "torchscript", *EXCHANGED))
+BACKENDS = {"yolos": ("torch", "torchscript", *EXCHANGED)}
 """Of the other families, ``EXCHANGED``: what differs between them is in the graph."""
 
 
@@ -37,7 +41,7 @@ def picture() -> Any:
     """100 x 120 pixels of red, green and blue patches: turned round, or in BGR, it is another."""
     from PIL import Image
 
-    drawn = np.random.default_rng(1).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    drawn = np.random.default_rng(3).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     return Image.fromarray(drawn).resize((120, 100), Image.Resampling.BILINEAR)
 
 
@@ -85,6 +89,9 @@ def hugging_face(model: LoadedModel) -> dict[str, Any]:
     given = processor(images=image, return_tensors="pt")
     with torch.no_grad():
         found = factory(model)().model(pixel_values=given["pixel_values"])
+    if (ranks := found.get("enc_outputs_class")) is not None:
+        best, count = ranks.max(-1).values[0].sort(descending=True).values, found.logits.shape[1]
+        assert best[count - 1] - best[count] > MARGIN
     (result,) = processor.post_process_object_detection(
         found, threshold=SHOWN, target_sizes=[(image.height, image.width)]
     )
@@ -133,7 +140,8 @@ def test_boxes_are_those_of_the_library(family: str, tmp_path: Path) -> None:
     model = getattr(random_models, family)()
     expected = library(model)
     assert len(expected["scores"]) > 3
-    assert np.ptp(expected["scores"]) > 0.02  # twenty times the tolerance
+    assert np.ptp(expected["scores"]) > 0.1
+    assert np.abs(expected["scores"] - SHOWN).min() > MARGIN
     for name in BACKENDS.get(family, EXCHANGED):
         folder = tmp_path / name
         folder.mkdir()
@@ -168,7 +176,7 @@ def test_what_torch_export_cannot_hold_is_told_by_its_operator(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("family", "name"),
-    [("rtdetr", "onnxruntime"), ("rtdetr", "openvino"), ("ssdlite", "onnxruntime")],
+    [("rtdetr", "onnxruntime"), ("rtdetr", "openvino")],
 )
 def test_int8_keeps_decoders_in_float(family: str, name: str, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
