@@ -28,7 +28,7 @@ SIZE = Size(96, 160)
 """Neither square, nor of the picture's ratio."""
 
 SHOWN = 0.3
-MARGIN = 1e-3
+MARGIN = 1e-4
 """How far a score is from ``SHOWN``, and the last query that is chosen from the first that is not:
 float32 in another order of sums errs by some 1e-6, so that neither turns over."""
 
