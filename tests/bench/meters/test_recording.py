@@ -45,6 +45,7 @@ def wait_until(recording: Recording, at: float) -> list[Trace]:
     return recording.traces()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("unit", "what"), [("w", "watts"), ("j", "joules")])
 def test_an_external_meter_that_is_a_process_is_recovered(
     tmp_path: Path, unit: str, what: str
@@ -55,8 +56,6 @@ def test_an_external_meter_that_is_a_process_is_recovered(
     with recorded(external, tmp_path / "log", roots=NOTHING, names=["external"]) as recording:
         (period_s,) = recording.periods_s()
         assert period_s is not None
-        # a clock that stands still beside other load makes the lines come later, never earlier
-        assert period_s >= 0.01
         phases = Phases(
             idle_before=(work_s - GUARD_S - 1.2, work_s - GUARD_S),
             began_s=work_s,
