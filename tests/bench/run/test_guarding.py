@@ -171,14 +171,14 @@ validity: {{enabled: false}}
 
 def exported(checkpoint: Path, size: int, folder: Path) -> Path:
     """A detector as ONNX."""
-    from deploymark.backends.base import ExportRequest
+    from deploymark.backends.base import ExportRequest, Size
     from deploymark.backends.onnxruntime import OnnxRuntimeBackend
     from deploymark.bench.variants.checkpoint import describe, model_factory
 
     factory = model_factory(checkpoint, size)
     folder.mkdir()
     detector = describe(factory(), size)
-    request = ExportRequest(factory, detector, "fp32", "cpu", size, 1, folder)
+    request = ExportRequest(factory, detector, "fp32", "cpu", Size.of(size), 1, folder)
     return OnnxRuntimeBackend().export(request).path
 
 
