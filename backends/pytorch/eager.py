@@ -7,6 +7,8 @@ paths for CUDA and Metal are written from PyTorch's documentation and were run o
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import inspect
 import platform
 import sys
@@ -127,7 +129,7 @@ class TorchBackend(OpenMpBackend):
         torch = runtime.start(options, self.extra)
         try:
             with quiet("torch"):
-                module = _load_program(torch, artifact.path, options.device)
+                module = _opened(torch, artifact.path, options.device)
         except Exception as error:
             raise base.LoadError(
                 f"torch.export.load refuses {artifact.path}: {type(error).__name__}: {error}"
@@ -148,6 +150,17 @@ class TorchSession(PyTorchSession):
         with self._torch.inference_mode():
             given = self._torch.from_numpy(images).to(self._device)
             return self._arrays(self._module(given, *self._others))
+
+
+def _opened(torch: Any, path: Path, device: str) -> Any:
+    """The program; of a model of torchvision once that has brought its operators in."""
+    try:
+        return _load_program(torch, path, device)
+    except Exception:
+        if importlib.util.find_spec("torchvision") is None:
+            raise
+        importlib.import_module("torchvision")
+        return _load_program(torch, path, device)
 
 
 def _load_program(torch: Any, path: Path, device: str) -> Any:
