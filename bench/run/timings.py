@@ -14,6 +14,7 @@ WORDS = {
     "build_s": "build",
     "measure_s": "launches",
     "memory_s": "memory",
+    "energy_s": "energy",
     "scenarios_s": "scenarios",
     "fit_s": "smallest limits",
     "score_s": "score",
