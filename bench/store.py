@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from filelock import FileLock
 from deploymark.backends.inputs import InputSpec
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.files import dump_json, write_text_atomically
+from deploymark.bench.scratch import owned_folder, sweep
 
 CACHE_VARIABLE = "DEPLOYMARK_CACHE"
 MANIFEST = "manifest.json"
@@ -38,6 +38,7 @@ ZSTD_LEVEL = 3
 """The level that ``zstd`` itself defaults to."""
 
 _CHUNK_BYTES = 1 << 20
+_WORKSPACE = "workspace"
 
 _FOLDERS = ("artifacts", "variants", "datasets", "inspections", "images", "tmp", "locks")
 
@@ -173,11 +174,12 @@ class Store:
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
         """An empty folder on the store's file system, removed at the end unless moved away."""
-        folder = Path(tempfile.mkdtemp(dir=self.root / "tmp"))
-        try:
+        with owned_folder(_WORKSPACE, self.root / "tmp") as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove the workspaces that processes which are gone left behind."""
+        sweep(_WORKSPACE, self.root / "tmp")
 
     def find(self, key: ArtifactKey, shelf: Shelf = "artifacts") -> StoredArtifact | None:
         """The artifact of a key, its bytes checked against their hash; None if there is none."""

@@ -32,7 +32,7 @@ FLOORS = (
     ("bench.children", "bench.store", "bench.statistics"),
     ("bench.yaml_source", "bench.records"),
     ("bench.text_files",),
-    ("bench.errors", "bench.progress", "bench.assets"),
+    ("bench.errors", "bench.progress", "bench.assets", "bench.interruptions", "bench.scratch"),
     ("backends",),
 )
 """The house, top to bottom: a module imports from its own floor and the floors below."""

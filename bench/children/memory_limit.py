@@ -100,6 +100,23 @@ def memory_events(group: Path) -> dict[str, int]:
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}  # noqa: PLR2004
 
 
+def oom_kills(proc: Path = PROC) -> dict[str, int]:
+    """How often the kernel has killed for want of memory, by counter; those that can be read.
+
+    ``group`` counts in this process's control group and those below it (``memory.events``),
+    ``machine`` everywhere (``/proc/vmstat``), other groups' kills too.
+    """
+    found = {}
+    group = own_group(proc)
+    if group is not None and (events := memory_events(group[0])):
+        found["group"] = events.get("oom_kill", 0)
+    with contextlib.suppress(OSError, ValueError):
+        for line in (proc.parent / "vmstat").read_text(encoding="ascii").splitlines():
+            if line.startswith("oom_kill "):
+                found["machine"] = int(line.split()[1])
+    return found
+
+
 def own_group(proc: Path = PROC) -> tuple[Path, Path] | None:
     """The folders of this process's group and of the hierarchy's root; None without cgroup v2."""
     with contextlib.suppress(OSError, StopIteration):

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +21,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import deploymark
-from deploymark.bench.children.memory_limit import Limited, limited
+from deploymark.bench.children.memory_limit import Limited, limited, oom_kills
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.run import STATUSES, Outcome
+from deploymark.bench.scratch import CHILD_PREFIX, WORKER_PREFIX, owned_folder
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds ``bench`` and ``backends``: the repository, or the installed package."""
@@ -70,10 +70,11 @@ def source_hash(patterns: tuple[str, ...]) -> str:
 @functools.cache
 def _staged_source() -> Path:
     """A copy of the worker's source, alone on its path: no package of this interpreter with it."""
-    folder = Path(tempfile.mkdtemp(prefix="deploymark-worker-"))
     import atexit
 
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    held = contextlib.ExitStack()
+    folder = held.enter_context(owned_folder(WORKER_PREFIX))
+    atexit.register(held.close)
     face = Path(deploymark.__file__)
     package = folder / deploymark.__name__
     package.mkdir()
@@ -146,15 +147,28 @@ def _tail(log: Path) -> str:
     return ""
 
 
-def _outcome_of_death(code: int, log: Path) -> Outcome:
-    """What a child's exit code means where it sent neither a result nor a failure."""
+def _outcome_of_death(code: int, log: Path, kills: Mapping[str, int]) -> Outcome:
+    """What a child's exit code means where it sent neither a result nor a failure.
+
+    ``kills`` are the kernel's counters (``oom_kills``) as the child was started.
+    """
     tail = _tail(log)
     said = f"; its last words: {tail}" if tail else ""
-    if code == -signal.SIGKILL:
+    if code == -signal.SIGKILL and any(
+        count > kills.get(counter, count) for counter, count in oom_kills().items()
+    ):
         return Outcome(
             "out_of_memory",
-            f"the process was killed (SIGKILL), as the kernel does when memory runs out{said}",
+            f"the kernel killed the process (SIGKILL) as memory ran out (oom_kill){said}",
             "Free memory, choose a smaller imgsz or batch, or set limits.memory_mb.",
+        )
+    if code in _SENT_BY_OTHERS:
+        knows = ", and the kernel counts no kill for want of memory" if kills else ""
+        return Outcome(
+            "crashed",
+            f"the process was killed from outside ({signal.Signals(-code).name}{knows}){said}",
+            "Go on with deploymark run --resume, which makes the launch again.",
+            outside=True,
         )
     if any(words in tail.lower() for words in ("bad_alloc", "cannot allocate memory")):
         return Outcome(
@@ -167,6 +181,13 @@ def _outcome_of_death(code: int, log: Path) -> Outcome:
             return Outcome("crashed", f"the process died of {signal.Signals(-code).name}{said}")
     return Outcome("crashed", f"the process ended with exit code {code} and no result{said}")
 
+
+_SENT_BY_OTHERS = tuple(
+    -int(getattr(signal, name))
+    for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
+    if hasattr(signal, name)
+)
+"""Exit codes of a process that somebody sent a signal: no runtime sends itself one of these."""
 
 _running: set[subprocess.Popen[bytes]] = set()
 _stopping = threading.Event()
@@ -221,6 +242,7 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self.started = time.monotonic()
+        self._kills = oom_kills()
         with log.open("ab") as log_stream:
             self._process = subprocess.Popen(
                 command,
@@ -266,7 +288,7 @@ class Child:
             code = self._process.wait(timeout=_EXIT_GRACE_S)
         except subprocess.TimeoutExpired:
             code = 0
-        return _outcome_of_death(code, self.log)
+        return _outcome_of_death(code, self.log, self._kills)
 
     def wait_briefly(self) -> None:
         """Let a child that has said all leave by itself, for a while."""
@@ -300,13 +322,8 @@ def started(
     child leaves in its temporary folder goes with it: runtimes unpack and compile there, and a
     killed one cannot clear up. Raises BadInputError if ``python`` is no interpreter.
     """
-    with (
-        tempfile.TemporaryDirectory(
-            prefix="deploymark-child-", ignore_cleanup_errors=True
-        ) as scratch,
-        limited(memory_limit_mb) as limit,
-    ):
-        own = {**(env or {}), **dict.fromkeys(_TEMPORARY_VARIABLES, scratch)}
+    with owned_folder(CHILD_PREFIX) as scratch, limited(memory_limit_mb) as limit:
+        own = {**(env or {}), **dict.fromkeys(_TEMPORARY_VARIABLES, str(scratch))}
         child = Child(module, job, log, python, own, limit)
         try:
             yield child

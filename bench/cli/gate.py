@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from deploymark.bench import interruptions
 from deploymark.bench.cli.options import (
     BackendsOption,
     BoxesOption,
@@ -25,11 +26,17 @@ from deploymark.bench.cli.options import (
     RequiresOption,
     SkipBadOption,
 )
-from deploymark.bench.cli.shared import EXIT_INTERRUPTED, console, mends_errors, words
+from deploymark.bench.cli.shared import console, mends_errors, words
 
 if TYPE_CHECKING:
     from deploymark.bench.matrix.gate_settings import GateSettings
     from deploymark.bench.records.verdicts import CellVerdict, Gate
+
+_UNFINISHED = """# Gate: unfinished
+
+This gate is at work, or was stopped before its end. Nothing was decided.
+"""
+"""What stands in a gate's summary until there is one."""
 
 _STYLES = {"regressed": "red", "inconclusive": "yellow", "unchanged": "", "improved": "green"}
 
@@ -88,9 +95,12 @@ def gate(
     from deploymark.bench.gate.sides import SideRequest, check_of_use, resolve_cells, resolve_side
     from deploymark.bench.machine.fingerprint import git_commit
     from deploymark.bench.progress import Progress
+    from deploymark.bench.records.files import write_text_atomically
+    from deploymark.bench.records.run import SUMMARY_FILE
     from deploymark.bench.records.verdicts import GATE_FILE, PAIRS_FILE
     from deploymark.bench.run.listing import required_extras
     from deploymark.bench.run.run_folder import LATEST_GATE, dated_folder, point_latest
+    from deploymark.bench.run.session import sweep_leftovers
     from deploymark.bench.store import Store
 
     requests = [
@@ -117,7 +127,9 @@ def gate(
     from deploymark.bench.gate.gate import run_gate
 
     store = Store()
+    sweep_leftovers(store)
     folder = dated_folder(results, socket.gethostname(), git_commit(Path.cwd()), "gate-")
+    write_text_atomically(folder / SUMMARY_FILE, _UNFINISHED)
     try:
         with Progress() as progress:
             sides = [resolve_side(request, store, folder, progress) for request in requests]
@@ -129,8 +141,9 @@ def gate(
             settings = _with(sides[1].settings, changes)
             found = run_gate(sides[0], sides[1], settings, folder, progress)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; nothing was decided\n")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        kept = f"; its pairs are in {folder}" if (folder / PAIRS_FILE).exists() else ""
+        interruptions.say(f"stopped by {interruptions.came()}; nothing was decided{kept}\n")
+        raise typer.Exit(interruptions.exit_code()) from None
     finally:
         if not any((folder / name).exists() for name in (GATE_FILE, PAIRS_FILE)):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 """The command line: ``run, list, doctor, choose, report, fit, gate, compare, history, cache``.
 
-Exit codes: 0 fine, 1 a cell failed or regressed, 2 usage or bad input, 3 inconclusive.
+Exit codes: 0 fine, 1 a cell failed or regressed, 2 usage or bad input, 3 inconclusive, 128
+and its number for a signal (130 for Ctrl-C).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ app.command(
     "[bold]deploymark run --model my.pt --data my.yaml --imgsz 640[/bold] · "
     "[bold]deploymark run --model my.onnx --data my.yaml[/bold] · "
     '[bold]deploymark run my.yaml -k "int8 and not torch"[/bold] · '
-    "[bold]deploymark run --resume results/latest[/bold]"
+    "[bold]deploymark run --resume results/RUN[/bold]"
 )(run)
 
 app.command(

@@ -11,11 +11,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from deploymark.bench import interruptions
 from deploymark.bench.cli.options import Choice, RequiresOption, ResultsOption, takes_choice
 from deploymark.bench.cli.shared import (
     EXIT_BAD_INPUT,
     EXIT_FAILED,
-    EXIT_INTERRUPTED,
     console,
     mends_errors,
 )
@@ -89,10 +89,13 @@ def carry_out(session: Any, options: str = "", *, timings: bool = False) -> int:
     # what a user set for their own tests is not meant for this run
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
         os.environ.pop(name, None)
-    code = pytest.main(arguments, plugins=[_Handover(plugin)])
+    try:
+        code = pytest.main(arguments, plugins=[_Handover(plugin)])
+    except KeyboardInterrupt:  # one in pytest's own last steps
+        code = pytest.ExitCode.INTERRUPTED
     if code == pytest.ExitCode.INTERRUPTED:
-        sys.stderr.write(f"stopped; go on with: deploymark run --resume {session.folder}\n")
-        return EXIT_INTERRUPTED
+        interruptions.say(f"stopped by {interruptions.came()}; {session.how_to_go_on()}\n")
+        return interruptions.exit_code()
     if session.measured is None:
         return EXIT_BAD_INPUT if code == pytest.ExitCode.USAGE_ERROR else EXIT_FAILED
     if code not in (

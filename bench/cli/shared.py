@@ -14,17 +14,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from deploymark.backends.base import DeploymarkError
+from deploymark.bench import interruptions
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INCONCLUSIVE = 3
-EXIT_INTERRUPTED = 130
 
 console = Console(highlight=False)
 
 
 def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Show an error of our tree as one message, and exit with 2."""
+    """Show an error of our tree as one message, and exit with 2; a signal as 128 and its number."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -33,7 +33,13 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
                 # names of files may have bytes that are no text
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
-            command(*args, **kwargs)
+            with interruptions.raised():
+                command(*args, **kwargs)
+        except KeyboardInterrupt:
+            interruptions.say(
+                f"stopped by {interruptions.came()}; nothing was begun that is lost\n"
+            )
+            raise typer.Exit(interruptions.exit_code()) from None
         except DeploymarkError as error:
             sys.stderr.write(f"deploymark: error: {error}\n")
             raise typer.Exit(EXIT_BAD_INPUT) from error

@@ -185,6 +185,7 @@ def _find(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]
     if not validity.enabled:
         return
     yield from _others(trace, validity)
+    yield from _halted(trace)
     yield from _waiting(trace, validity)
     yield from _clock(trace, validity)
     if trace.get("gpu") is not None:
@@ -208,6 +209,19 @@ def _others(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbanc
             "Measure on a machine with dedicated processors, or when its host is quieter.",
             (100 * trace["steal_s"] / (trace["busy_s"] + trace["steal_s"]),),
         )
+
+
+def _halted(trace: Mapping[str, Any]) -> Iterator[Disturbance]:
+    """Time in which the worker, or the machine, was stopped."""
+    if trace.get("intervals") is None or not bursts.halted(trace, trace["intervals"]):
+        return
+    stood_s = max(trace.get("unexplained_s") or 0.0, trace.get("suspended_s") or 0.0)
+    yield Disturbance(
+        "the worker stood still for {} s while timing, neither computing nor waiting for a "
+        "processor",
+        "Do not stop it, nor suspend the machine, while it measures.",
+        (stood_s,),
+    )
 
 
 def _waiting(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbance]:

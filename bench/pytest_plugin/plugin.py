@@ -112,7 +112,10 @@ def deploymark_measured(request: pytest.FixtureRequest) -> Measured:
     ]
     capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        return session.run(chosen)
+        try:
+            return session.run(chosen)
+        except KeyboardInterrupt:  # without the excerpt of our source that pytest would show
+            pytest.exit("the run was stopped", returncode=pytest.ExitCode.INTERRUPTED)
 
 
 def _cell_of(item: pytest.Function) -> str:

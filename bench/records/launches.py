@@ -41,6 +41,19 @@ def read_launches(folder: Path, file: str = LAUNCHES_FILE) -> Iterator[dict[str,
                 raise unreadable(f"{path}:{number}", error) from error
 
 
+def standing(records: Sequence[Record]) -> list[Record]:
+    """The lines of a cell without failed attempts that were made again; all lines of it, in order.
+
+    A launch that failed is followed by a further attempt where what ended it came from outside.
+    """
+    last = {record["launch"]: record.get("attempt", 0) for record in records}
+    return [
+        record
+        for record in records
+        if record["status"] == "ok" or record.get("attempt", 0) == last[record["launch"]]
+    ]
+
+
 def counted(records: Sequence[Record], *, disturbed: bool) -> list[Record]:
     """The launches of a cell that make its figures, of all lines that it has, in order.
 

@@ -60,11 +60,15 @@ FIDELITY_FOLDER = "fidelity"
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a child process or a cell ended. ``reason`` and ``remedy`` are for people."""
+    """How a child process or a cell ended. ``reason`` and ``remedy`` are for people.
+
+    ``outside`` tells that somebody else ended the process, and not for want of memory.
+    """
 
     status: Status
     reason: str = ""
     remedy: str = ""
+    outside: bool = False
 
     @property
     def ok(self) -> bool:

@@ -11,7 +11,7 @@ from deploymark.bench.build.artifacts import Built
 from deploymark.bench.children.memory_limit import enforcement
 from deploymark.bench.matrix.steps import asked_sparsity
 from deploymark.bench.progress import Progress
-from deploymark.bench.records.launches import Record
+from deploymark.bench.records.launches import Record, standing
 from deploymark.bench.records.run import PREDICTIONS_FOLDER, CellResult, Outcome, Run, RunInfo
 from deploymark.bench.run.confidence import is_marked, judge, stopping_rule
 from deploymark.bench.run.guarding import Launches, OutputGuards
@@ -63,13 +63,15 @@ def results_of(
     """The result of each cell, agreement aside; ``closed`` says which were stopped, and why."""
     results: dict[str, CellResult] = {}
     for cell in cells:
-        records = launches.get(cell.id, ())
+        every = launches.get(cell.id, ())
+        records = standing(every)
         rule = stopping_rule(cell.cell, plan.matrix)
         if closed is not None and cell.id in closed:
             rule = dataclasses.replace(rule, least=_made(records), target=None)
         results[cell.id] = _result(
             plan, cell, built.get(cell.id), records, scores.get(cell.id), rule
         )
+        results[cell.id].notes += told_of_retries(every)
         if closed is not None:
             results[cell.id].stopped = closed.get(cell.id) or None
     return results

@@ -15,6 +15,7 @@ from deploymark.bench.records.launches import (
     append_launch,
     drop_torn_line,
     read_launches,
+    standing,
 )
 from deploymark.bench.records.run import LOGS_FOLDER, PREDICTIONS_FOLDER
 from deploymark.bench.run.boxes import BoxesPlan
@@ -22,10 +23,13 @@ from deploymark.bench.run.confidence import percent, stopping_rule
 from deploymark.bench.run.decision import Decision, Interim, most_rounds
 from deploymark.bench.run.launch import LaunchTask, launch
 from deploymark.bench.run.plan import Plan, PlannedCell
+from deploymark.bench.run.retries import may_have_gone
 from deploymark.bench.run.schedule import (
     LaunchSlot,
     Made,
     StoppingRule,
+    forgiven,
+    is_over,
     made,
     next_round,
     reached,
@@ -66,7 +70,13 @@ def launch_all(
     }
     rules = {name: stopping_rule(cell.cell, plan.matrix) for name, cell in by_id.items()}
     launches = {name: records for name, records in _read_done(folder).items() if name in by_id}
-    done = {name: [made(record) for record in records] for name, records in launches.items()}
+    done = {
+        name: forgiven(
+            [made(record) for record in records],
+            may_have_gone(records, limited=_is_limited(by_id[name])),
+        )
+        for name, records in launches.items()
+    }
     decision = None if interim is None else Decision(plan.matrix, interim, most_rounds(rules))
     looked, closed = 0, {} if decision is None else decision.closed
     boxes = BoxesPlan(plan.matrix, by_id, rules, deferred=decision is not None)
@@ -84,7 +94,7 @@ def launch_all(
                 if leader is None:
                     looked += 1
                     for cell, records in launches.items():
-                        if any(record["status"] != "ok" for record in records):
+                        if any(record["status"] != "ok" for record in standing(records)):
                             decision.failed(cell)
                     _say_closed(decision, known, progress)
                     continue
@@ -100,7 +110,7 @@ def launch_all(
             append_launch(stream, record)
             launches.setdefault(slot.cell, []).append(record)
             before.append(made(record))
-            if decision is not None and record["status"] != "ok":
+            if decision is not None and is_over(before):
                 decision.failed(slot.cell)
             progress.done(f"{where}: {_said(record, rule)}")
             if not given_up and (given_up := why_no_repeats(rules, done)):
@@ -108,6 +118,11 @@ def launch_all(
     for records in launches.values():
         records.sort(key=lambda record: (record["launch"], record.get("attempt", 0)))
     return launches, dict(closed)
+
+
+def _is_limited(planned: PlannedCell) -> bool:
+    """Whether the cell runs under a limit of memory that the matrix sets."""
+    return planned.cell.limit_mb is not None or planned.cell.limits.memory_mb is not None
 
 
 def _say_closed(decision: Decision, before: Collection[str], progress: Progress) -> None:

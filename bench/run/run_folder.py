@@ -20,7 +20,7 @@ from deploymark.backends import waiting
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.fingerprint import fingerprint, git_commit
 from deploymark.bench.matrix.schema import Matrix
-from deploymark.bench.records.launches import LAUNCHES_FILE
+from deploymark.bench.records.launches import read_launches
 from deploymark.bench.records.run import (
     LOGS_FOLDER,
     PREDICTIONS_FOLDER,
@@ -168,9 +168,14 @@ def dated_folder(results: Path, host: str, commit: str | None, prefix: str = "")
     return folder
 
 
+def has_launches(folder: Path) -> bool:
+    """Whether a launch of the run was finished."""
+    return next(read_launches(folder), None) is not None
+
+
 def discard(folder: Path) -> None:
     """Remove the directory of a run in which nothing was launched."""
-    if not (folder / LAUNCHES_FILE).exists():
+    if not has_launches(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 

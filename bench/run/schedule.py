@@ -13,8 +13,9 @@ Disturbed launches are repeated, unless that is pointless (``why_no_repeats``). 
 disturbed in all of its attempts counts where the run marks disturbed cells, and the next one
 follows; where it vetoes them, none does.
 
-What comes next follows from the launches made so far and nothing else, so that a run that was
-stopped goes on as it would have gone.
+A launch that was killed from outside is made again, within a limit; so is, when a run is resumed,
+one that failed for a reason that may have gone. What comes next follows from the launches made so
+far, and else from nothing, so that a run that was stopped goes on as it would have gone.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ Where half of the launches are disturbed a repeat is worth its time, and it take
 give them up: one run in 9 does so at the sixth. Where 9 in 10 are, 8 runs in 9 have stopped by it.
 """
 
+_KILLED_AGAIN = 2
+"""Launches of a cell that are made again as they were killed from outside. What kills three workers
+will kill the fourth."""
 
 _LEAST_LAUNCHES = 2
 _OVER_BUDGET = 2
@@ -90,13 +94,19 @@ def most_launches(rule: StoppingRule) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """One launch that was made. ``median_ns`` is that of its inferences, None where it failed."""
+    """One launch that was made. ``median_ns`` is that of its inferences, None where it failed.
+
+    ``outside`` tells that it was killed from outside; ``forgiven``, that it failed before the run
+    was resumed, for a reason that may have gone.
+    """
 
     launch: int
     ok: bool
     disturbed: bool
     duration_s: float
     median_ns: float | None
+    outside: bool = False
+    forgiven: bool = False
 
 
 def made(record: Mapping[str, Any]) -> Made:
@@ -108,7 +118,23 @@ def made(record: Mapping[str, Any]) -> Made:
         disturbed=bool(record.get("disturbed")),
         duration_s=record.get("duration_s", 0.0),
         median_ns=statistics.median(record["latency_ns"]) if ok else None,
+        outside=bool(record.get("outside")),
     )
+
+
+def forgiven(launches: Sequence[Made], gone: Collection[int]) -> list[Made]:
+    """The launches of a cell, those whose index is in ``gone`` to be made again."""
+    return [
+        dataclasses.replace(launch, forgiven=index in gone) for index, launch in enumerate(launches)
+    ]
+
+
+def is_over(launches: Sequence[Made]) -> bool:
+    """Whether a failure ends a cell: one that was not made again, and will not be."""
+    failed = [launch for launch in launches if not launch.ok and not launch.forgiven]
+    if len(failed) > _KILLED_AGAIN:
+        return True
+    return any(not launch.outside for launch in failed)
 
 
 def spent_s(launches: Sequence[Made]) -> float:
@@ -175,20 +201,23 @@ def next_slot(
 ) -> LaunchSlot | None:
     """The next launch of one cell, or None where it has enough or will have no more.
 
-    No more follow one that failed, nor, where the rule vetoes it, one that was disturbed in all of
-    its attempts. ``repeat`` tells whether a disturbed launch is worth repeating. Where it is not, a
+    No more follow one that failed (``is_over``), nor, where the rule vetoes it, one that was
+    disturbed in all of its attempts. ``repeat`` tells whether a disturbed launch is worth repeating. Where it is not, a
     cell whose launches have taken ``_OVER_BUDGET`` times its budget has enough with
     ``_LEAST_LAUNCHES``: threads that wait for each other beside a busy process take minutes for
     what takes seconds, and more of the same tells nothing new.
     """
-    if any(not launch.ok for launch in launches):
+    if is_over(launches):
         return None
     number = max((launch.launch for launch in launches), default=-1)
     attempts = [launch for launch in launches if launch.launch == number]
-    disturbed = bool(attempts) and all(attempt.disturbed for attempt in attempts)
+    if attempts and not attempts[-1].ok:
+        return LaunchSlot(cell, number, len(attempts))
+    failed = sum(not attempt.ok for attempt in attempts)
+    disturbed = bool(attempts) and all(item.disturbed for item in attempts if item.ok)
     if disturbed and rule.marks and not repeat and _is_over_budget(rule, launches):
         return None
-    if disturbed and repeat and len(attempts) <= rule.repeats:
+    if disturbed and repeat and len(attempts) - failed <= rule.repeats:
         slot = LaunchSlot(cell, number, len(attempts))
     elif disturbed and not rule.marks:
         return None

@@ -28,12 +28,14 @@ from deploymark.bench.run.run_folder import (
     create,
     describe,
     discard,
+    has_launches,
     point_latest,
     reopen,
 )
 from deploymark.bench.run.runner import Measured, execute
 from deploymark.bench.run.timings import Timings
 from deploymark.bench.run.weighing import enforcement_note
+from deploymark.bench.scratch import CHILD_PREFIX, WORKER_PREFIX, sweep
 from deploymark.bench.store import Store
 from deploymark.bench.yaml_source import YamlSource
 
@@ -61,13 +63,28 @@ class RunSession:
         lock = FileLock(self.folder / ".lock")
         try:
             with lock.acquire(timeout=0), Progress() as progress:
-                point_latest(self.folder)
                 self.measured = execute(
                     self.plan, self.info, self.folder, self.store, progress, only
                 )
+                point_latest(self.folder)  # only now can it be reported
         except Timeout:
             raise BadInputError(f"{self.folder}: another process is at this run") from None
         return self.measured
+
+    def how_to_go_on(self) -> str:
+        """What is left of a run that was stopped, and the command that goes on; half a sentence.
+
+        Whatever is not kept is discarded (``close``).
+        """
+        if self.measured is not None:
+            return f"its figures are written; report them with: deploymark report {self.folder}"
+        if self.resumed or has_launches(self.folder):
+            return f"go on with: deploymark run --resume {self.folder}"
+        self.close()
+        return (
+            "nothing was measured yet, and its folder is removed; artifacts that were built are "
+            "in the store: give the same command again"
+        )
 
     def close(self) -> None:
         """Leave no empty run directory behind."""
@@ -75,10 +92,18 @@ class RunSession:
             discard(self.folder)
 
 
+def sweep_leftovers(store: Store) -> None:
+    """Remove the temporary folders of processes that are gone."""
+    store.sweep()
+    for prefix in (CHILD_PREFIX, WORKER_PREFIX):
+        sweep(prefix)
+
+
 def start(request: RunRequest, results: Path = DEFAULT_RESULTS) -> RunSession:
     """Check what a request names and make its run directory. Raises BadInputError."""
     resolved = resolve_matrix(request)
     store = Store()
+    sweep_leftovers(store)
     timings = Timings({})
     with timings.part("plan_s"), Progress() as progress:
         plan = prepare(resolved, store, progress.say)
@@ -122,6 +147,7 @@ def resume(folder: Path) -> RunSession:
     where = YamlSource(file=info.matrix_file, document=None)
     resolved = expand_resolved(matrix, where, info.selection)
     store = Store()
+    sweep_leftovers(store)
     with Progress() as progress:
         plan = prepare(resolved, store, progress.say)
         tell_census(plan, progress)

@@ -66,7 +66,11 @@ def blamed(outcome: Outcome, limit_mb: int | None, without: Callable[[], Outcome
     are read again and again.
     """
     way = enforcement().way
-    if limit_mb is None or outcome.status not in _MAYBE_THE_LIMIT.get(way or "", ()):
+    if (
+        limit_mb is None
+        or outcome.outside
+        or outcome.status not in _MAYBE_THE_LIMIT.get(way or "", ())
+    ):
         return outcome
     if not without().ok:
         return outcome

@@ -23,6 +23,11 @@ BURST_S = 0.075
 """Length of a burst: long against a tick of the kernel's counters (10 ms), short against the
 moments in which other processes come and go. One inference at least, whatever it takes."""
 
+HALTED_S = 0.25
+"""Seconds of a burst that nothing explains, from which it was halted: more than a burst lasts, so
+that a runtime that sleeps between its kernels is not meant, and less than anybody stops a process.
+"""
+
 PATIENCE = 4.0
 """Times the seconds asked for that a launch may take in search of quiet bursts."""
 
@@ -124,9 +129,15 @@ def stopped(figures: Mapping[str, Any], limits: Limits) -> bool:
     return bool(quota > limit * figures["wall_s"])
 
 
+def halted(figures: Mapping[str, Any]) -> bool:
+    """Whether the process or the machine stood still: no limit makes such times figures."""
+    return any((figures.get(name) or 0.0) > HALTED_S for name in ("unexplained_s", "suspended_s"))
+
+
 def is_quiet(figures: Mapping[str, Any], limits: Limits) -> bool:
     """Whether nothing disturbed a burst, of its ``Watch.figures``."""
-    return not any(rule(figures, limits) for rule in (foreign_load, stolen, waited, stopped))
+    rules = (foreign_load, stolen, waited, stopped)
+    return not halted(figures) and not any(rule(figures, limits) for rule in rules)
 
 
 def timed(

@@ -146,6 +146,15 @@ def throttling_counters(files: Iterable[Path]) -> Counters:
     return {"throttled_periods": periods, "throttled_us": stopped_us} if seen else {}
 
 
+def suspension_counters() -> Counters:
+    """Nanoseconds that the machine was suspended, since it started: clock_gettime(2), Linux."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return {}
+    # CLOCK_BOOTTIME counts on while the machine sleeps, CLOCK_MONOTONIC does not.
+    awake_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    return {"suspended_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - awake_ns}
+
+
 def usage_counters() -> Counters:
     """Page faults and context switches of this process: getrusage(2)."""
     try:
@@ -223,6 +232,8 @@ class Watch:
             "overcurrent_events": clocks.overcurrent_files(sys),
         }
         self._gpu = gpu_state.GpuWatch(device, sys=sys) if gpu_state.is_gpu(device) else None
+        # The wait for a device is no processor time, and the rest of the time tells nothing.
+        self._explains = device == "cpu"
         self._totals: dict[str, int] | None = None
         self._threads: dict[str, list[int]] = {}
         self._intervals = 0
@@ -301,18 +312,20 @@ class Watch:
         self, counters: Counters, threads: Mapping[str, tuple[int, int]], *, intervals: int
     ) -> dict[str, Any]:
         busy = _busy_threads(threads, counters["wall_ns"])
+        figures = summary(counters, cpus=len(self._cpus), intervals=intervals, hz=ticks_per_s())
+        waited_s = sum(waited for _, waited in threads.values()) / 1e9
         return {
-            **summary(counters, cpus=len(self._cpus), intervals=intervals, hz=ticks_per_s()),
+            **figures,
+            "unexplained_s": unexplained_s(figures, waited_s) if self._explains else None,
             "usable_cpus": len(self._usable),
             "busy_threads": len(busy) if threads else None,
-            "run_queue_wait_s": sum(waited for _, waited in threads.values()) / 1e9
-            if threads
-            else None,
+            "run_queue_wait_s": waited_s if threads else None,
         }
 
     def _counters(self) -> Counters:
         return {
             "wall_ns": time.perf_counter_ns(),
+            **suspension_counters(),
             "own_cpu_ns": time.process_time_ns(),
             **usage_counters(),
             **stat_counters(_read(self._proc / "stat"), self._cpus),
@@ -327,6 +340,18 @@ def _busy_threads(threads: Mapping[str, tuple[int, int]], wall_ns: int) -> list[
     by_time = sorted(threads, key=lambda thread: threads[thread][0], reverse=True)
     threshold = BUSY_THREAD_SHARE * wall_ns
     return by_time[:1] + [thread for thread in by_time[1:] if threads[thread][0] > threshold]
+
+
+def unexplained_s(figures: Mapping[str, Any], waited_s: float) -> float:
+    """Seconds of wall time in which a process that computes did neither that nor wait for it.
+
+    Stopped (SIGSTOP, a debugger), in a machine that was paused. What it computed, the time that its
+    threads stood in run queues, what a quota withheld and what a hypervisor gave to others explain
+    the rest; a thread beside another explains too much, never too little.
+    """
+    known_s = figures["own_cpu_s"] + waited_s
+    known_s += (figures["throttled_s"] or 0.0) + (figures["steal_s"] or 0.0)
+    return float(max(0.0, figures["wall_s"] - known_s))
 
 
 def summary(totals: Mapping[str, int], *, cpus: int, intervals: int, hz: int) -> dict[str, Any]:
@@ -350,6 +375,7 @@ def summary(totals: Mapping[str, int], *, cpus: int, intervals: int, hz: int) ->
         "steal_share": None,
         "tick_error_s": TICK_ERROR_SIGMAS * math.sqrt(cpus * intervals / 6) / hz,
         "throttled_s": totals["throttled_us"] / 1e6 if "throttled_us" in totals else None,
+        "suspended_s": totals["suspended_ns"] / 1e9 if "suspended_ns" in totals else None,
     }
     for key in (
         "minor_faults",

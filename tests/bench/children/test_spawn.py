@@ -94,7 +94,7 @@ def test_a_result_comes_back_and_prints_go_to_the_log(child: str, tmp_path: Path
     ("how", "status", "words"),
     [
         ("abort", "crashed", "SIGABRT"),
-        ("killed", "out_of_memory", "SIGKILL"),
+        ("killed", "crashed", "killed from outside (SIGKILL"),
         ("exit", "crashed", "exit code 7"),
         ("bad_alloc", "out_of_memory", "bad_alloc"),
         ("typed", "load_failed", "no such layer"),
