@@ -1,8 +1,8 @@
-"""A signal that asks this process to end: one exception, once, whatever comes after it.
+r"""A signal that asks this process to end: one exception, once, whatever comes after it.
 
 SIGINT (Ctrl-C), SIGTERM (a cancelled job of CI) and SIGHUP (a closed terminal) end a command in the
 same way: its children are stopped, what there is is written, and it says how to go on. Signals that
-follow while it does so change nothing. SIGQUIT (Ctrl-\\ on a terminal) and SIGKILL are left alone:
+follow while it does so change nothing. SIGQUIT (Ctrl-\ on a terminal) and SIGKILL are left alone:
 they end it at once, with its children, and a run goes on from what is on disk.
 """
 

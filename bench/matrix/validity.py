@@ -211,9 +211,13 @@ def _others(trace: Mapping[str, Any], validity: Validity) -> Iterator[Disturbanc
         )
 
 
+_HALTED_SHARE = 0.1
+"""Of the time of a launch: moments that nothing explains add up over its bursts."""
+
+
 def _halted(trace: Mapping[str, Any]) -> Iterator[Disturbance]:
     """Time in which the worker, or the machine, was stopped."""
-    if trace.get("intervals") is None or not bursts.halted(trace, trace["intervals"]):
+    if not bursts.halted(trace, _HALTED_SHARE * trace.get("wall_s", 0.0)):
         return
     stood_s = max(trace.get("unexplained_s") or 0.0, trace.get("suspended_s") or 0.0)
     yield Disturbance(

@@ -16,6 +16,7 @@ from deploymark.bench.records.run import PREDICTIONS_FOLDER, CellResult, Outcome
 from deploymark.bench.run.confidence import is_marked, judge, stopping_rule
 from deploymark.bench.run.guarding import Launches, OutputGuards
 from deploymark.bench.run.plan import Plan, PlannedCell
+from deploymark.bench.run.retries import told_of_retries
 from deploymark.bench.run.schedule import StoppingRule
 from deploymark.bench.score.aggregate import add_launches, settings_text
 from deploymark.bench.score.average_precision import Scores, score

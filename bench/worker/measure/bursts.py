@@ -129,9 +129,12 @@ def stopped(figures: Mapping[str, Any], limits: Limits) -> bool:
     return bool(quota > limit * figures["wall_s"])
 
 
-def halted(figures: Mapping[str, Any]) -> bool:
-    """Whether the process or the machine stood still: no limit makes such times figures."""
-    return any((figures.get(name) or 0.0) > HALTED_S for name in ("unexplained_s", "suspended_s"))
+def halted(figures: Mapping[str, Any], beyond_s: float = 0.0) -> bool:
+    """Whether the process or the machine stood still: no limit makes such times figures.
+
+    For longer than ``beyond_s`` seconds, and than ``HALTED_S`` in any case.
+    """
+    return any((figures.get(name) or 0.0) > max(HALTED_S, beyond_s) for name in ("unexplained_s", "suspended_s"))
 
 
 def is_quiet(figures: Mapping[str, Any], limits: Limits) -> bool:
