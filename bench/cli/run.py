@@ -65,7 +65,32 @@ def run(
 
 
 def carry_out(session: Any, options: str = "", *, timings: bool = False) -> int:
-    """Carry out the session as pytest tests; the exit code of the run."""
+    """Carry out the session as pytest tests; the exit code of the run.
+
+    A signal stops it; how to go on is told.
+    """
+    import pytest
+
+    try:
+        code = _under_pytest(session, options, timings=timings)
+    except KeyboardInterrupt:  # before pytest looks out for one, or in its own last steps
+        code = pytest.ExitCode.INTERRUPTED
+    if code == pytest.ExitCode.INTERRUPTED:
+        interruptions.say(f"stopped by {interruptions.came()}; {session.how_to_go_on()}\n")
+        return interruptions.exit_code()
+    if session.measured is None:
+        return EXIT_BAD_INPUT if code == pytest.ExitCode.USAGE_ERROR else EXIT_FAILED
+    if code not in (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.TESTS_FAILED,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+    ):
+        return EXIT_FAILED
+    return int(session.measured.exit_status)
+
+
+def _under_pytest(session: Any, options: str, *, timings: bool) -> int:
+    """pytest's exit code."""
     import shlex
 
     import pytest
@@ -89,22 +114,7 @@ def carry_out(session: Any, options: str = "", *, timings: bool = False) -> int:
     # what a user set for their own tests is not meant for this run
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
         os.environ.pop(name, None)
-    try:
-        code = pytest.main(arguments, plugins=[_Handover(plugin)])
-    except KeyboardInterrupt:  # one in pytest's own last steps
-        code = pytest.ExitCode.INTERRUPTED
-    if code == pytest.ExitCode.INTERRUPTED:
-        interruptions.say(f"stopped by {interruptions.came()}; {session.how_to_go_on()}\n")
-        return interruptions.exit_code()
-    if session.measured is None:
-        return EXIT_BAD_INPUT if code == pytest.ExitCode.USAGE_ERROR else EXIT_FAILED
-    if code not in (
-        pytest.ExitCode.OK,
-        pytest.ExitCode.TESTS_FAILED,
-        pytest.ExitCode.NO_TESTS_COLLECTED,
-    ):
-        return EXIT_FAILED
-    return int(session.measured.exit_status)
+    return pytest.main(arguments, plugins=[_Handover(plugin)])
 
 
 class _Handover:

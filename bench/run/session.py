@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 
@@ -76,10 +77,11 @@ class RunSession:
 
         Whatever is not kept is discarded (``close``).
         """
+        named = shlex.quote(str(self.folder))
         if self.measured is not None:
-            return f"its figures are written; report them with: deploymark report {self.folder}"
+            return f"its figures are written; report them with: deploymark report {named}"
         if self.resumed or has_launches(self.folder):
-            return f"go on with: deploymark run --resume {self.folder}"
+            return f"go on with: deploymark run --resume {named}"
         self.close()
         return (
             "nothing was measured yet, and its folder is removed; artifacts that were built are "

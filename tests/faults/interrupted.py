@@ -155,9 +155,10 @@ def faults_after(
         faults.append("latest is no run to be reported")
     left = [run for run in place.runs() if run != before]
     kept = launches_of(left[-1]) if left else []
-    hint = f"--resume {left[-1]}" if left else "give the same command again"
+    hint = f"--resume results/{left[-1].name}" if left else "give the same command again"
     stopped = process.returncode == 128 + signals[0]
-    if stopped and hint not in said and "deploymark report" not in said and "nothing was" not in said:
+    hints = (hint, "deploymark report", "stopped before it began")
+    if stopped and not any(words in said for words in hints):
         faults.append(f"no true hint ({hint}): {said[-300:]}")
     resumable = bool(left) and (left[-1] / "run.json").is_file()
     arguments = ("run", "--resume", str(left[-1])) if resumable else ("run", "m.yaml")

@@ -59,7 +59,7 @@ def test_a_signal_stops_a_run_that_goes_on(warm: Place, name: str, times: int, c
     said, _ = process.communicate(timeout=60)
     assert process.returncode == code, said
     (run,) = set(warm.runs()) - known
-    assert f"stopped by {name}; go on with: deploymark run --resume {run}" in said
+    assert f"stopped by {name}; go on with: deploymark run --resume results/{run.name}" in said
     assert "Traceback" not in said
     assert warm.latest.resolve() == latest
     assert warm.processes_gone()
