@@ -90,7 +90,7 @@ def carry_out(session: Any, options: str = "", *, timings: bool = False) -> int:
 
 
 def _under_pytest(session: Any, options: str, *, timings: bool) -> int:
-    """pytest's exit code."""
+    """The exit code of pytest."""
     import shlex
 
     import pytest

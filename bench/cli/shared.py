@@ -37,7 +37,7 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
                 command(*args, **kwargs)
         except KeyboardInterrupt:
             interruptions.say(
-                f"stopped by {interruptions.came()}; it was stopped before it began, or after its end\n"
+                f"stopped by {interruptions.came()}; before it began, or after its end\n"
             )
             raise typer.Exit(interruptions.exit_code()) from None
         except DeploymarkError as error:

@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit-s", type=float, default=600.0)
     options = parser.parse_args()
-    moments = random.Random(options.seed)
+    moments = random.Random(options.seed)  # noqa: S311 - no secret
     began = time.monotonic()
     sound = trials = 0
     with tempfile.TemporaryDirectory(prefix="signal-series-") as folder:

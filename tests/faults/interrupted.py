@@ -157,7 +157,7 @@ def faults_after(
     kept = launches_of(left[-1]) if left else []
     hint = f"--resume results/{left[-1].name}" if left else "give the same command again"
     stopped = process.returncode == 128 + signals[0]
-    hints = (hint, "deploymark report", "stopped before it began")
+    hints = (hint, "deploymark report", "before it began")
     if stopped and not any(words in said for words in hints):
         faults.append(f"no true hint ({hint}): {said[-300:]}")
     resumable = bool(left) and (left[-1] / "run.json").is_file()

@@ -134,7 +134,10 @@ def halted(figures: Mapping[str, Any], beyond_s: float = 0.0) -> bool:
 
     For longer than ``beyond_s`` seconds, and than ``HALTED_S`` in any case.
     """
-    return any((figures.get(name) or 0.0) > max(HALTED_S, beyond_s) for name in ("unexplained_s", "suspended_s"))
+    return any(
+        (figures.get(name) or 0.0) > max(HALTED_S, beyond_s)
+        for name in ("unexplained_s", "suspended_s")
+    )
 
 
 def is_quiet(figures: Mapping[str, Any], limits: Limits) -> bool:
