@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -20,7 +19,7 @@ BundleArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A bundle (
 class _Bundle(TyperGroup):
     """A group whose first word may be a matrix: ``bundle my.yaml`` is ``bundle make my.yaml``."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Put the command that is meant before what is no command."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = ["make", *args]
