@@ -19,11 +19,14 @@ BundleArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A bundle (
 class _Bundle(TyperGroup):
     """A group whose first word may be a matrix: ``bundle my.yaml`` is ``bundle make my.yaml``."""
 
+    def meant(self, args: list[str]) -> list[str]:
+        """The arguments with the command that is meant before what is no command."""
+        named = args and (args[0] in self.commands or args[0] == "--help")
+        return args if named else ["make", *args]
+
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        """Put the command that is meant before what is no command."""
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = ["make", *args]
-        return super().parse_args(ctx, args)
+        """Parse what is meant."""
+        return super().parse_args(ctx, self.meant(args))
 
 
 bundle_app = typer.Typer(
