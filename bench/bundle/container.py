@@ -140,7 +140,7 @@ class Container:
 
         Raises BadInputError where the disk has no room, or a file is not what the manifest says.
         """
-        needed, free = self.manifest.bytes, shutil.disk_usage(folder).free
+        needed, free = self.manifest.total_bytes, shutil.disk_usage(folder).free
         if needed > free:
             raise BadInputError(
                 f"{self.path} unpacks to {needed / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} "
@@ -233,9 +233,9 @@ class Container:
             if info.file_size != named[name].bytes:
                 raise self._broken(f"{printable(name)} is not as large as its manifest says")
         most = max(_ALWAYS_BYTES, MOST_EXPANSION * self.path.stat().st_size)
-        if self.manifest.bytes > most:
+        if self.manifest.total_bytes > most:
             raise self._broken(
-                f"would unpack to {self.manifest.bytes / 1e9:.3g} GB, over {MOST_EXPANSION} times "
+                f"would unpack to {self.manifest.total_bytes / 1e9:.3g} GB, over {MOST_EXPANSION} times "
                 "its own size"
             )
 

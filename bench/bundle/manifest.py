@@ -96,13 +96,13 @@ class Manifest(_Strict):
     selection: str
     packages: dict[str, str]
     left_out: list[dict[str, str]]
-    variants: list[JsonValue]
+    variants: list[dict[str, JsonValue]]
     cells: list[CellEntry]
     models: list[ModelEntry]
     files: list[FileEntry]
 
     @property
-    def bytes(self) -> int:
+    def total_bytes(self) -> int:
         """What all files take together."""
         return sum(entry.bytes for entry in self.files)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -24,7 +24,7 @@ class _Bundle(TyperGroup):
         named = args and (args[0] in self.commands or args[0] == "--help")
         return args if named else ["make", *args]
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse what is meant."""
         return super().parse_args(ctx, self.meant(args))
 
@@ -89,7 +89,7 @@ def show_bundle(file: BundleArgument) -> None:
     console.print(table)
     console.print(
         escape(
-            f"{len(manifest.files)} files, {manifest.bytes / 1e6:.1f} MB unpacked, made by "
+            f"{len(manifest.files)} files, {manifest.total_bytes / 1e6:.1f} MB unpacked, made by "
             f"Deploymark {manifest.deploymark_version} of {manifest.matrix_file}"
         )
     )
@@ -103,5 +103,5 @@ def verify_bundle(file: BundleArgument) -> None:
 
     with Container(file) as container:
         count = sum(1 for _ in container.verify())
-        size = container.manifest.bytes
+        size = container.manifest.total_bytes
     console.print(escape(f"{file}: {count} files of {size / 1e6:.1f} MB are what they should be"))

@@ -72,7 +72,7 @@ def pack(request: RunRequest, output: Path) -> Packed:
                 "no cell has an artifact, so there is nothing to measure elsewhere: "
                 + "; ".join(dict.fromkeys(_why_none(cell) for cell in manifest.cells)),
             )
-        progress.say(f"writing {len(sources)} files, {manifest.bytes / 1e6:.1f} MB")
+        progress.say(f"writing {len(sources)} files, {manifest.total_bytes / 1e6:.1f} MB")
         try:
             write_container(output, manifest, sources)
         except OSError as error:
