@@ -235,8 +235,8 @@ class Container:
         most = max(_ALWAYS_BYTES, MOST_EXPANSION * self.path.stat().st_size)
         if self.manifest.total_bytes > most:
             raise self._broken(
-                f"would unpack to {self.manifest.total_bytes / 1e9:.3g} GB, over {MOST_EXPANSION} times "
-                "its own size"
+                f"would unpack to {self.manifest.total_bytes / 1e9:.3g} GB, over {MOST_EXPANSION} "
+                "times its own size"
             )
 
     def _broken(self, what: str) -> BadInputError:
