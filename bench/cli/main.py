@@ -1,4 +1,4 @@
-"""The command line: ``run, list, doctor, choose, report, fit, gate, compare, history, cache``.
+"""The command line: a command a module.
 
 Exit codes: 0 fine, 1 a cell failed or regressed, 2 usage or bad input, 3 inconclusive.
 """
@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from deploymark.bench.cli.bundle import bundle_app
 from deploymark.bench.cli.cache import cache_app
 from deploymark.bench.cli.choose import choose
 from deploymark.bench.cli.compare import compare
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     add_completion=False,
 )
+app.add_typer(bundle_app, name="bundle")
 app.add_typer(cache_app, name="cache")
 
 app.command(
@@ -34,6 +36,7 @@ app.command(
     "[bold]deploymark run --model my.pt --data my.yaml --imgsz 640[/bold] · "
     "[bold]deploymark run --model my.onnx --data my.yaml[/bold] · "
     '[bold]deploymark run my.yaml -k "int8 and not torch"[/bold] · '
+    "[bold]deploymark run my.dmb[/bold] · "
     "[bold]deploymark run --resume results/latest[/bold]"
 )(run)
 
