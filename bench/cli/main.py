@@ -12,6 +12,7 @@ from rich.table import Table
 from deploymark.bench.cli.bundle import bundle_app
 from deploymark.bench.cli.cache import cache_app
 from deploymark.bench.cli.choose import choose
+from deploymark.bench.cli.collect import collect
 from deploymark.bench.cli.compare import compare
 from deploymark.bench.cli.fit import fit
 from deploymark.bench.cli.gate import gate
@@ -98,6 +99,14 @@ app.command(
     '[bold]deploymark history -k "int8 and openvino" --html history.html[/bold] · '
     "[bold]deploymark history from-ci --figure latency_p50_ms,map50_95 --last 50[/bold]"
 )(history)
+
+
+app.command(
+    epilog="Examples: [bold]deploymark collect results --into fleet[/bold] · "
+    "[bold]deploymark collect results/latest --into s3://bench/fleet[/bold] · "
+    "[bold]deploymark history fleet[/bold] · "
+    "[bold]deploymark compare fleet/RUN fleet/RUN[/bold]"
+)(collect)
 
 
 def main() -> None:
