@@ -147,4 +147,4 @@ def test_the_command_line(make: MakeRun, results: Path, into: str) -> None:
 
     assert "2 runs added, 0 were there already" in said("collect", str(results), "--into", into)
     assert "2 runs" in said("history", into)
-    assert "11.0 ms" in said("compare", f"{into}/{one.name}", f"{into}/{two.name}")
+    assert "1.10×" in said("compare", f"{into}/{one.name}", f"{into}/{two.name}")
