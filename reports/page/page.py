@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from deploymark.reports.page import figures
 from deploymark.reports.page.chart_style import Row
+from deploymark.reports.page.chart_tables import chart_table
 
 TEMPLATES = tuple(sorted(Path(__file__).resolve().parents[1].glob("*/templates")))
 """Folders of templates, one beside the modules that fill them; no name stands in two of them."""
@@ -37,6 +38,7 @@ def page_environment() -> Environment:
     # Of the |tojson filter, which also escapes <, > and &: no text ends a script element.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters["plural"] = figures.plural
+    environment.filters["chart_table"] = chart_table
     environment.globals["asset"] = lambda name: Markup(  # noqa: S704 - our own files
         loader.get_source(environment, name)[0]
     )

@@ -87,7 +87,7 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
             "effects",
             sentences=[sentence(group, with_model=several) for group in groups],
             table=effect_table(groups),
-            chart=charts["effects"] is not None,
+            chart=charts["effects"],
         )
     if recipes := recipe_views(read_variants(run.folder), with_charts=True):
         sections["recipes"] = section("recipes", recipes=recipes)
@@ -100,11 +100,13 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
             "scenarios",
             scenarios=scenario_views(results),
             note=NOT_A_SUBMISSION,
-            chart=charts["scenarios"] is not None,
+            chart=charts["scenarios"],
         )
     if rows := warm_up_rows(cells, read_launches(run.folder)):
         charts["warm_up"] = warm_up_chart(rows, cells)
-        sections["warm_up"] = section("warm_up", count=len(rows), folded=folded(rows))
+        sections["warm_up"] = section(
+            "warm_up", count=len(rows), folded=folded(rows), chart=charts["warm_up"]
+        )
     past = read_history(run.folder)
     if past is not None and (machines := machine_views(past, everything=False)):
         sections["history"] = section("history", **history_values(past, machines[0]))
