@@ -5,21 +5,37 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from deploymark.reports.page.plain_text import isolated
+
+_JOINER = "&#8288;"
+
 
 def escape(text: str) -> str:
-    """``text`` on one line, with nothing in it that Markdown or HTML would take for markup."""
-    line = " ".join(text.split())
+    """``text`` on one line, with nothing in it that Markdown or HTML would take for markup.
+
+    Nor for a link or for the name of a person, whom GitHub would tell of it.
+    """
+    line = isolated(" ".join(text.split()))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*\[\]#|~$])", r"\\\1", line)
+    line = re.sub(r"(?i)\b(https?|ftp|mailto|xmpp):", r"\1&#58;", line)
+    line = re.sub(r"(?i)\b(www)\.", r"\1&#46;", line)
+    line = re.sub(r"@(?=[A-Za-z0-9])", f"@{_JOINER}", line)
+    # What would begin a list, a rule or, under a line, make a heading of that.
+    line = re.sub(r"^(?:[-+](?=\s|$)|(?:[-=]{2,}$))", r"\\\g<0>", line)
+    line = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
     # An underscore within a word is no markup, and names are full of them.
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
 
 
 def code(text: str) -> str:
-    """``text`` as a code span that also holds in a table; escaped text where it has a backtick."""
-    line = " ".join(text.split())
-    if "`" in line or not line:
-        return escape(line)
+    """``text`` as a code span that also holds in a table; escaped text where it has a backtick.
+
+    Or a backslash at a bar, which parsers read in different ways.
+    """
+    line = isolated(" ".join(text.split()))
+    if "`" in line or "\\|" in line or not line:
+        return escape(text)
     return "`" + line.replace("|", "\\|") + "`"
 
 
@@ -32,3 +48,14 @@ def table(
         "|" + "|".join(" ---: " if right else " --- " for right in numeric) + "|",
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
+
+
+def fold(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines that are shown on demand; none where there are none. ``title`` is plain text.
+
+    The empty lines make GitHub read what is folded as Markdown.
+    """
+    if not lines:
+        return []
+    summary = escape(title)
+    return ["", "<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
