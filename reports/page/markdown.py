@@ -51,11 +51,44 @@ def table(
 
 
 def fold(title: str, lines: Sequence[str]) -> list[str]:
-    """Lines that are shown on demand; none where there are none. ``title`` is plain text.
+    """Lines that are shown on demand, under a ``title`` that is Markdown or HTML already.
 
     The empty lines make GitHub read what is folded as Markdown.
     """
-    if not lines:
-        return []
-    summary = escape(title)
-    return ["", "<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
+    head = ["", "<details>", f"<summary>{title}</summary>", ""]
+    return [*head, *lines, "", "</details>"]
+
+
+def folds(lines: Sequence[str]) -> list[list[str]]:
+    """Each section of ``lines`` (from one ``## heading`` to the next) as a fold of that title."""
+    sections: list[list[str]] = []
+    for line in lines:
+        if line.startswith("## "):
+            sections.append([])
+        if sections:
+            sections[-1].append(line)
+    return [fold(section[0].removeprefix("## "), _stripped(section[1:])) for section in sections]
+
+
+def _stripped(lines: Sequence[str]) -> list[str]:
+    """Without empty lines at both ends."""
+    kept = [index for index, line in enumerate(lines) if line]
+    return list(lines[kept[0] : kept[-1] + 1]) if kept else []
+
+
+def fitting(
+    top: Sequence[str], parts: Sequence[Sequence[str]], most_characters: int
+) -> list[str]:
+    """``top`` and the folds below it, without those that would make it too long; those are named."""
+    left = most_characters - sum(len(line) + 1 for line in top)
+    lines, without = list(top), []
+    for part in parts:
+        size = sum(len(line) + 1 for line in part)
+        if size <= left:
+            left -= size
+            lines += part
+        else:
+            without.append(part[2].removeprefix("<summary>").removesuffix("</summary>"))
+    if without:
+        lines += ["", f"Too long for this page, and in `report.html`: {', '.join(without)}."]
+    return lines
