@@ -20,6 +20,7 @@ from deploymark.reports.page.plain_text import seen
 
 _SUITE = "deploymark gate"
 
+
 def _clean(text: str) -> str:
     """Text with what XML 1.0 has no place for, not even escaped (section 2.2), made visible."""
     return seen(text)

@@ -76,10 +76,8 @@ def _stripped(lines: Sequence[str]) -> list[str]:
     return list(lines[kept[0] : kept[-1] + 1]) if kept else []
 
 
-def fitting(
-    top: Sequence[str], parts: Sequence[Sequence[str]], most_characters: int
-) -> list[str]:
-    """``top`` and the folds below it, without those that would make it too long; those are named."""
+def fitting(top: Sequence[str], parts: Sequence[Sequence[str]], most_characters: int) -> list[str]:
+    """``top`` and the folds below it; those that would make it too long are only named."""
     left = most_characters - sum(len(line) + 1 for line in top)
     lines, without = list(top), []
     for part in parts:

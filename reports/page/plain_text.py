@@ -27,12 +27,11 @@ LONGEST = 300
 
 
 def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return found[0].encode("unicode_escape", "surrogatepass").decode()
 
 
 def seen(text: str) -> str:
-    r"""``text`` with its unseen characters as escapes: ``\u202e`` for one that turns a line around."""
+    r"""``text`` with its unseen characters as escapes: ``\u202e`` for what turns a line around."""
     return _UNSEEN.sub(_escaped, text)
 
 

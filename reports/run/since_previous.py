@@ -63,7 +63,7 @@ def _worded(figure: str, change: float) -> str:
 
 
 def _sentence(figure: str, changes: list[tuple[str, float]]) -> str:
-    """``latency p50 better in 2 cells: a −12.0 %, b −11.0 %; worse in 1 cell: c +20.0 %``."""
+    """``latency p50 worse in 1 cell (c +20.0 %), better in 2 cells (a …, b …)``."""
     column = BY_KEY[figure]
     sides = []
     for word, good in (("worse", False), ("better", True)):

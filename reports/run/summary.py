@@ -1,6 +1,6 @@
 """``summary.md``: a run in GitHub-flavoured Markdown, for a pull request or a CI job's page.
 
-What a reviewer needs stands in the first ``MOST_LINES`` lines (``summary_top``), the rest is folded.
+What a reviewer needs stands before the first fold (``summary_top``), the rest is folded.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _KEYS = (
 _MOST_ROWS = 150
 """Rows of the table of cells."""
 
-_LONGEST_TEXT = 1000
-"""Characters of a text in a fold."""
+_LONGEST_TEXT, _LONGEST_NAME = 1000, 160
+"""Characters of a text in a fold, and of a name."""
 
 MOST_CHARACTERS = 60_000
 """GitHub takes 65,536 in the body of a comment."""
@@ -60,14 +60,14 @@ def _table(cells: Sequence[CellResult]) -> list[str]:
     rows = []
     for cell in cells:
         fields = [tables.field(cell, column) for column in columns]
-        texts = [escape(f"{item.text} {item.extra}".rstrip()) for item in fields[1:]]
-        rows.append([code(fields[0].text), *texts])
+        texts = [_told(f"{item.text} {item.extra}".rstrip()) for item in fields[1:]]
+        rows.append([code(shortened(fields[0].text, _LONGEST_NAME)), *texts])
     headings = [escape(_heading(column)) for column in columns]
     return table(headings, rows, numeric=[column.numeric for column in columns])
 
 
 def _named(cells: Sequence[str]) -> str:
-    names = ", ".join(code(cell) for cell in cells[:_CELLS_NAMED])
+    names = ", ".join(code(shortened(cell, _LONGEST_NAME)) for cell in cells[:_CELLS_NAMED])
     more = len(cells) - _CELLS_NAMED
     return f"{names} and {more} more" if more > 0 else names
 
@@ -128,7 +128,7 @@ def _about(run: Run) -> list[str]:
     info = run.info
     took = figures.duration(info.started, info.finished)
     when = figures.moment(info.started) + (f", took {took}" if took else "")
-    what = f"Run {code(run.folder.resolve().name)}, matrix {code(info.matrix_file)}"
+    what = f"Run {code(run.folder.resolve().name)}, matrix {code(shortened(info.matrix_file))}"
     lines = [
         "",
         "## Run and machine",
