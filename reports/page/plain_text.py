@@ -6,6 +6,8 @@ Escaping for HTML, Markdown or XML is for the page at hand; what is done here is
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
@@ -33,6 +35,20 @@ def _escaped(found: re.Match[str]) -> str:
 def seen(text: str) -> str:
     r"""``text`` with its unseen characters as escapes: ``\u202e`` for what turns a line around."""
     return _UNSEEN.sub(_escaped, text)
+
+
+def all_seen(value: Any) -> Any:
+    """A value of JSON with every text, keys as well, as ``seen`` has it.
+
+    Names stand in the expressions that Vega-Lite makes, whose parser takes U+2028 for a line's end.
+    """
+    if isinstance(value, str):
+        return seen(value)
+    if isinstance(value, Mapping):
+        return {seen(str(key)): all_seen(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [all_seen(inner) for inner in value]
+    return value
 
 
 def isolated(text: str) -> str:

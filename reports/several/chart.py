@@ -11,7 +11,7 @@ from deploymark.reports.several.columns import RunColumn
 FOLDED_FROM = 60
 """Cells from which the chart is folded away."""
 
-_LINE_PX, _RUN_PX = 8, 8
+_CELL_PX, _RUN_PX = 10, 8
 _SHAPES = tuple(PRECISION_SHAPES.values())
 
 
@@ -84,5 +84,7 @@ def several_chart(columns: Sequence[RunColumn], kind: str) -> Row | None:
         tooltip=chart_parts.told(hints),
     )
     chart = alt.layer(chart_parts.whiskers(base, 2, "x", **place), points)
-    height = alt.Step(_LINE_PX + _RUN_PX * len(titles), **{"for": "position"})
-    return finished(chart.properties(width="container", height=height), {"latencies": rows})
+    # A step in place of a number makes Vega-Lite warn where the width is that of the box.
+    height = (_CELL_PX + _RUN_PX * len(titles)) * len(chart_parts.in_order(rows, "cell"))
+    chart = chart.properties(width="container", height=height)
+    return finished(chart, {"latencies": rows})
