@@ -142,5 +142,6 @@ def _command(table: RunTable, cells: Sequence[Entrant]) -> str:
     names |= dict.fromkeys(
         held.reference for one in cells for held in one.held if held.reference is not None
     )
-    words = ["deploymark", "run", table.run.info.matrix_file, "-k", " or ".join(names)]
+    info = table.run.info
+    words = ["deploymark", "run", info.matrix_file, *info.options, "-k", " or ".join(names)]
     return shlex.join(words)

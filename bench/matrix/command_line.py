@@ -52,6 +52,14 @@ class Overrides:
             found["models", 0, "input"] = f"--input-range {','.join(self.input_range)}"
         return found
 
+    def words(self) -> Iterator[str]:
+        """The options as they are typed, but for the model and its data."""
+        lists = ("imgsz", "backends", "precisions", "input_range")
+        said = {key: ",".join(map(str, getattr(self, key))) for key in lists}
+        for key, text in {**said, "family": self.family, "boxes": self.boxes}.items():
+            if text:
+                yield from (f"--{key.replace('_', '-')}", text)
+
     def of_file(self) -> dict[str, Any]:
         """What it says of an exported file, by the keys of a model's entry."""
         said: dict[str, Any] = {}

@@ -217,7 +217,8 @@ class RunInfo:
     mapping a data set (name, scored_images, calibration_images, calibration_source, census, …), and
     ``left_out`` one a cell that was not planned (cell, reason). ``notes`` are sentences for the
     reader of the report; ``disturbed`` is one on all cells that are marked, empty where none is.
-    ``timings`` are seconds by part of the run (``build_s``, ``measure_s``, …).
+    ``timings`` are seconds by part of the run (``build_s``, ``measure_s``, …). ``options`` are the
+    words of the command line that changed the matrix of ``matrix_file`` (``--model``, ``/my.pt``).
     """
 
     matrix: dict[str, Any]
@@ -240,6 +241,7 @@ class RunInfo:
     notes: list[str] = dataclasses.field(default_factory=list)
     disturbed: str = ""
     timings: dict[str, float] = dataclasses.field(default_factory=dict)
+    options: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

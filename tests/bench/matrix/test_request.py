@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from deploymark.bench.matrix.request import RunRequest, resolve_matrix
@@ -11,3 +13,23 @@ def test_strict_is_part_of_the_resolved_matrix(strict: bool, on_disturbed: str) 
     resolved = resolve_matrix(request)
     assert resolved.matrix.validity.on_disturbed == on_disturbed
     assert resolved.matrix.validity.repeats == 2, "the rest of the section stays"
+
+
+def test_options_are_kept_to_be_given_again_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.pt").touch()
+    request = RunRequest(
+        model="my.pt",
+        data="builtin:digits",
+        imgsz=("384x640", 320),
+        backends=("onnxruntime",),
+        skip_bad=True,
+    )
+    options = resolve_matrix(request).options
+    assert " ".join(options) == (
+        f"--imgsz 384x640,320 --backends onnxruntime --model {tmp_path / 'my.pt'} "
+        "--data builtin:digits --skip-bad"
+    )
+    assert resolve_matrix(RunRequest()).options == ()
