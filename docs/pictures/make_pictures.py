@@ -1,9 +1,9 @@
 """The pictures of the README, made from a run: ``python docs/pictures/make_pictures.py RUN``.
 
 ``report.png`` is the top of the run's report in a browser, ``terminal.svg`` what
-``deploymark choose`` prints of it, recorded. The run is copied and rendered anew; of its files' paths
-the names alone are kept, as the folders of one machine are nobody else's. Needs what the tests need:
-Playwright and a Chromium on the path.
+``deploymark choose`` prints of it, recorded. The run is copied and rendered anew; of the paths of
+its files the names alone are kept, as the folders of one machine are nobody else's. It takes what
+the tests take: Playwright and a Chromium on the path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from PIL import Image  # noqa: E402 - the root of the repository is on the path only now
 from rich._export_format import CONSOLE_SVG_FORMAT  # noqa: E402
 from rich.console import Console  # noqa: E402
-from rich.terminal_theme import DEFAULT_TERMINAL_THEME  # noqa: E402
+from rich.terminal_theme import SVG_EXPORT_THEME  # noqa: E402
 from rich.text import Text  # noqa: E402
 
 from deploymark.bench.records.run import read_run_info, write_run_info  # noqa: E402
@@ -34,16 +34,17 @@ HERE = Path(__file__).parent
 REPORT, TERMINAL = HERE / "report.png", HERE / "terminal.svg"
 
 WIDTH_PX, HEIGHT_PX = 1280, 1000
-COLUMNS = 112
+COLUMNS, LINES = 112, 12
 MOST_BYTES = 200_000
 
 _FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
 def copied(run: Path, folder: Path) -> Path:
-    """``results/latest`` in a folder: the run, without the folders of the machine that made it."""
-    copy = folder / "results" / "latest"
+    """The newest of ``results`` in a folder: the run, without paths of the machine that made it."""
+    copy = folder / "results" / run.name
     shutil.copytree(run, copy, symlinks=False)
+    (folder / "results" / "latest").symlink_to(run.name)
     info = read_run_info(copy)
     models = [{**one, "path": Path(str(one.get("path"))).name} for one in info.models]
     named = dataclasses.replace(info, matrix_file=Path(info.matrix_file).name, models=models)
@@ -61,7 +62,7 @@ def deploymark(folder: Path, *arguments: str) -> str:
         "COLUMNS": str(COLUMNS),
         "TERM": "xterm-256color",
     }
-    done = subprocess.run(  # noqa: S603 - our own command
+    done = subprocess.run(
         [sys.executable, "-m", "deploymark", *arguments],
         cwd=folder,
         env=environment,
@@ -77,13 +78,15 @@ def deploymark(folder: Path, *arguments: str) -> str:
 def terminal_picture(folder: Path) -> None:
     """Record ``deploymark choose`` as an SVG that asks for no font from anywhere."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text("$ deploymark choose", style="bold"))
-    for line in deploymark(folder, "choose").splitlines():
+    console.print(Text(f"$ deploymark choose | head -n {LINES}", style="bold"))
+    for line in deploymark(folder, "choose").splitlines()[:LINES]:
         console.print(Text.from_ansi(line), overflow="fold")
-    style = re.sub(r"@font-face \{\{.*?\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    style = re.sub(
+        r"@font-face \{\{.*?\}\}\n|<!--.*?-->\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL
+    )
     style = style.replace("Fira Code, monospace", _FONTS)
     svg = console.export_svg(
-        title="deploymark", theme=DEFAULT_TERMINAL_THEME, code_format=style, unique_id="t"
+        title="deploymark", theme=SVG_EXPORT_THEME, code_format=style, unique_id="t"
     )
     TERMINAL.write_text(svg, encoding="utf-8")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ def test_options_are_kept_to_be_given_again_in_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "my.pt").touch()
+    with zipfile.ZipFile(tmp_path / "my.pt", "w") as archive:
+        archive.writestr("my/data.pkl", b"opened by the child that builds, and nowhere else")
     request = RunRequest(
         model="my.pt",
         data="builtin:digits",

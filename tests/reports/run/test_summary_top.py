@@ -44,7 +44,7 @@ def series_of(cell: str, *values: float, figure: str = LATENCY, reach: float = 0
 
 
 def random_run(chance: random.Random, count: int, folder: Path) -> Run:
-    """Cells of every status, of hostile and of long names, reasons, and figures that are missing."""
+    """Cells of every status, with hostile and long texts, and figures that are missing."""
     folder.mkdir(parents=True)
     names = [f"{chance.choice(['m-', NASTY, LONG])}{index}" for index in range(count)]
     cells = []
@@ -86,7 +86,8 @@ def random_run(chance: random.Random, count: int, folder: Path) -> Run:
 def test_what_a_reviewer_needs_stands_before_the_first_fold(
     count: int, seed: int, tmp_path: Path
 ) -> None:
-    run = random_run(random.Random(f"{count} {seed}"), count, tmp_path / "run")
+    chance = random.Random(f"{count} {seed}")  # noqa: S311 - a test that can be repeated
+    run = random_run(chance, count, tmp_path / "run")
     text = render_summary(run)
     lines = text.splitlines()
     assert lines.index("<details>") <= MOST_LINES
