@@ -90,7 +90,7 @@ def write_several(folders: Sequence[Path], path: Path) -> None:
         RunColumn(label.label, run, read_answer(run.folder) or answer_of_run(run), label.detail)
         for label, run in zip(several.labels, several.runs, strict=True)
     ]
-    page = render_several(columns, several.differences, several_machines=several.several_machines)
+    page = render_several(columns, several.differences, of_machines=several.of_machines)
     for column in columns:
         _tell(column.title, headline(column.answer) if column.answer else "no answer")
     write_file("--output", path, page)

@@ -15,12 +15,15 @@ from deploymark.bench.records.run import Run, load_run
 
 @dataclasses.dataclass(frozen=True)
 class SeveralRuns:
-    """The runs in the order given, their titles and details, and what is not the same in all."""
+    """The runs in the order given, their titles and details, and what is not the same in all.
+
+    ``of_machines`` tells that no two of them are of the same machine.
+    """
 
     runs: list[Run]
     labels: list[ComparedRun]
     differences: list[Difference]
-    several_machines: bool
+    of_machines: bool
 
 
 def read_several(folders: Sequence[Path]) -> SeveralRuns:
@@ -42,6 +45,6 @@ def read_several(folders: Sequence[Path]) -> SeveralRuns:
             faults.append(error)
     if faults:
         raise together(faults)
-    several_machines = len({machine_of(run) for run in runs}) > 1
-    labels = labelled(runs, several_machines=several_machines)
-    return SeveralRuns(runs, labels, differences(runs), several_machines)
+    machines = len({machine_of(run) for run in runs})
+    labels = labelled(runs, several_machines=machines > 1)
+    return SeveralRuns(runs, labels, differences(runs), machines == len(runs))

@@ -60,8 +60,8 @@ def several_chart(columns: Sequence[RunColumn], kind: str) -> Row | None:
     titles = [column.title for column in columns]
     palette = [BACKEND_COLOURS[index % len(BACKEND_COLOURS)] for index in range(len(titles))]
     shapes = [_SHAPES[index % len(_SHAPES)] for index in range(len(titles))]
-    legend = {"title": kind, "orient": "top", "offset": 8}
     limit = chart_parts.ROW_LABELS["labelLimit"]
+    legend: Row = {"title": kind, "orient": "top", "offset": 8, "labelLimit": limit}
     colour = alt.Color("run:N").scale(domain=titles, range=palette)
     shape = alt.Shape("run:N").scale(domain=titles, range=shapes)
     y = (
@@ -74,13 +74,13 @@ def several_chart(columns: Sequence[RunColumn], kind: str) -> Row | None:
     place = {
         "y": y,
         "yOffset": alt.YOffset("run:N").sort(titles),
-        "color": colour.legend(**legend, labelLimit=limit),
+        "color": colour.legend(**legend),
     }
     hints = {"cell:N": "cell", "run:N": kind, "text:N": "p50 [95 % CI]", "marks:N": "marks"}
     points = base.mark_point(filled=True, size=70, opacity=1.0).encode(
         x=chart_parts.log_latency(*chart_parts.latency_ends(rows)),
         **place,
-        shape=shape.legend(**legend, labelLimit=limit),
+        shape=shape.legend(**legend),
         tooltip=chart_parts.told(hints),
     )
     chart = alt.layer(chart_parts.whiskers(base, 2, "x", **place), points)

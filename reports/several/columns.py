@@ -115,14 +115,13 @@ def side_by_side(columns: Sequence[RunColumn]) -> SideBySide:
     accurate = [_best(column, ACCURACY) for column in columns]
     rows = []
     for name, found in table.items():
-        latencies = [
-            _field(*of_run, LATENCY, best)
-            for *of_run, best in zip(columns, found, fastest, strict=True)
-        ]
-        accuracies = [
-            _field(*of_run, ACCURACY, best)
-            for *of_run, best in zip(columns, found, accurate, strict=True)
-        ]
+        latencies, accuracies = (
+            [
+                _field(column, cell, figure, top)
+                for column, cell, top in zip(columns, found, best, strict=True)
+            ]
+            for figure, best in ((LATENCY, fastest), (ACCURACY, accurate))
+        )
         if one_accuracy:
             accuracies = [next((one for one in accuracies if not one.absent), accuracies[0])]
         rows.append(CellRow(name, tuple(latencies), tuple(accuracies)))

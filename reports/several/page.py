@@ -70,13 +70,13 @@ def _strip(differences: Sequence[Difference]) -> list[tuple[str, list[Difference
 
 
 def render_several(
-    columns: Sequence[RunColumn], differences: Sequence[Difference], *, several_machines: bool
+    columns: Sequence[RunColumn], differences: Sequence[Difference], *, of_machines: bool
 ) -> str:
     """The whole page as HTML. It holds all it needs, and forbids itself to load anything.
 
     Raises DeploymarkError where vl-convert cannot bundle the chart's libraries.
     """
-    kind = "machine" if several_machines else "run"
+    kind = "machine" if of_machines else "run"
     page = page_environment().get_template("several.html")
     table = side_by_side(columns)
     context = {

@@ -148,7 +148,7 @@ def pages(run: Run, gate: Gate, compared: Comparison) -> dict[str, str]:
     ]
     return {
         "report": render_report(run),
-        "several": render_several(columns, compared.differences, several_machines=True),
+        "several": render_several(columns, compared.differences, of_machines=True),
         "compare": render_compare_page(compared),
         "gate": render_gate_report(gate),
         "history": render_history_page(history()),

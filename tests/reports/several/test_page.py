@@ -26,7 +26,7 @@ def test_page(make_run: MakeRun, make_cell: MakeCell) -> None:
         for name, p50 in (("desk", 5.0), ("board", 50.0))
     ]
     differences = [Difference("package", "onnxruntime", ["1.31.0", None])]
-    html = several_page.render_several(columns, differences, several_machines=True)
+    html = several_page.render_several(columns, differences, of_machines=True)
     page = Page(html)
     loads_nothing(page)
     assert several_page.MARK in html[:2000]
@@ -48,7 +48,7 @@ def test_page(make_run: MakeRun, make_cell: MakeCell) -> None:
 
 def test_runs_of_one_machine_without_latencies(make_run: MakeRun) -> None:
     columns = [RunColumn(name, make_run(finished=None)) for name in ("one", "two")]
-    html = several_page.render_several(columns, [], several_machines=False)
+    html = several_page.render_several(columns, [], of_machines=False)
     page = Page(html)
     assert "2 runs side by side" in page.text
     assert "The runs have no cells." in page.text
