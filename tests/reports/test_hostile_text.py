@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from deploymark.bench.records.answer import Answer, AnswerCell, read_answer, write_answer
 from deploymark.bench.records.comparison import (
@@ -43,17 +44,19 @@ from deploymark.bench.records.trends import (
     save_history,
 )
 from deploymark.bench.records.verdicts import CellVerdict, Check, Gate, Side
+from deploymark.reports.compare import page as compare_page
 from deploymark.reports.compare.compare import render_compare_markdown
-from deploymark.reports.compare.page import render_compare_page
+from deploymark.reports.gate import report as gate_report
 from deploymark.reports.gate.junit import render_junit
-from deploymark.reports.gate.report import render_gate_report
 from deploymark.reports.gate.summary import render_gate_summary
-from deploymark.reports.history.history import render_history_page
-from deploymark.reports.run.render import render_report
+from deploymark.reports.history import history as history_page
+from deploymark.reports.page import vega
+from deploymark.reports.run import render
 from deploymark.reports.run.summary import render_summary
+from deploymark.reports.several import page as several_page
 from deploymark.reports.several.columns import RunColumn
-from deploymark.reports.several.page import render_several
 from tests.reports.browser import needs_browser, opened
+from tests.reports.conftest import QuickBundle
 from tests.reports.hostile import LONG, NAMES_A_CELL, NASTY, Text, hostile_record
 from tests.reports.parsed_page import Page, loads_nothing
 
@@ -141,17 +144,31 @@ def compared() -> Comparison:
 
 
 @pytest.fixture(scope="module")
-def pages(run: Run, gate: Gate, compared: Comparison) -> dict[str, str]:
-    """Every page that is made of them."""
+def pages(run: Run, gate: Gate, compared: Comparison) -> Iterator[dict[str, str]]:
+    """Every page that is made of them, all with one bundle, which takes seconds to make."""
+    with vega.VegaBundle() as bundle:
+        script = bundle.script()
+
+    class Ready(QuickBundle):
+        def script(self) -> Markup:
+            return script
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (render, several_page, compare_page, gate_report, history_page):
+            patch.setattr(module, "VegaBundle", Ready)
+        yield rendered(run, gate, compared)
+
+
+def rendered(run: Run, gate: Gate, compared: Comparison) -> dict[str, str]:
     columns = [
         RunColumn(f"{NASTY}{number}", run, read_answer(run.folder), LONG) for number in range(2)
     ]
     return {
-        "report": render_report(run),
-        "several": render_several(columns, compared.differences, of_machines=True),
-        "compare": render_compare_page(compared),
-        "gate": render_gate_report(gate),
-        "history": render_history_page(history()),
+        "report": render.render_report(run),
+        "several": several_page.render_several(columns, compared.differences, of_machines=True),
+        "compare": compare_page.render_compare_page(compared),
+        "gate": gate_report.render_gate_report(gate),
+        "history": history_page.render_history_page(history()),
     }
 
 
