@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Sequence
 
 from deploymark.bench.records.answer import Answer, read_answer
@@ -72,14 +74,26 @@ def _evidence(run: Run, answer: Answer | None) -> list[str]:
     return [f"- {_line(text)}" for text in said if text][:_TOLD]
 
 
+def _by_kind(causes: Sequence[outcomes.Cause]) -> list[outcomes.Cause]:
+    """Causes that differ by numbers and names with numbers alone, as one; most cells first."""
+    kinds: dict[tuple[str, str], list[outcomes.Cause]] = {}
+    for cause in causes:
+        kinds.setdefault((cause.status, re.sub(r"\S*\d\S*", "…", cause.reason)), []).append(cause)
+    merged = [
+        dataclasses.replace(alike[0], cells=tuple(cell for one in alike for cell in one.cells))
+        for alike in kinds.values()
+    ]
+    return sorted(merged, key=lambda cause: -len(cause.cells))
+
+
 def _failed(cells: Sequence[CellResult]) -> list[str]:
     """What failed, a line a kind."""
-    causes = outcomes.failures(cells)
+    causes = _by_kind(outcomes.failures(cells))
     lines = [_failure(cause) for cause in causes[:_FAILED]]
     if len(causes) > _FAILED:
         rest = causes[_FAILED - 1 :]
         count = figures.plural(sum(len(cause.cells) for cause in rest), "cell")
-        lines[-1] = f"- ❌ and {count} of {len(rest)} more kinds, below"
+        lines[-1] = f"- ❌ {count} of {len(rest)} more kinds, below"
     return lines
 
 
@@ -109,4 +123,6 @@ def summary_top(run: Run) -> list[str]:
     lines += ["", *listed] if listed else []
     machine = shortened(facts.machine_line(run.info.machine), 160)
     name = code(shortened(run.folder.resolve().name, 120))
-    return [*lines, "", f"{name} on {escape(machine)}"]
+    counts = ", ".join(f"{count} {status}" for status, count in outcomes.count_statuses(cells))
+    ended = f"; {escape(counts)}" if cells else ""
+    return [*lines, "", f"{name} on {escape(machine)}{ended}"]

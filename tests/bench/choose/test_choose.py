@@ -80,7 +80,8 @@ def test_a_wide_interval_leaves_it_open_and_says_what_decides(
     assert answer.needed is not None
     assert answer.needed.launches is not None
     assert answer.needed.launches > 3
-    assert answer.needed.command == "deploymark run m.yaml -k 'a or b'"
+    launches = answer.needed.launches
+    assert answer.needed.command == f"deploymark run m.yaml --launches {launches} -k 'a or b'"
 
 
 def test_what_decides_is_asked_of_the_model_that_was_measured(
@@ -92,7 +93,9 @@ def test_what_decides_is_asked_of_the_model_that_was_measured(
     add_launches(folder, {"a": [4.0, 5.0, 6.0], "b": [6.0, 5.5, 5.0]})
     needed = choose(folder, []).needed
     assert needed is not None
-    assert needed.command == "deploymark run m.yaml --model '/my own.pt' -k 'a or b'"
+    assert needed.command == (
+        f"deploymark run m.yaml --model '/my own.pt' --launches {needed.launches} -k 'a or b'"
+    )
 
 
 def test_a_constraint_that_is_open_leaves_a_cell_that_could_win_open(make_run: MakeRun) -> None:

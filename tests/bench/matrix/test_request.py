@@ -35,3 +35,14 @@ def test_options_are_kept_to_be_given_again_in_any_folder(
         "--data builtin:digits --skip-bad"
     )
     assert resolve_matrix(RunRequest()).options == ()
+
+
+def test_more_launches_and_images_can_be_asked_for() -> None:
+    resolved = resolve_matrix(RunRequest(backends=("onnxruntime",), launches=25, max_images=96))
+    measure = resolved.matrix.measure
+    assert (measure.launches, measure.max_launches) == (25, 25)
+    assert resolved.matrix.scoring.max_images == 96
+    assert resolved.options == (
+        *("--backends", "onnxruntime"),
+        *("--launches", "25", "--max-images", "96"),
+    )

@@ -103,20 +103,22 @@ def test_what_is_told_first(make_run: MakeRun, make_cell: MakeCell, make_failed:
         make_cell("fast", latency_p50_ms=1.0, map50_95=0.3),
         make_cell("accurate", latency_p50_ms=9.0, map50_95=0.5),
         make_cell("beaten", latency_p50_ms=10.0, map50_95=0.4),
-        *(make_failed(f"broken{index}") for index in range(5)),
+        make_failed("killed", "timeout"),
+        *(make_failed(f"broken{n}", reason=f"the worker {n} ended") for n in range(5)),
     ]
     run = make_run(*cells)
     run.folder.mkdir()
     save_history(run.folder, history_of(series_of("fast", 2.0, 2.0, 1.0)))
     text = "\n".join(summary_top(run))
-    assert text.startswith("# Deploymark: 3 of 8 cells ok\n")
+    assert text.startswith("# Deploymark: 3 of 9 cells ok\n")
     assert "| Pareto front: 2 cells |" in text
     assert re.findall(r"^\| `(\w+)`", text, re.MULTILINE) == ["fast", "accurate"]
     assert (
         "Since the run before (r1, 2026-12-02 00:00:00 UTC): latency p50 better in 1 cell" in text
     )
     assert (
-        "- ❌ 5 cells **crashed** (`broken0`, `broken1`, `broken2` and 2 more): the worker" in text
+        "- ❌ 5 cells **crashed** (`broken0`, `broken1`, `broken2` and 2 more): the worker 0"
+        in text
     )
 
 
