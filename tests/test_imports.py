@@ -18,6 +18,7 @@ FLOORS = (
     ("bench.pytest_plugin",),
     ("bench.gate",),
     ("bench.run",),
+    ("reports.several",),
     ("reports.gate", "reports.run"),
     ("reports.compare", "reports.history"),
     ("reports.page",),

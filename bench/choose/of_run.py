@@ -8,7 +8,12 @@ from deploymark.bench.choose.choose import answer
 from deploymark.bench.choose.question import question_of, settings_of
 from deploymark.bench.choose.table import RunTable
 from deploymark.bench.records.answer import Answer, write_answer
-from deploymark.bench.records.run import load_run
+from deploymark.bench.records.run import Run, load_run
+
+
+def answer_of_run(run: Run) -> Answer:
+    """The answer to the question of a run's matrix; nothing is written."""
+    return answer(RunTable(run), question_of(settings_of(run), run.cells))
 
 
 def answer_run(folder: Path) -> Answer:
@@ -16,7 +21,6 @@ def answer_run(folder: Path) -> Answer:
 
     Raises BadInputError where ``folder`` is no run directory.
     """
-    run = load_run(folder)
-    found = answer(RunTable(run), question_of(settings_of(run), run.cells))
+    found = answer_of_run(load_run(folder))
     write_answer(folder, found)
     return found

@@ -83,6 +83,7 @@ class Plan:
     models: Mapping[str, PlannedModel]
     left_out: tuple[LeftOut, ...]
     packages: Mapping[str, str]
+    options: tuple[str, ...] = ()
 
 
 def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
@@ -143,6 +144,7 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
         models=models,
         left_out=tuple(left_out),
         packages=package_versions({*packages, "deploymark", "numpy"}),
+        options=resolved_matrix.options,
     )
 
 

@@ -71,7 +71,7 @@ def compare_chart(comparison: Comparison) -> Row | None:
         "cell:N": "cell",
         "run:N": kind,
         "text:N": "p50 [95 % CI]",
-        "relation:N": f"to {labels[0]}",
+        "relation:N": "beside the first",
     }
     points = base.mark_point(filled=True, size=70, opacity=1.0).encode(
         x=x, **place, tooltip=chart_parts.told(hints)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploymark.bench.records.run import PRECISION_ORDER, CellResult
+from deploymark.reports.page.plain_text import all_seen
 
 Row = dict[str, Any]
 
@@ -145,4 +146,5 @@ def finished(chart: Any, datasets: Mapping[str, list[Row]]) -> dict[str, Any]:
     spec: dict[str, Any] = _styled(chart).to_dict()
     del spec["$schema"]
     spec["datasets"] = dict(datasets)
-    return spec
+    found: dict[str, Any] = all_seen(spec)
+    return found

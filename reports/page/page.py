@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -11,6 +12,7 @@ from markupsafe import Markup
 from deploymark.reports.page import figures
 from deploymark.reports.page.chart_style import Row
 from deploymark.reports.page.chart_tables import chart_table
+from deploymark.reports.page.plain_text import isolated, shortened
 
 TEMPLATES = tuple(sorted(Path(__file__).resolve().parents[1].glob("*/templates")))
 """Folders of templates, one beside the modules that fill them; no name stands in two of them."""
@@ -25,6 +27,11 @@ class PageChart:
     spec: Row
 
 
+def _harmless(value: Any) -> Any:
+    """What a template writes, as it may be read: HTML of ours as it is, and so is ``text|e``."""
+    return isolated(value) if type(value) is str else value
+
+
 def page_environment() -> Environment:
     """Jinja set up for our pages: every text is escaped, a missing value is an error."""
     loader = FileSystemLoader(TEMPLATES)
@@ -32,6 +39,7 @@ def page_environment() -> Environment:
         loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_harmless,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -39,6 +47,7 @@ def page_environment() -> Environment:
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters["plural"] = figures.plural
     environment.filters["chart_table"] = chart_table
+    environment.filters["shortened"] = shortened
     environment.globals["asset"] = lambda name: Markup(  # noqa: S704 - our own files
         loader.get_source(environment, name)[0]
     )
