@@ -24,10 +24,18 @@ from deploymark.bench.records.scenarios import read_scenarios
 from deploymark.bench.records.trends import read_history
 from deploymark.reports.history.history import charts_of, history_values, machine_views
 from deploymark.reports.page import facts, tables
+from deploymark.reports.page.embedded import embedded
 from deploymark.reports.page.page import page_environment
 from deploymark.reports.page.vega import VegaBundle
 from deploymark.reports.run import outcomes
 from deploymark.reports.run.answer import answer_view
+from deploymark.reports.run.cells_data import (
+    COLUMNS,
+    MOST_ROWS,
+    cell_table,
+    details_data,
+    table_data,
+)
 from deploymark.reports.run.census import census_views
 from deploymark.reports.run.effect_chart import effect_chart
 from deploymark.reports.run.effect_table import effect_table
@@ -48,22 +56,25 @@ def _choices(cells: tuple[CellResult, ...]) -> list[tuple[str, list[str]]]:
     return [(key, list(dict.fromkeys(str(getattr(c, key)) for c in cells))) for key in keys]
 
 
-def _cell_table(cells: tuple[CellResult, ...], environment: Environment) -> str:
-    shown = tables.shown_columns(cells)
+def _cell_table(run: Run, environment: Environment) -> str:
+    """The table of cells: its first rows, and the data of all that the page's script shows."""
+    table = cell_table(run.cells)
     classes = [
         "n" * column.numeric
         + "long" * (column.key in tables.LONG_TEXTS)
-        + " more" * (not shown[column.key])
-        for column in tables.COLUMNS
+        + " more" * (column.key not in table.shown)
+        for column in COLUMNS
     ]
     return environment.get_template("cells.html").render(
-        cells=cells,
-        rows=zip(cells, tables.field_rows(cells), strict=True),
-        columns=list(zip(tables.COLUMNS, classes, strict=True)),
+        cells=run.cells,
+        rows=list(zip(run.cells, table.rows, strict=True))[:MOST_ROWS],
+        left_out=max(0, len(run.cells) - MOST_ROWS),
+        columns=list(zip(COLUMNS, classes, strict=True)),
         classes=classes,
-        hidden_count=sum(not visible for visible in shown.values()),
-        common_axes=tables.common_axes(cells),
-        choices=_choices(cells),
+        common_axes=tables.common_axes(run.cells),
+        choices=_choices(run.cells),
+        data=embedded("cells-data", table_data(table)),
+        details=embedded("cell-details", details_data(run, list(read_launches(run.folder)))),
     )
 
 
@@ -126,7 +137,7 @@ def _context(run: Run, environment: Environment) -> dict[str, Any]:
         "facts": facts.headline(run),
         "machine_line": facts.machine_line(info.machine),
         "statuses": outcomes.count_statuses(cells),
-        "table": Markup(_cell_table(cells, environment)),  # noqa: S704 - of a template of ours
+        "table": Markup(_cell_table(run, environment)),  # noqa: S704 - of a template of ours
         "several_batches": len({cell.batch for cell in cells}) > 1,
         "failures": outcomes.failures(cells),
         "disturbed": outcomes.disturbed(cells),
