@@ -152,16 +152,7 @@
   }
 
   async function copy(text, button) {
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      // Not every browser gives a page of a file its clipboard: an area that is selected serves.
-      const area = make("textarea", text);
-      dialog.append(area);
-      area.select();
-      document.execCommand("copy");
-      area.remove();
-    }
+    await deploymarkCopy(text, dialog);
     const title = button.textContent;
     button.textContent = "Copied";
     setTimeout(() => (button.textContent = title), 1500);
@@ -176,9 +167,10 @@
       );
       if (!alike.length) continue;
       const links = alike.slice(0, 12).flatMap((other) => {
-        const link = make("a", other[axis]);
-        link.href = `#cell=${encodeURIComponent(other.id)}`;
+        const link = make("button", other[axis], "link");
+        link.type = "button";
         link.title = other.id;
+        link.addEventListener("click", () => deploymarkFragment.set({ cell: other.id }, { push: true }));
         return [link, " "];
       });
       found.push([`other ${axis}`, ...links]);
