@@ -43,10 +43,11 @@ from deploymark.bench.records.trends import (
     read_history,
     save_history,
 )
-from deploymark.bench.records.verdicts import CellVerdict, Check, Gate, Side
+from deploymark.bench.records.verdicts import CellVerdict, Check, Gate, Side, write_gate
 from deploymark.reports.compare import page as compare_page
 from deploymark.reports.compare.compare import render_compare_markdown
 from deploymark.reports.gate import report as gate_report
+from deploymark.reports.gate.action import write_action_json
 from deploymark.reports.gate.junit import render_junit
 from deploymark.reports.gate.summary import render_gate_summary
 from deploymark.reports.history import history as history_page
@@ -57,7 +58,7 @@ from deploymark.reports.several import page as several_page
 from deploymark.reports.several.columns import RunColumn
 from tests.reports.browser import needs_browser, opened
 from tests.reports.conftest import QuickBundle
-from tests.reports.hostile import LONG, NAMES_A_CELL, NASTY, Text, hostile_record
+from tests.reports.hostile import LONG, MARKUP, NAMES_A_CELL, NASTY, Text, hostile_record
 from tests.reports.parsed_page import Page, loads_nothing
 
 CELLS = [f"{NASTY}{index}" for index in range(len(STATUSES))]
@@ -248,6 +249,14 @@ def test_markdown_keeps_its_tables_and_has_no_markup_of_others(markdowns: dict[s
         assert bars, name
         assert all(len(found) == 1 for found in bars), name
         assert text.count("<details>") == text.count("</details>")
+
+
+def test_json_of_a_gate_parses(gate: Gate, tmp_path: Path) -> None:
+    write_gate(tmp_path, gate)
+    entries = json.loads(write_action_json(tmp_path).read_text(encoding="utf-8"))
+    names = [entry["name"] for entry in entries]
+    assert len(names) == len(set(names)) == len(CELLS)
+    assert all(MARKUP in name for name in names)
 
 
 def test_junit_is_xml_and_names_its_cells(gate: Gate) -> None:
