@@ -23,7 +23,7 @@ FLOORS = (
     ("reports.compare", "reports.history"),
     ("reports.page",),
     ("bench.choose",),
-    ("bench.build", "bench.history"),
+    ("bench.build", "bench.bundle", "bench.history"),
     ("bench.variants", "bench.compare"),
     ("bench.doctor", "bench.score"),
     ("bench.matrix",),

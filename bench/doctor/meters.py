@@ -40,8 +40,10 @@ def _findings(
         window = f"windows of {max(10.0, least_window_s(period_s)):.0f} s"
         yield Finding("ok", "energy", f"{what}, updated every {period_s * 1e3:.3g} ms: {window}")
     if not facts:
-        reasons = "; ".join(dict.fromkeys(item.reason for item in missing))
-        yield Finding("note", "energy", f"not measured: {reasons}", _ANY_METER)
+        # What has no remedy of its own is told here, the others with theirs below.
+        others = dict.fromkeys(item.reason for item in missing if not item.remedy)
+        why = f" ({'; '.join(others)})" if others else ""
+        yield Finding("note", "energy", f"not measured: there is no meter{why}", _ANY_METER)
     for kind in missing:
         told = not facts or "may not be read" in kind.reason or "not installed" in kind.reason
         if kind.remedy and told:

@@ -54,7 +54,8 @@ def find() -> Found:
         try:
             meters += of_these()
         except Exception as error:  # noqa: BLE001 - zeus and vendors' libraries raise anything
-            missing.append(Missing(what, f"zeus found none: {type(error).__name__}: {error}"))
+            words = str(error).partition(". ")[0].rstrip(".") or type(error).__name__
+            missing.append(Missing(what, f"zeus found no {what}: {words}"))
     return Found(meters, missing)
 
 

@@ -121,7 +121,7 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
             outcome = Outcome("unsupported", options.error, options.remedy)
             planned.append(PlannedCell(cell, cell.threads or default_threads(), outcome=outcome))
             continue
-        decided = _decided(cell, found)
+        decided = decided_here(cell, found)
         if decided is None and cell.limit_mb is not None and enforcement().way is None:
             decided = Outcome("unavailable", enforcement().reason)
         if cell.given is not None:
@@ -203,7 +203,7 @@ def _packages(found: Found) -> tuple[str, ...]:
     return found.export_packages + found.runtime_packages
 
 
-def _decided(cell: Cell, found: Found) -> Outcome | None:
+def decided_here(cell: Cell, found: Found) -> Outcome | None:
     """What comes of a cell that the backend cannot serve here; None where it can."""
     probe = found.probe
     if not probe.installed:

@@ -18,7 +18,9 @@ from deploymark.bench.records.run import (
     load_run,
     write_cells,
     write_run_info,
+    write_variants,
 )
+from deploymark.bench.run import bundled
 from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.census import tell_census
 from deploymark.bench.run.fit import fit_cells
@@ -88,6 +90,27 @@ def start(request: RunRequest, results: Path = DEFAULT_RESULTS) -> RunSession:
     return RunSession(plan, info, create(info, results), store)
 
 
+def start_bundle(
+    bundle: Path, results: Path = DEFAULT_RESULTS, *, select: str = "", python: str | None = None
+) -> RunSession:
+    """Unpack a bundle and make the run directory of its measurement. Raises BadInputError."""
+    store = Store()
+    timings = Timings({})
+    with timings.part("plan_s"), Progress() as progress:
+        found = bundled.unpack(bundle, store, progress)
+        plan = bundled.plan_of(found, select=select, python=python)
+        tell_census(plan, progress)
+    info = describe(plan)
+    info.timings = timings.seconds
+    info.bundle = {"file": str(bundle.absolute()), "sha256": found.sha256, "python": python}
+    folder = create(info, results)
+    bundled.hand_over(found, info, folder)
+    write_run_info(folder, info)
+    if found.manifest.variants:
+        write_variants(folder, found.manifest.variants)
+    return RunSession(plan, info, folder, store)
+
+
 def fit_run(folder: Path, select: str = "") -> tuple[str, ...]:
     """Find the smallest limits of a finished run's cells that ``select`` chooses; their ids.
 
@@ -119,11 +142,24 @@ def fit_run(folder: Path, select: str = "") -> tuple[str, ...]:
 def resume(folder: Path) -> RunSession:
     """Go on with a run that was stopped. Raises BadInputError where that cannot be."""
     info, matrix = reopen(folder)
+    if info.bundle:
+        return _resume_bundle(folder, info)
     where = YamlSource(file=info.matrix_file, document=None)
     resolved = expand_resolved(matrix, where, info.selection)
     store = Store()
     with Progress() as progress:
         plan = prepare(resolved, store, progress.say)
+        tell_census(plan, progress)
+    check_same_inputs(info, plan)
+    return RunSession(plan, info, folder.resolve(), store, resumed=True)
+
+
+def _resume_bundle(folder: Path, info: RunInfo) -> RunSession:
+    """Go on with a run of a bundle, from the store or from its file."""
+    store = Store()
+    with Progress() as progress:
+        found = bundled.again(info.bundle, store, progress)
+        plan = bundled.plan_of(found, select=info.selection, python=info.bundle.get("python"))
         tell_census(plan, progress)
     check_same_inputs(info, plan)
     return RunSession(plan, info, folder.resolve(), store, resumed=True)

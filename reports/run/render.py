@@ -87,7 +87,7 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
             "effects",
             sentences=[sentence(group, with_model=several) for group in groups],
             table=effect_table(groups),
-            chart=charts["effects"] is not None,
+            chart=charts["effects"],
         )
     if recipes := recipe_views(read_variants(run.folder), with_charts=True):
         sections["recipes"] = section("recipes", recipes=recipes)
@@ -100,11 +100,13 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
             "scenarios",
             scenarios=scenario_views(results),
             note=NOT_A_SUBMISSION,
-            chart=charts["scenarios"] is not None,
+            chart=charts["scenarios"],
         )
     if rows := warm_up_rows(cells, read_launches(run.folder)):
         charts["warm_up"] = warm_up_chart(rows, cells)
-        sections["warm_up"] = section("warm_up", count=len(rows), folded=folded(rows))
+        sections["warm_up"] = section(
+            "warm_up", count=len(rows), folded=folded(rows), chart=charts["warm_up"]
+        )
     past = read_history(run.folder)
     if past is not None and (machines := machine_views(past, everything=False)):
         sections["history"] = section("history", **history_values(past, machines[0]))
@@ -126,11 +128,11 @@ def _context(run: Run, environment: Environment) -> dict[str, Any]:
         "statuses": outcomes.count_statuses(cells),
         "table": Markup(_cell_table(cells, environment)),  # noqa: S704 - of a template of ours
         "several_batches": len({cell.batch for cell in cells}) > 1,
-        "failures": outcomes.failures(cells),
-        "disturbed": outcomes.disturbed(cells),
-        "not_served": outcomes.not_served(cells),
-        "left_out": outcomes.left_out(info.left_out),
-        "warnings": outcomes.warnings(cells),
+        "failures": outcomes.kinds(outcomes.failures(cells), cells),
+        "disturbed": outcomes.kinds(outcomes.disturbed(cells), cells),
+        "not_served": outcomes.kinds(outcomes.not_served(cells), cells),
+        "left_out": outcomes.kinds(outcomes.left_out(info.left_out), cells),
+        "warnings": outcomes.kinds(outcomes.warnings(cells), cells),
         "held_out": facts.held_out(info.datasets),
         "models": [facts.nested_facts(model) for model in info.models],
         "datasets": census_views(info.datasets),

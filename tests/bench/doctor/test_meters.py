@@ -11,7 +11,9 @@ def test_a_machine_without_a_meter_is_told_what_would_bring_one(tmp_path: Path) 
     found = meter_findings(roots)
     assert {finding.what for finding in found} == {"energy"}
     assert {finding.state for finding in found} == {"note"}
-    assert found[0].text.startswith("not measured: there is no RAPL counter")
+    assert found[0].text.startswith("not measured: there is no meter")
+    told = " ".join(finding.text for finding in found)
+    assert told.count("there is no RAPL counter") == 1
     assert "energy.meter of a matrix" in found[0].remedy
     assert any("intel_rapl_msr" in finding.remedy for finding in found)
 
