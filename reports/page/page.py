@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from deploymark.bench.records.files import printable
 from deploymark.reports.page import figures
 from deploymark.reports.page.chart_style import Row
 from deploymark.reports.page.chart_tables import chart_table
@@ -32,6 +34,11 @@ def _harmless(value: Any) -> Any:
     return isolated(value) if type(value) is str else value
 
 
+def _in_address(text: str) -> Markup:
+    """A name in an address of the page; half a surrogate has no place in one, and is an escape."""
+    return Markup(quote(printable(text), safe=""))  # noqa: S704 - nothing but letters and %
+
+
 def page_environment() -> Environment:
     """Jinja set up for our pages: every text is escaped, a missing value is an error."""
     loader = FileSystemLoader(TEMPLATES)
@@ -46,6 +53,7 @@ def page_environment() -> Environment:
     # Of the |tojson filter, which also escapes <, > and &: no text ends a script element.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters["plural"] = figures.plural
+    environment.filters["urlencode"] = _in_address
     environment.filters["chart_table"] = chart_table
     environment.filters["shortened"] = shortened
     environment.globals["asset"] = lambda name: Markup(  # noqa: S704 - our own files
