@@ -65,6 +65,7 @@ def _cell_table(run: Run, environment: Environment) -> str:
     ]
     held = cells[:MANY]
     data = cell_data(run, rows, read_launches(run.folder))
+    answer = read_answer(run.folder)
     return environment.get_template("cells.html").render(
         cells=held,
         rows=[(c, [row[n] for n in numbers]) for c, row in zip(held, rows, strict=False)],
@@ -73,6 +74,7 @@ def _cell_table(run: Run, environment: Environment) -> str:
         left_out=len(cells) - len(held),
         common_axes=tables.common_axes(cells),
         choices=_choices(cells),
+        answer={"winner": answer.winner, "leader": answer.leader} if answer else None,
         packed=packed(data) if many else "",
         data=None if many else data,
     )
