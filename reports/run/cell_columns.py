@@ -25,20 +25,6 @@ EXECUTED = Column(
 )
 WARNINGS = Column("warnings", "warnings", "count", "Warnings about the cell's figures.")
 
-_AFTER = {"map50_95": LOSS, "executed_precision": EXECUTED}
-
-
-def _columns() -> tuple[Column, ...]:
-    found: list[Column] = []
-    for column in tables.COLUMNS:
-        found.append(column)
-        if column.key in _AFTER:
-            found.append(_AFTER[column.key])
-    return (*found, WARNINGS)
-
-
-COLUMNS = _columns()
-
 _DECIDING = (
     "cell",
     "status",
@@ -55,11 +41,33 @@ _DECIDING = (
     "warnings",
 )
 
+
+def _columns() -> tuple[Column, ...]:
+    """Those that carry the decision, in order; then the others."""
+    by_key = {column.key: column for column in (*tables.COLUMNS, LOSS, EXECUTED, WARNINGS)}
+    return (
+        *(by_key[key] for key in _DECIDING),
+        *(c for c in by_key.values() if c.key not in _DECIDING),
+    )
+
+
+COLUMNS = _columns()
+
 _GROUPS = {
-    "Cell": ("cell", "status", "warnings", "launches", "disturbed_launches", "notes"),
-    "Latency": ("latency", "cold", "warmup", "load_ms", "e2e", "throughput", "iterations"),
+    "Cell": ("cell", "status", "warnings", "notes"),
+    "Launches": ("launches", "disturbed_launches", "iterations", "bursts", "quiet"),
+    "Latency": ("latency", "cold", "warmup", "load_ms", "e2e", "throughput"),
     "Accuracy": ("map50", "agreement", "score_drift"),
-    "Memory": ("peak_rss", "model_rss", "uss", "load_peak", "steady", "memory", "min_", "device_m"),
+    "Memory": (
+        "peak_rss",
+        "model_rss",
+        "uss",
+        "load_peak",
+        "steady",
+        "memory_per",
+        "min_",
+        "device_m",
+    ),
     "Energy": ("energy", "images_per_wh", "battery"),
     "Artifact and model": ("artifact", "params", "macs", "nonzero", "executed", "licence"),
 }
@@ -67,9 +75,7 @@ _GROUPS = {
 
 def group(column: Column) -> str:
     """Where the column chooser has a column."""
-    return next(
-        (name for name, starts in _GROUPS.items() if column.key.startswith(starts)), "Axes"
-    )
+    return next((name for name, starts in _GROUPS.items() if column.key.startswith(starts)), "Axes")
 
 
 def shown(cells: Sequence[CellResult], rows: Sequence[Sequence[Field]]) -> dict[str, bool]:

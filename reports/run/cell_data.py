@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +18,7 @@ from deploymark.reports.run.cell_launches import (
 from deploymark.reports.run.cell_names import neighbours, rerun_commands, short_names
 
 MANY = 150
-"""Cells from which the page is kept small: rows beyond are made by the script, data is packed."""
+"""Cells from which the page is kept small: rows beyond are made by the script alone."""
 
 _TEXTS = (
     "reason",
@@ -99,9 +97,3 @@ def _coded(values: Sequence[Any]) -> dict[str, Any]:
     rows = [numbers.setdefault(json.dumps(value, default=str), len(numbers)) for value in values]
     coded: dict[str, Any] = {"d": [json.loads(text) for text in numbers]}
     return coded | ({"r": rows} if len(numbers) > 1 else {})
-
-
-def packed(data: Mapping[str, Any]) -> str:
-    """``data`` as JSON, deflated (zlib), in base64: what a page with many cells embeds."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")

@@ -24,11 +24,12 @@ from deploymark.bench.records.scenarios import read_scenarios
 from deploymark.bench.records.trends import read_history
 from deploymark.reports.history.history import charts_of, history_values, machine_views
 from deploymark.reports.page import facts, tables
+from deploymark.reports.page.embedded import embedded
 from deploymark.reports.page.page import page_environment
 from deploymark.reports.page.vega import VegaBundle
 from deploymark.reports.run import cell_columns, outcomes
 from deploymark.reports.run.answer import answer_view
-from deploymark.reports.run.cell_data import MANY, cell_data, packed
+from deploymark.reports.run.cell_data import MANY, cell_data
 from deploymark.reports.run.census import census_views
 from deploymark.reports.run.effect_chart import effect_chart
 from deploymark.reports.run.effect_table import effect_table
@@ -75,8 +76,7 @@ def _cell_table(run: Run, environment: Environment) -> str:
         common_axes=tables.common_axes(cells),
         choices=_choices(cells),
         answer={"winner": answer.winner, "leader": answer.leader} if answer else None,
-        packed=packed(data) if many else "",
-        data=None if many else data,
+        data=embedded("cell-data", data),
     )
 
 

@@ -38,7 +38,7 @@ document.addEventListener("deploymark:table", () => {
       const [shown, , extra, title] = field(column, number);
       const value = shown === null ? "\u2013" : [shown, extra, column.unit].filter(Boolean).join(" ");
       if (!groups.has(column.group)) groups.set(column.group, []);
-      groups.get(column.group).push([column.title, value, title]);
+      groups.get(column.group).push([column.title, value, title === shown ? "" : title]);
     }
     return [...groups].map(([name, entries]) => {
       // Figures that are missing for one reason are told together.
@@ -202,22 +202,24 @@ document.addEventListener("deploymark:table", () => {
 
   function leave() {
     if (before !== null) history.back();
-    else location.hash = "cells";
+    else deploymarkFragment.set({ cell: null }, { push: true });
   }
 
-  function follow(event) {
-    const hash = location.hash;
-    const number = hash.startsWith("#cell=") ? row(decoded(hash.slice(6))) : -1;
+  function follow(arriving = false) {
+    const number = row(deploymarkFragment.get("cell"));
     if (number < 0) {
       if (dialog.open) {
         dialog.close();
-        opener?.focus({ preventScroll: true });
+        // The rows may have been made anew.
+        const kept = opener?.isConnected ? opener : [...document.querySelectorAll("#cell-table tbody a")]
+          .find((link) => link.getAttribute("href") === opener?.getAttribute?.("href"));
+        kept?.focus({ preventScroll: true });
       }
       before = null;
       return;
     }
     if (!dialog.open) {
-      before = event ? "page" : null;
+      before = arriving ? null : "page";
       opener = document.activeElement;
       dialog.showModal();
     }
@@ -225,17 +227,13 @@ document.addEventListener("deploymark:table", () => {
     dialog.scrollTop = 0;
   }
 
-  function decoded(word) {
-    try {
-      return decodeURIComponent(word);
-    } catch {
-      return word;
-    }
-  }
-
   // Escape goes the way of Back, so that the address is that of what is seen.
   dialog.addEventListener("cancel", (event) => { event.preventDefault(); leave(); });
+  dialog.addEventListener("close", () => {
+    // A browser may close it unasked, on a second Escape.
+    if (deploymarkFragment.get("cell")) deploymarkFragment.set({ cell: null });
+  });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) leave(); });
-  addEventListener("hashchange", follow);
-  follow(null);
+  deploymarkFragment.on(() => follow());
+  follow(true);
 });

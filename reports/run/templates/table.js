@@ -24,25 +24,19 @@
   // [text, value, extra, title] of a cell; a text of null is an absent figure.
   const field = (column, row) => column.d[column.r ? column.r[row] : 0];
   const text = (key, row) => field(byKey.get(key), row)[0] ?? "";
-  const address = (row) => `#cell=${encodeURIComponent(ids[row])}`;
-
-  async function read() {
-    const script = document.getElementById("cell-data");
-    if (script.type === "application/json") return JSON.parse(script.textContent);
-    const bytes = Uint8Array.from(atob(script.textContent), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new Response(stream).json();
-  }
+  // With the file's name: a link of a fragment alone is one that skips, to those who check pages.
+  const file = location.pathname.split("/").pop();
+  const address = (row) => `${file}#cell=${encodeURIComponent(ids[row])}`;
 
   function empty() {
     return { find: "", sort: "", descending: false, columns: defaults, kept: {} };
   }
 
-  // The state that an address holds, or null where it is that of a section or a cell.
+  // The state that the address holds, or null where it is that of a section or of a cell alone.
   function fromAddress() {
-    const hash = location.hash.slice(1);
-    if (hash && (!hash.includes("=") || hash.startsWith("cell="))) return null;
-    const given = new URLSearchParams(hash), read = empty();
+    const hash = location.hash.slice(1), given = deploymarkFragment;
+    if (hash && (!hash.includes("=") || /^cell=[^&]*$/.test(hash))) return null;
+    const read = empty();
     read.find = given.get("find") ?? "";
     if (byKey.has(given.get("sort"))) read.sort = given.get("sort");
     read.descending = given.get("order") === "descending";
@@ -53,25 +47,22 @@
   }
 
   function toAddress() {
-    const said = new URLSearchParams();
-    if (state.find) said.set("find", state.find);
-    if (state.sort) said.set("sort", state.sort);
-    if (state.sort && state.descending) said.set("order", "descending");
-    for (const key of KEPT) if (state.kept[key]) said.set(key, state.kept[key]);
     const same = state.columns.size === defaults.size && [...defaults].every((k) => state.columns.has(k));
-    if (!same) said.set("columns", [...state.columns].join(","));
-    return said.toString();
+    return {
+      find: state.find,
+      sort: state.sort,
+      order: state.sort && state.descending ? "descending" : null,
+      ...Object.fromEntries(KEPT.map((key) => [key, state.kept[key] || null])),
+      columns: same ? null : [...state.columns].join(","),
+    };
   }
 
   // Typing changes the address in place; any other change can be gone back from.
   function changed({ typing = false } = {}) {
     const next = toAddress();
-    const now = fromAddress() ? location.hash.slice(1) : "";
-    if (next !== now) {
-      const url = next ? `#${next}` : location.pathname + location.search;
-      history[typing ? "replaceState" : "pushState"](null, "", url);
-    }
-    show();
+    const same = Object.entries(next).every(([key, value]) => (deploymarkFragment.get(key) ?? "") === (value ?? ""));
+    if (!same) deploymarkFragment.set(next, { push: !typing });
+    if (same || typing || !fromAddress()) show();
   }
 
   function select() {
@@ -226,8 +217,7 @@
       if (given) state = given;
       if (given) show();
     };
-    addEventListener("hashchange", follow);
-    addEventListener("popstate", follow);
+    deploymarkFragment.on(follow);
     addEventListener("beforeprint", () => grow(Math.min(found.length, 500)));
     document.addEventListener("deploymark:question", (event) => {
       answered(event.detail);
@@ -240,7 +230,7 @@
     leader = detail?.leader ?? "";
   }
 
-  read().then((given) => {
+  deploymarkData("cell-data").then((given) => {
     data = given;
     columns = data.columns;
     byKey = new Map(columns.map((column) => [column.key, column]));
