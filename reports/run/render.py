@@ -24,10 +24,12 @@ from deploymark.bench.records.scenarios import read_scenarios
 from deploymark.bench.records.trends import read_history
 from deploymark.reports.history.history import charts_of, history_values, machine_views
 from deploymark.reports.page import facts, tables
+from deploymark.reports.page.embedded import embedded
 from deploymark.reports.page.page import page_environment
 from deploymark.reports.page.vega import VegaBundle
-from deploymark.reports.run import outcomes
+from deploymark.reports.run import cell_columns, outcomes
 from deploymark.reports.run.answer import answer_view
+from deploymark.reports.run.cell_data import MANY, cell_data
 from deploymark.reports.run.census import census_views
 from deploymark.reports.run.effect_chart import effect_chart
 from deploymark.reports.run.effect_table import effect_table
@@ -48,22 +50,33 @@ def _choices(cells: tuple[CellResult, ...]) -> list[tuple[str, list[str]]]:
     return [(key, list(dict.fromkeys(str(getattr(c, key)) for c in cells))) for key in keys]
 
 
-def _cell_table(cells: tuple[CellResult, ...], environment: Environment) -> str:
-    shown = tables.shown_columns(cells)
+def _cell_table(run: Run, environment: Environment) -> str:
+    cells = run.cells
+    rows = cell_columns.field_rows(cells)
+    shown = cell_columns.shown(cells, rows)
+    many = len(cells) > MANY
+    # Of many cells the page has the first ones and what carries the decision; its script has all.
+    numbers = [n for n, c in enumerate(cell_columns.COLUMNS) if shown[c.key] or not many]
+    columns = [cell_columns.COLUMNS[number] for number in numbers]
     classes = [
         "n" * column.numeric
         + "long" * (column.key in tables.LONG_TEXTS)
         + " more" * (not shown[column.key])
-        for column in tables.COLUMNS
+        for column in columns
     ]
+    held = cells[:MANY]
+    data = cell_data(run, rows, read_launches(run.folder))
+    answer = read_answer(run.folder)
     return environment.get_template("cells.html").render(
-        cells=cells,
-        rows=zip(cells, tables.field_rows(cells), strict=True),
-        columns=list(zip(tables.COLUMNS, classes, strict=True)),
+        cells=held,
+        rows=[(c, [row[n] for n in numbers]) for c, row in zip(held, rows, strict=False)],
+        columns=list(zip(columns, classes, strict=True)),
         classes=classes,
-        hidden_count=sum(not visible for visible in shown.values()),
+        left_out=len(cells) - len(held),
         common_axes=tables.common_axes(cells),
         choices=_choices(cells),
+        answer={"winner": answer.winner, "leader": answer.leader} if answer else None,
+        data=embedded("cell-data", data),
     )
 
 
@@ -126,7 +139,7 @@ def _context(run: Run, environment: Environment) -> dict[str, Any]:
         "facts": facts.headline(run),
         "machine_line": facts.machine_line(info.machine),
         "statuses": outcomes.count_statuses(cells),
-        "table": Markup(_cell_table(cells, environment)),  # noqa: S704 - of a template of ours
+        "table": Markup(_cell_table(run, environment)),  # noqa: S704 - of a template of ours
         "several_batches": len({cell.batch for cell in cells}) > 1,
         "failures": outcomes.kinds(outcomes.failures(cells), cells),
         "disturbed": outcomes.kinds(outcomes.disturbed(cells), cells),
