@@ -10,11 +10,10 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from deploymark.bench.records.files import printable
 from deploymark.reports.page import figures
 from deploymark.reports.page.chart_style import Row
 from deploymark.reports.page.chart_tables import chart_table
-from deploymark.reports.page.plain_text import isolated, shortened
+from deploymark.reports.page.plain_text import isolated, seen, shortened
 
 TEMPLATES = tuple(sorted(Path(__file__).resolve().parents[1].glob("*/templates")))
 """Folders of templates, one beside the modules that fill them; no name stands in two of them."""
@@ -35,8 +34,8 @@ def _harmless(value: Any) -> Any:
 
 
 def _in_address(text: str) -> Markup:
-    """A name in an address of the page; half a surrogate has no place in one, and is an escape."""
-    return Markup(quote(printable(text), safe=""))  # noqa: S704 - nothing but letters and %
+    """A name in an address of the page, as the page's data have it (``embedded``)."""
+    return Markup(quote(seen(text), safe=""))  # noqa: S704 - nothing but letters and %
 
 
 def page_environment() -> Environment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 from markupsafe import Markup
+from playwright.sync_api import Page as BrowserPage
 
 from deploymark.bench.records.answer import Answer, AnswerCell, read_answer, write_answer
 from deploymark.bench.records.comparison import (
@@ -52,6 +54,7 @@ from deploymark.reports.gate.junit import render_junit
 from deploymark.reports.gate.summary import render_gate_summary
 from deploymark.reports.history import history as history_page
 from deploymark.reports.page import vega
+from deploymark.reports.page.plain_text import seen
 from deploymark.reports.run import render
 from deploymark.reports.run.summary import render_summary
 from deploymark.reports.several import page as several_page
@@ -265,6 +268,20 @@ def test_junit_is_xml_and_names_its_cells(gate: Gate) -> None:
     assert not UNSEEN.search("".join(root.itertext()))
 
 
+def downloads_parse(page: BrowserPage) -> None:
+    """The table as CSV and as Markdown: a row for each cell, in as many columns as its head has."""
+    page.wait_for_function("Boolean(window.deploymarkTable?.csv)")
+    rows = "deploymarkTable.found()"
+    lines = list(csv.reader(page.evaluate(f"deploymarkTable.csv({rows})").split("\r\n")[:-1]))
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert [line[0] for line in lines[1:]] == list(map(seen, CELLS))
+    text = page.evaluate(f"deploymarkTable.markdown({rows})")
+    bars = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in text.splitlines()}
+    assert (len(text.splitlines()), len(bars)) == (len(CELLS) + 2, 1)
+    assert "@octocat" not in text
+    assert "https:" not in text
+
+
 @pytest.mark.heavy
 @needs_browser
 def test_nothing_runs_in_a_browser(pages: dict[str, str], tmp_path: Path) -> None:
@@ -277,6 +294,8 @@ def test_nothing_runs_in_a_browser(pages: dict[str, str], tmp_path: Path) -> Non
             assert not found.complaints, name
             assert not found.requests, name
             assert found.page.evaluate("document.querySelectorAll('main img').length") == 0
+            if name == "report":
+                downloads_parse(found.page)
             longest = found.page.evaluate(LONGEST_SEEN)
             assert not longest, (name, longest)
             assert found.page.evaluate("document.documentElement.scrollWidth") <= 1400
@@ -290,8 +309,8 @@ LONGEST_SEEN = """() => {
     if (node.data.length < 3000 || /^(SCRIPT|STYLE|PRE)$/.test(box.tagName)) continue;
     if (box.closest("details:not([open]) > :not(summary)") || !box.checkVisibility()) continue;
     if (box.closest("details:not([open])") && !box.closest("summary")) continue;
-    const style = getComputedStyle(box);
-    if (style.textOverflow === "ellipsis" && style.overflow === "hidden") continue;
+    const cut = [box, box.closest("td, th")].filter(Boolean).map((one) => getComputedStyle(one));
+    if (cut.some((style) => style.textOverflow === "ellipsis" && style.overflow === "hidden")) continue;
     found.push([box.closest("[id]")?.id, box.tagName, box.className, node.data.length].join(" "));
   }
   return found;
