@@ -12,14 +12,20 @@ from typing import Any
 
 from markupsafe import Markup
 
+from deploymark.reports.page.plain_text import all_seen
+
 MOST_PLAIN_BYTES = 60_000
 """Larger JSON is compressed: to a fifth, base64 included."""
 
 
 def embedded(name: str, value: Any) -> Markup:
-    """A script element of that id which holds ``value``; ``deploymarkData(name)`` reads it."""
+    """A script element of that id which holds ``value``; ``deploymarkData(name)`` reads it.
+
+    Its texts are as ``seen`` has them: a script of the page shows them as they are.
+    """
+    value = all_seen(value)
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    data = text.encode("utf-8", "backslashreplace")
+    data = text.encode()
     if len(data) <= MOST_PLAIN_BYTES:
         # Nothing in it may end the element, or begin a comment that swallows its end.
         safe = json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,7 +13,7 @@ from markupsafe import Markup
 from deploymark.reports.page import figures
 from deploymark.reports.page.chart_style import Row
 from deploymark.reports.page.chart_tables import chart_table
-from deploymark.reports.page.plain_text import isolated, shortened
+from deploymark.reports.page.plain_text import isolated, seen, shortened
 
 TEMPLATES = tuple(sorted(Path(__file__).resolve().parents[1].glob("*/templates")))
 """Folders of templates, one beside the modules that fill them; no name stands in two of them."""
@@ -32,6 +33,11 @@ def _harmless(value: Any) -> Any:
     return isolated(value) if type(value) is str else value
 
 
+def _in_address(text: str) -> Markup:
+    """A name in an address of the page, as the page's data have it (``embedded``)."""
+    return Markup(quote(seen(text), safe=""))  # noqa: S704 - nothing but letters and %
+
+
 def page_environment() -> Environment:
     """Jinja set up for our pages: every text is escaped, a missing value is an error."""
     loader = FileSystemLoader(TEMPLATES)
@@ -46,6 +52,7 @@ def page_environment() -> Environment:
     # Of the |tojson filter, which also escapes <, > and &: no text ends a script element.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters["plural"] = figures.plural
+    environment.filters["urlencode"] = _in_address
     environment.filters["chart_table"] = chart_table
     environment.filters["shortened"] = shortened
     environment.globals["asset"] = lambda name: Markup(  # noqa: S704 - our own files

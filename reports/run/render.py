@@ -29,15 +29,9 @@ from deploymark.reports.page.chart_style import Row
 from deploymark.reports.page.embedded import embedded
 from deploymark.reports.page.page import page_environment
 from deploymark.reports.page.vega import VegaBundle
-from deploymark.reports.run import outcomes
+from deploymark.reports.run import cell_columns, outcomes
 from deploymark.reports.run.answer import answer_view
-from deploymark.reports.run.cells_data import (
-    COLUMNS,
-    MOST_ROWS,
-    cell_table,
-    details_data,
-    table_data,
-)
+from deploymark.reports.run.cell_data import MANY, cell_data
 from deploymark.reports.run.census import census_views
 from deploymark.reports.run.effect_chart import effect_chart
 from deploymark.reports.run.effect_table import effect_table
@@ -65,24 +59,32 @@ def _choices(cells: tuple[CellResult, ...]) -> list[tuple[str, list[str]]]:
 
 
 def _cell_table(run: Run, environment: Environment) -> str:
-    """The table of cells: its first rows, and the data of all that the page's script shows."""
-    table = cell_table(run.cells)
+    cells = run.cells
+    rows = cell_columns.field_rows(cells)
+    shown = cell_columns.shown(cells, rows)
+    many = len(cells) > MANY
+    # Of many cells the page has the first ones and what carries the decision; its script has all.
+    numbers = [n for n, c in enumerate(cell_columns.COLUMNS) if shown[c.key] or not many]
+    columns = [cell_columns.COLUMNS[number] for number in numbers]
     classes = [
         "n" * column.numeric
         + "long" * (column.key in tables.LONG_TEXTS)
-        + " more" * (column.key not in table.shown)
-        for column in COLUMNS
+        + " more" * (not shown[column.key])
+        for column in columns
     ]
+    held = cells[:MANY]
+    data = cell_data(run, rows, read_launches(run.folder))
+    answer = read_answer(run.folder)
     return environment.get_template("cells.html").render(
-        cells=run.cells,
-        rows=list(zip(run.cells, table.rows, strict=True))[:MOST_ROWS],
-        left_out=max(0, len(run.cells) - MOST_ROWS),
-        columns=list(zip(COLUMNS, classes, strict=True)),
+        cells=held,
+        rows=[(c, [row[n] for n in numbers]) for c, row in zip(held, rows, strict=False)],
+        columns=list(zip(columns, classes, strict=True)),
         classes=classes,
-        common_axes=tables.common_axes(run.cells),
-        choices=_choices(run.cells),
-        data=embedded("cells-data", table_data(table)),
-        details=embedded("cell-details", details_data(run, list(read_launches(run.folder)))),
+        left_out=len(cells) - len(held),
+        common_axes=tables.common_axes(cells),
+        choices=_choices(cells),
+        answer={"winner": answer.winner, "leader": answer.leader} if answer else None,
+        data=embedded("cell-data", data),
     )
 
 
@@ -167,11 +169,11 @@ def _context(run: Run, environment: Environment) -> dict[str, Any]:
         "table": Markup(_cell_table(run, environment)),  # noqa: S704 - of a template of ours
         "not_drawn": not_drawn(cells),
         "several_batches": len({cell.batch for cell in cells}) > 1,
-        "failures": outcomes.failures(cells),
-        "disturbed": outcomes.disturbed(cells),
-        "not_served": outcomes.not_served(cells),
-        "left_out": outcomes.left_out(info.left_out),
-        "warnings": outcomes.warnings(cells),
+        "failures": outcomes.kinds(outcomes.failures(cells), cells),
+        "disturbed": outcomes.kinds(outcomes.disturbed(cells), cells),
+        "not_served": outcomes.kinds(outcomes.not_served(cells), cells),
+        "left_out": outcomes.kinds(outcomes.left_out(info.left_out), cells),
+        "warnings": outcomes.kinds(outcomes.warnings(cells), cells),
         "held_out": facts.held_out(info.datasets),
         "models": [facts.nested_facts(model) for model in info.models],
         "datasets": census_views(info.datasets),

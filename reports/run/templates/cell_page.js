@@ -1,245 +1,239 @@
-// A cell's page: all that the run knows of it, over the table; Back and Escape return.
-(() => {
+// The page of one cell, in a dialog: #cell=<percent-encoded id> opens it, Escape and Back close it.
+//
+// Other scripts add to it: window.deploymarkCellParts is a list of functions (cell, place); each is
+// called with the cell's id and an element to fill, and may return an element to append instead.
+window.deploymarkCellParts = window.deploymarkCellParts || [];
+document.addEventListener("deploymark:table", () => {
   "use strict";
+  const { data, ids, byKey, field, address, make, copy, markdown, tabbed } = window.deploymarkTable;
   const dialog = document.getElementById("cell-page");
-  if (!dialog) return;
-  // Other scripts add parts: functions of a cell's id that give an element, or null.
-  window.deploymarkCellParts = window.deploymarkCellParts || [];
-  let details = null;
-  let opener = null;
-
-  const make = (tag, text, css) => {
-    const element = document.createElement(tag);
-    if (text !== undefined && text !== null) element.textContent = text;
-    if (css) element.className = css;
-    return element;
-  };
-
-  function list(pairs) {
-    const found = make("dl", null, "facts");
-    for (const [name, ...values] of pairs) {
-      const line = make("div");
-      line.append(make("dt", name));
-      const value = make("dd");
-      value.append(...values);
-      line.append(value);
-      found.append(line);
-    }
-    return found;
-  }
-
-  function section(title, ...content) {
-    const found = make("section");
-    found.append(make("h3", title), ...content);
-    return found;
-  }
-
-  function figure(column, field, { parts }) {
-    const { text, title, extra } = parts(field);
-    const unit = column.unit && text !== null ? ` ${column.unit}` : "";
-    const value = make("span", text === null ? "–" : `${text}${extra ? ` ${extra}` : ""}${unit}`);
-    if (text === null) value.className = "absent";
-    const nodes = [value];
-    if (title && title !== text) nodes.push(" ", make("small", title));
-    return [column.title, ...nodes];
-  }
-
-  function figures(cell, table) {
-    const groups = new Map();
-    table.columns.forEach((column, index) => {
-      if (["name", "status"].includes(column.key)) return;
-      if (!groups.has(column.group)) groups.set(column.group, []);
-      groups.get(column.group).push(figure(column, cell.fields[index], table));
-    });
-    const holder = make("div", null, "sides");
-    for (const [name, pairs] of groups) {
-      const group = make("div");
-      group.append(make("h4", name), list(pairs));
-      holder.append(group);
-    }
-    return holder;
-  }
-
   const SVG = "http://www.w3.org/2000/svg";
-  function shape(kind, values) {
-    const element = document.createElementNS(SVG, kind);
-    for (const [name, value] of Object.entries(values)) element.setAttribute(name, value);
-    return element;
-  }
+  let opener = null, before = null;
 
-  // Whiskers to the 5th and 95th percentile, a box of the middle half, a line at the median.
-  function distribution(ms, low, high) {
-    const [width, height] = [320, 16];
-    const at = (value) => ((Math.log(value) - low) / (high - low || 1)) * (width - 8) + 4;
-    const [least, p5, p25, p50, p75, p95, greatest] = ms.map(at);
-    const drawing = shape("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
-    drawing.setAttribute("aria-label", `from ${ms[0]} to ${ms[6]} ms, median ${ms[3]} ms`);
-    drawing.append(
-      shape("line", { x1: least, x2: greatest, y1: 8, y2: 8, class: "range" }),
-      shape("line", { x1: p5, x2: p95, y1: 8, y2: 8, class: "most" }),
-      shape("rect", { x: p25, width: Math.max(1, p75 - p25), y: 3, height: 10, class: "half" }),
-      shape("line", { x1: p50, x2: p50, y1: 1, y2: 15, class: "median" }),
-    );
-    return drawing;
-  }
-
-  function launches(items) {
-    const timed = items.filter((item) => item.ms && item.ms.length && item.ms[0] > 0);
-    const low = Math.log(Math.min(...timed.map((item) => item.ms[0])));
-    const high = Math.log(Math.max(...timed.map((item) => item.ms[6])));
-    const table = make("table", null, "cells plain");
-    const head = make("tr");
-    for (const title of ["launch", "p50, ms", "latency (5 to 95 %, middle half, median)", "inferences", "warm-up", "remarks"]) {
-      const cell = make("th", title);
-      cell.scope = "col";
-      head.append(cell);
+  const row = (key) => ids.indexOf(key);
+  const said = (key, number) => {
+    const column = data.texts[key];
+    return column.d[column.r ? column.r[number] : 0];
+  };
+  const part = (title, ...children) => {
+    const some = children.filter(Boolean);
+    return some.length ? make("section", {}, make("h3", { textContent: title }), ...some) : null;
+  };
+  const pairs = (entries) => {
+    const list = make("dl", { className: "facts" });
+    for (const [name, value, note] of entries) {
+      if (value === null || value === undefined || value === "") continue;
+      const dd = make("dd", { textContent: String(value) });
+      if (note) dd.append(" ", make("small", { textContent: note }));
+      list.append(make("div", {}, make("dt", { textContent: name }), dd));
     }
-    const body = make("tbody");
-    for (const item of items) {
-      const line = make("tr");
-      const name = make("th", `${item.launch}${item.attempt ? `, attempt ${item.attempt + 1}` : ""}`);
-      name.scope = "row";
-      const drawn = make("td");
-      const hasTimes = timed.includes(item);
-      if (hasTimes) drawn.append(distribution(item.ms, low, high));
-      const remarks = [
-        item.status === "ok" ? "" : `${item.status}: ${item.reason || ""}`,
-        ...(item.disturbed || []),
-        item.temperature_c ? `${item.temperature_c} °C` : "",
-        item.mhz ? `${item.mhz} MHz` : "",
-        item.foreign ? `${item.foreign} cores used by others` : "",
-      ].filter(Boolean);
-      line.append(
-        name,
-        make("td", hasTimes ? item.ms[3] : "–", "n"),
-        drawn,
-        make("td", item.count || "–", "n"),
-        make("td", item.warmup ? `${item.warmup} inferences` : "–"),
-        make("td", remarks.join("; "), "told"),
-      );
-      body.append(line);
+    return list.childElementCount ? list : null;
+  };
+  const paragraphs = (texts) => texts.filter(Boolean).map((content) => make("p", { textContent: content }));
+
+  function figures(number) {
+    const groups = new Map();
+    for (const column of data.columns) {
+      if (["cell", "status", "executed_precision", "warnings", "notes"].includes(column.key)) continue;
+      const [shown, , extra, title] = field(column, number);
+      const value = shown === null ? "\u2013" : [shown, extra, column.unit].filter(Boolean).join(" ");
+      if (!groups.has(column.group)) groups.set(column.group, []);
+      groups.get(column.group).push([column.title, value, title === shown ? "" : title]);
     }
-    const top = make("thead");
-    top.append(head);
-    table.append(top, body);
-    const scroll = make("div", null, "scroll short");
-    scroll.tabIndex = 0;
-    scroll.setAttribute("role", "region");
-    scroll.setAttribute("aria-label", "launches of the cell");
-    scroll.append(table);
-    return scroll;
+    return [...groups].map(([name, entries]) => {
+      // Figures that are missing for one reason are told together.
+      const known = entries.filter(([, value]) => value !== "\u2013");
+      const missing = new Map();
+      for (const [title, value, why] of entries) {
+        if (value === "\u2013") missing.set(why, [...(missing.get(why) ?? []), title]);
+      }
+      const told = [...missing].map(([why, titles]) => [titles.join(", "), "\u2013", why]);
+      return make("div", {}, make("h4", { textContent: name }), pairs([...known, ...told]) ?? "");
+    });
   }
 
-  function copies(cell, table, again) {
-    const line = make("p", null, "table-tools");
-    const row = table.columns
-      .map((column, index) => [column.title + (column.unit ? `, ${column.unit}` : ""), table.text(cell.fields[index]), column])
-      .filter(([, , column]) => column.shown);
-    row[0] = ["cell", cell.id, row[0][2]];
-    const grid = [row.map(([title]) => title), row.map(([, value]) => value)];
-    const offers = {
-      "Copy the row as Markdown": () => table.formats.md(grid),
-      "Copy it for a spreadsheet": () => grid.map((values) => values.join("\t")).join("\n"),
-      "Copy the command": () => again,
+  // Quantiles of a launch on the scale of all launches of the cell: a line from the first to the
+  // last, a box over the middle half, a stroke at the median.
+  function strip(quantiles, low, high) {
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("viewBox", "0 0 300 18");
+    svg.setAttribute("class", "strip");
+    svg.setAttribute("aria-hidden", "true");
+    const at = (value) => 4 + (292 * (value - low)) / (high - low || 1);
+    const add = (name, attributes) => {
+      const shape = document.createElementNS(SVG, name);
+      for (const [key, value] of Object.entries(attributes)) shape.setAttribute(key, value);
+      svg.append(shape);
     };
-    for (const [title, value] of Object.entries(offers)) {
-      const button = make("button", title);
-      button.type = "button";
-      button.addEventListener("click", () => copy(value(), button));
-      line.append(button, " ");
-    }
-    return line;
+    const named = (share) => quantiles[data.quantiles.indexOf(share)];
+    const first = quantiles[0], last = quantiles[quantiles.length - 1];
+    add("line", { x1: at(first), x2: at(last), y1: 9, y2: 9, class: "reach" });
+    add("line", { x1: at(named(0.05)), x2: at(named(0.95)), y1: 9, y2: 9, class: "most" });
+    add("rect", { x: at(named(0.25)), width: Math.max(1, at(named(0.75)) - at(named(0.25))), y: 3, height: 12 });
+    add("line", { x1: at(named(0.5)), x2: at(named(0.5)), y1: 1, y2: 17, class: "median" });
+    return svg;
   }
 
-  async function copy(text, button) {
-    await deploymarkCopy(text, dialog);
-    const title = button.textContent;
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = title), 1500);
+  const HEADS = ["launch", "status", "started", "inferences"];
+  const AFTER = ["load, ms", "cold, ms", "warm-up, inferences", "bursts quiet / all", "disturbed by"];
+
+  function scrolled(label, table) {
+    const box = make("div", { className: "scroll short", tabIndex: 0 }, table);
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", label);
+    return box;
   }
 
-  function neighbours(cell, table) {
-    const axes = ["variant", "precision", "backend"];
-    const found = [];
-    for (const axis of axes) {
-      const alike = table.cells.filter(
-        (other) => other !== cell && axes.every((name) => name === axis || other[name] === cell[name]),
-      );
-      if (!alike.length) continue;
-      const links = alike.slice(0, 12).flatMap((other) => {
-        const link = make("button", other[axis], "link");
-        link.type = "button";
-        link.title = other.id;
-        link.addEventListener("click", () => deploymarkFragment.set({ cell: other.id }, { push: true }));
-        return [link, " "];
-      });
-      found.push([`other ${axis}`, ...links]);
-    }
-    return found.length ? [list(found)] : [];
+  function grid(label, heads, lines) {
+    const th = (content, scope) => make("th", { scope, textContent: content });
+    const body = make("tbody", {}, ...lines.map(([first, ...rest]) => make("tr", {}, th(first, "row"),
+      ...rest.map((value) => make("td", {}, value instanceof Node ? value : String(value ?? "\u2013"))))));
+    return scrolled(label, make("table", { className: "cells plain" },
+      make("thead", {}, make("tr", {}, ...heads.map((head) => th(head, "col")))), body));
   }
 
-  function fill(cell, table) {
-    const told = details.cells[cell.id] || {};
-    const close = make("button", "Close", "close");
-    close.type = "button";
-    close.addEventListener("click", () => dialog.close());
-    const title = make("h2", cell.id);
-    title.id = "cell-page-title";
-    title.tabIndex = -1;
-    const state = make("p");
-    state.append(make("span", cell.status, `status ${cell.status}`));
-    if (told.reason) state.append(" ", told.reason);
-    const parts = [close, title, state];
-    if (told.remedy) parts.push(make("p", `Remedy: ${told.remedy}`, "callout"));
-    if (told.stopped) parts.push(make("p", told.stopped, "hint"));
-    for (const warning of cell.warnings) parts.push(make("p", `▲ ${warning}`, "callout"));
-    parts.push(copies(cell, table, told.again), section("Figures", figures(cell, table)));
-    for (const part of window.deploymarkCellParts) {
-      const element = part(cell.id);
-      if (element) parts.push(element);
-    }
-    if (told.launches) parts.push(section("Launches", launches(told.launches)));
-    else if (!details.drawn) parts.push(make("p", "The launches are in launches.jsonl.", "hint"));
-    if (told.notes) {
-      const notes = make("ul", null, "notes");
-      notes.append(...told.notes.map((note) => make("li", note)));
-      parts.push(section("How the artifact came out", notes));
-    }
-    const facts = [["measure it again", make("code", told.again)]];
-    if (told.settings) facts.push(["runtime settings", told.settings]);
-    if (told.sha256) facts.push(["SHA-256 of the artifact", make("code", told.sha256)]);
-    parts.push(section("Settings and files", list(facts)), ...neighbours(cell, table));
-    dialog.replaceChildren(...parts);
-    title.focus();
+  function launches(number) {
+    const all = data.launches[number];
+    if (!all.length) return null;
+    const times = all.flatMap((launch) => launch[5]);
+    const low = Math.min(...times), high = Math.max(...times);
+    const percent = data.quantiles.map((share) => ({ 0: "least", 1: "most" })[share] ?? `p${Math.round(100 * share)}`);
+    const lines = all.map(([launch, attempt, status, started, n, quantiles, load, cold, warm, steady, bursts, quiet, by, why]) => [
+      attempt ? `${launch}, attempt ${attempt + 1}` : launch,
+      status, started, n,
+      quantiles.length ? strip(quantiles, low, high) : why || "\u2013",
+      ...data.quantiles.map((_, index) => quantiles[index] ?? "\u2013"),
+      load, cold, warm == null ? null : `${warm}${steady === false ? ", not steady" : ""}`,
+      bursts == null ? null : `${quiet} / ${bursts}`,
+      by.join("; ") || "nothing",
+    ]);
+    const heads = [...HEADS, "distribution", ...percent.map((name) => `${name}, ms`), ...AFTER];
+    return part("Launches", grid("launches", heads, lines), times.length ? make("p", { className: "hint",
+      textContent: `Each strip is a launch's latencies from ${low} to ${high} ms: the thin line ${percent[0]} to ${percent.at(-1)}, the thick one p5 to p95, the box the middle half, the stroke the median.` }) : null);
   }
 
-  async function show() {
-    const table = window.deploymarkTable;
-    const id = deploymarkFragment.get("cell");
-    const cell = table && table.cells.find((item) => item.id === id);
-    if (!cell) {
-      if (dialog.open) dialog.close();
+  function conditions(number) {
+    const recorded = data.launches[number].filter((launch) => launch[14].length);
+    if (!recorded.length) return null;
+    const seen = data.conditions.map((title, index) => [title, index])
+      .filter(([, index]) => recorded.some((launch) => launch[14][index] !== null));
+    const lines = recorded.map((launch) => [
+      launch[1] ? `${launch[0]}, attempt ${launch[1] + 1}` : launch[0], ...seen.map(([, index]) => launch[14][index])]);
+    return part("Conditions", grid("conditions", ["launch", ...seen.map(([title]) => title)], lines));
+  }
+
+  function command(number) {
+    const line = data.commands[number];
+    if (!line) return null;
+    const code = make("pre", { textContent: line, tabIndex: 0 });
+    const button = make("button", { type: "button", textContent: "Copy the command" });
+    button.addEventListener("click", async () => { button.textContent = await copy(line, button); });
+    return part("Measure it again", code, button);
+  }
+
+  function links(number) {
+    const [backends, precisions] = data.neighbours[number];
+    const list = (others) => make("p", {}, ...others.slice(0, 24).flatMap((other) => [
+      make("a", { href: address(other), textContent: data.names[other], title: ids[other] }), " "]));
+    return part("Neighbours",
+      backends.length ? make("h4", { textContent: "The same in other backends" }) : null,
+      backends.length ? list(backends) : null,
+      precisions.length ? make("h4", { textContent: "The same in other precisions" }) : null,
+      precisions.length ? list(precisions) : null);
+  }
+
+  function files(number) {
+    const size = field(byKey.get("artifact_bytes"), number), id = ids[number];
+    return part("Files", pairs([
+      ["artifact", size[0] === null ? "" : `${size[0]} MiB`],
+      ["artifact, SHA-256", said("artifact_sha256", number)],
+      ["launches", data.launches[number].length ? "launches.jsonl, lines of this cell" : ""],
+      ["predictions", field(byKey.get("map50_95"), number)[0] === null ? "" : `${data.folders.predictions}/${id}.npz`],
+    ]));
+  }
+
+  function others(number) {
+    return window.deploymarkCellParts.map((fill) => {
+      const place = make("section");
+      try {
+        const given = fill(ids[number], place);
+        if (given instanceof Node) place.append(given);
+      } catch (error) {
+        console.error(error);
+      }
+      return place.childNodes.length ? place : null;
+    });
+  }
+
+  function fill(number) {
+    const close = make("button", { type: "button", className: "close", textContent: "Close" });
+    close.addEventListener("click", leave);
+    const title = make("h2", { id: "cell-page-title", tabIndex: -1, textContent: ids[number] });
+    const [status, , extra] = field(byKey.get("status"), number);
+    const whole = field(byKey.get("executed_precision"), number);
+    const tools = make("p", { className: "row-tools" });
+    for (const [words, write] of [["Copy as Markdown", markdown], ["Copy tab-separated", tabbed]]) {
+      const button = make("button", { type: "button", textContent: words });
+      button.addEventListener("click", async () => { button.textContent = await copy(write([number]), button); });
+      tools.append(button, " ");
+    }
+    const top = make("p", {}, make("span", { className: `status ${status}`, textContent: status }), extra ? ` ${extra}` : "");
+    const why = [...paragraphs([said("reason", number)]), said("remedy", number)
+      ? make("p", {}, make("b", { textContent: "Remedy " }), said("remedy", number)) : null].filter(Boolean);
+    const parts = [
+      why.length ? make("div", { className: "callout" }, ...why) : null,
+      ...others(number),
+      part("Figures", make("div", { className: "figure-groups" }, ...figures(number))),
+      launches(number),
+      conditions(number),
+      part("Executed precision", ...paragraphs([whole[0] ?? whole[3]])),
+      part("Options and providers", pairs([
+        ["runtime settings", said("runtime_settings", number)], ["runtime axes", said("runtime_axes", number)],
+        ["agreement is with", said("agreement_reference", number)], ["energy from", said("energy_source", number)]])),
+      part("Notes and warnings", ...paragraphs([...said("warnings", number), ...said("notes", number),
+        ...["stopped", "tail_reason", "accuracy_doubt"].map((key) => said(key, number))])),
+      files(number),
+      command(number),
+      links(number),
+    ];
+    dialog.replaceChildren(make("header", {}, title, close), top, tools, ...parts.filter(Boolean));
+    return title;
+  }
+
+  function leave() {
+    if (before !== null) history.back();
+    else deploymarkFragment.set({ cell: null }, { push: true });
+  }
+
+  function follow(arriving = false) {
+    const number = row(deploymarkFragment.get("cell"));
+    if (number < 0) {
+      if (dialog.open) {
+        dialog.close();
+        // The rows may have been made anew.
+        const kept = opener?.isConnected ? opener : [...document.querySelectorAll("#cell-table tbody a")]
+          .find((link) => link.getAttribute("href") === opener?.getAttribute?.("href"));
+        kept?.focus({ preventScroll: true });
+      }
+      before = null;
       return;
     }
-    details = details || (await deploymarkData("cell-details"));
     if (!dialog.open) {
+      before = arriving ? null : "page";
       opener = document.activeElement;
       dialog.showModal();
     }
-    fill(cell, table);
+    fill(number).focus();
     dialog.scrollTop = 0;
   }
 
+  // Escape goes the way of Back, so that the address is that of what is seen.
+  dialog.addEventListener("cancel", (event) => { event.preventDefault(); leave(); });
   dialog.addEventListener("close", () => {
+    // A browser may close it unasked, on a second Escape.
     if (deploymarkFragment.get("cell")) deploymarkFragment.set({ cell: null });
-    dialog.replaceChildren();
-    if (opener && opener.isConnected) opener.focus();
   });
-  // A click beside the page closes it.
-  dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close();
-  });
-  deploymarkFragment.on(show);
-  document.addEventListener("deploymark:table", show);
-  if (window.deploymarkTable) show();
-})();
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) leave(); });
+  deploymarkFragment.on(() => follow());
+  follow(true);
+});

@@ -1,273 +1,253 @@
-// The table of cells, made of the page's data: sorted, filtered, and as far as it is shown.
-(async () => {
+// The table of cells, made of the data in the page: sort, filter, search and columns, all of which
+// are kept in the address. Other scripts find the table as window.deploymarkTable once the event
+// "deploymark:table" has been sent.
+(() => {
   "use strict";
   const table = document.getElementById("cell-table");
-  const form = document.getElementById("cell-filters");
+  const form = document.querySelector("form.filters");
   if (!table || !form) return;
-  const { columns, cells, most } = await deploymarkData("cells-data");
-  const body = table.tBodies[0];
-  const heads = [...table.tHead.rows[0].cells];
-  const count = form.querySelector("output");
-  const more = document.getElementById("cell-more");
-  const tools = document.getElementById("cell-tools");
+  const STEP = 100;  // rows that are made at once: a filter is to answer at once
+  const KEPT = ["backend", "precision", "variant", "status"];
   const order = new Intl.Collator("en", { numeric: true });
-  const place = new Map(columns.map((column, index) => [column.key, index]));
-  const search = cells.map((cell) => `${cell.id} ${text(cell.fields[0])}`.toLowerCase());
-  const selects = [...form.querySelectorAll("select")];
-  let shown = new Set();
-  let limit = most;
-  let rows = [];
-  let chosen = { winner: null, standings: {} };
+  const count = form.querySelector("output");
+  const chooser = document.querySelector(".column-groups");
+  const more = document.querySelector(".more-rows");
+  let data, columns, byKey, ids, words, defaults;
+  let state, found = [], made = 0, winner = "", leader = "";
 
-  function parts(field) {
-    const [text, value = null, title = "", extra = ""] = Array.isArray(field) ? field : [field];
-    return text === null ? { text: null, title: value || "" } : { text, value, title, extra };
+  const make = (name, properties = {}, ...children) => {
+    const element = Object.assign(document.createElement(name), properties);
+    element.append(...children);
+    return element;
+  };
+
+  // [text, value, extra, title] of a cell; a text of null is an absent figure.
+  const field = (column, row) => column.d[column.r ? column.r[row] : 0];
+  const text = (key, row) => field(byKey.get(key), row)[0] ?? "";
+  // With the file's name: a link of a fragment alone is one that skips, to those who check pages.
+  const file = location.pathname.split("/").pop();
+  const address = (row) => `${file}#cell=${encodeURIComponent(ids[row])}`;
+
+  function empty() {
+    return { find: "", sort: "", descending: false, columns: defaults, kept: {} };
   }
 
-  function text(field) {
-    const { text, extra } = parts(field);
-    return text === null ? "" : extra ? `${text} ${extra}` : text;
+  // The state that the address holds, or null where it is that of a section or of a cell alone.
+  function fromAddress() {
+    const hash = location.hash.slice(1), given = deploymarkFragment;
+    if (hash && (!hash.includes("=") || /^cell=[^&]*$/.test(hash))) return null;
+    const read = empty();
+    read.find = given.get("find") ?? "";
+    if (byKey.has(given.get("sort"))) read.sort = given.get("sort");
+    read.descending = given.get("order") === "descending";
+    for (const key of KEPT) if (given.get(key)) read.kept[key] = given.get(key);
+    const named = (given.get("columns") ?? "").split(",").filter((key) => byKey.has(key));
+    if (named.length) read.columns = new Set(["cell", ...named]);
+    return read;
   }
 
-  // A number where the field has one, else its text; null where nothing was measured.
-  function key(cell, index) {
-    const { text, value } = parts(cell.fields[index]);
-    return text === null ? null : value === null || value === "" ? text : value;
+  function toAddress() {
+    const same = state.columns.size === defaults.size && [...defaults].every((k) => state.columns.has(k));
+    return {
+      find: state.find,
+      sort: state.sort,
+      order: state.sort && state.descending ? "descending" : null,
+      ...Object.fromEntries(KEPT.map((key) => [key, state.kept[key] || null])),
+      columns: same ? null : [...state.columns].join(","),
+    };
   }
 
-  function compare(a, b) {
-    return typeof a === "number" && typeof b === "number" ? a - b : order.compare(a, b);
+  // Typing changes the address in place; any other change can be gone back from.
+  function changed({ typing = false } = {}) {
+    const next = toAddress();
+    const same = Object.entries(next).every(([key, value]) => (deploymarkFragment.get(key) ?? "") === (value ?? ""));
+    if (!same) deploymarkFragment.set(next, { push: !typing });
+    if (same || typing || !fromAddress()) show();
   }
 
-  function sorted(indices) {
-    const index = place.get(deploymarkFragment.get("sort"));
-    if (index === undefined) return indices;
-    const sign = deploymarkFragment.get("order") === "descending" ? -1 : 1;
-    const keys = new Map(indices.map((row) => [row, key(cells[row], index)]));
-    return indices.sort((a, b) => {
-      const [one, two] = [keys.get(a), keys.get(b)];
+  function select() {
+    const asked = state.find.toLowerCase().split(/\s+/).filter(Boolean);
+    const kept = KEPT.filter((key) => state.kept[key]);
+    found = ids.map((_, row) => row).filter((row) =>
+      asked.every((word) => words[row].includes(word)) &&
+      kept.every((key) => text(key, row) === state.kept[key]));
+    const column = byKey.get(state.sort);
+    if (!column) return;
+    const sign = state.descending ? -1 : 1;
+    const keys = ids.map((id, row) => {
+      const [shown, value] = field(column, row);
+      return shown === null ? null : value ?? (column.key === "cell" ? id : shown);
+    });
+    found.sort((a, b) => {
+      const [one, two] = [keys[a], keys[b]];
       // What was not measured comes last either way.
       if (one === null || two === null) return (one === null) - (two === null) || a - b;
-      return sign * compare(one, two) || a - b;
+      const numbers = typeof one === "number" && typeof two === "number";
+      return sign * (numbers ? one - two : order.compare(one, two)) || a - b;
     });
   }
 
-  function filtered() {
-    const words = (deploymarkFragment.get("find") || "").toLowerCase().split(/\s+/).filter(Boolean);
-    const wanted = selects
-      .map((select) => [select.name, deploymarkFragment.get(select.name)])
-      .filter(([, value]) => value);
-    return cells
-      .map((_, index) => index)
-      .filter((index) => words.every((word) => search[index].includes(word)))
-      .filter((index) => wanted.every(([name, value]) => cells[index][name] === value));
-  }
+  const shownColumns = () => columns.filter((column) => state.columns.has(column.key));
 
-  function datum(column, field) {
-    const { text, title, extra } = parts(field);
-    const item = document.createElement("td");
-    item.className = `${column.numeric ? "n" : ""}${column.long ? " long" : ""}`;
-    if (title) item.title = title;
-    if (text === null) {
-      item.classList.add("absent");
-      item.textContent = "–";
-      return item;
+  function heading(column) {
+    const button = make("button", { type: "button", textContent: column.title });
+    if (column.unit) {
+      button.append(document.createElement("br"), make("span", { className: "unit", textContent: column.unit }));
     }
-    item.textContent = text;
-    if (extra) item.append(" ", Object.assign(document.createElement("small"), { textContent: extra }));
-    return item;
+    button.addEventListener("click", () => sortBy(column));
+    const th = make("th", { scope: "col", title: column.meaning, className: column.numeric ? "n" : "" }, button);
+    th.dataset.key = column.key;
+    const direction = state.descending ? "descending" : "ascending";
+    th.setAttribute("aria-sort", state.sort === column.key ? direction : "none");
+    return th;
   }
 
-  function named(cell) {
-    const head = document.createElement("th");
-    head.scope = "row";
-    const link = document.createElement("a");
-    link.href = `#cell=${encodeURIComponent(cell.id)}`;
-    link.title = cell.id;
-    link.textContent = parts(cell.fields[0]).text;
-    link.addEventListener("click", (event) => {
-      event.preventDefault();
-      deploymarkFragment.set({ cell: cell.id }, { push: true });
-    });
-    head.append(link);
-    if (cell.id === chosen.winner) {
-      head.append(" ", Object.assign(document.createElement("b"), { className: "ship", textContent: "ship" }));
+  function mark(row) {
+    if (ids[row] === winner) return "the answer";
+    return !winner && ids[row] === leader ? "leads" : "";
+  }
+
+  function entry(column, row) {
+    const [shown, , extra, title] = field(column, row);
+    if (column.key === "cell") {
+      const link = make("a", { href: address(row), textContent: data.names[row], title: ids[row] });
+      const th = make("th", { scope: "row" }, link);
+      if (mark(row)) th.append(" ", make("small", { className: "answer-mark", textContent: mark(row) }));
+      return th;
     }
-    return head;
-  }
-
-  function status(cell, field) {
-    const { text, title, extra } = parts(field);
-    const item = document.createElement("td");
-    if (title) item.title = title;
-    const mark = document.createElement("span");
-    mark.className = `status ${cell.status}${cell.disturbed && cell.status === "ok" ? " disturbed" : ""}`;
-    mark.textContent = text;
-    item.append(mark);
-    if (extra) item.append(" ", Object.assign(document.createElement("small"), { textContent: extra }));
-    if (cell.warnings.length) {
-      const warn = document.createElement("a");
-      Object.assign(warn, { className: "warn", href: "#warnings", title: cell.warnings.join("\n") });
-      warn.textContent = `▲ ${cell.warnings.length}`;
-      warn.setAttribute("aria-label", `${cell.warnings.length} warnings`);
-      item.append(" ", warn);
+    const td = document.createElement("td");
+    if (column.numeric) td.className = "n";
+    else if (column.key !== "status") td.className = "cut";
+    if (shown === null) {
+      td.classList.add("absent");
+      td.textContent = "\u2013";
+    } else if (column.key === "status") {
+      const disturbed = data.disturbed.includes(row) && shown === "ok" ? " disturbed" : "";
+      td.append(make("span", { className: `status ${shown}${disturbed}`, textContent: shown }));
+    } else {
+      td.textContent = shown.slice(0, 300);
     }
-    return item;
+    if (extra) td.append(" ", make("small", { textContent: extra }));
+    if (title) td.title = title;
+    return td;
   }
 
-  function row(index) {
-    const cell = cells[index];
-    const line = document.createElement("tr");
-    line.dataset.cell = cell.id;
-    if (cell.id === chosen.winner) line.className = "chosen";
-    columns.forEach((column, at) => {
-      if (!shown.has(column.key)) return;
-      if (column.key === "name") line.append(named(cell));
-      else if (column.key === "status") line.append(status(cell, cell.fields[at]));
-      else line.append(datum(column, cell.fields[at]));
-    });
-    return line;
+  function line(row) {
+    const tr = make("tr", {}, ...shownColumns().map((column) => entry(column, row)));
+    for (const key of KEPT) tr.dataset[key] = text(key, row);
+    tr.classList.toggle("answer", Boolean(mark(row)));
+    const copy = make("button", { type: "button", className: "copy", textContent: "copy" });
+    copy.setAttribute("aria-label", `copy the row of ${data.names[row]}`);
+    copy.addEventListener("click", () => document.dispatchEvent(new CustomEvent("deploymark:copy", { detail: row })));
+    tr.cells[0].append(copy);
+    return tr;
   }
 
-  function draw() {
-    rows = sorted(filtered());
-    const seen = rows.slice(0, limit);
-    body.replaceChildren(...seen.map(row));
-    const rest = rows.length - seen.length;
-    more.closest("p").hidden = rest <= 0;
-    more.textContent = `Show ${Math.min(rest, most)} more of ${rest}`;
-    count.textContent = `${rows.length} of ${cells.length} cells shown`;
-    const by = deploymarkFragment.get("sort");
-    heads.forEach((head, index) => {
-      head.hidden = !shown.has(columns[index].key);
-      const direction = deploymarkFragment.get("order") || "ascending";
-      head.setAttribute("aria-sort", head.dataset.key === by ? direction : "none");
-    });
+  function grow(until) {
+    const rows = document.createDocumentFragment();
+    const end = Math.min(until, found.length);
+    for (; made < end; made += 1) rows.append(line(found[made]));
+    table.tBodies[0].append(rows);
+    more.hidden = made >= found.length;
+    const left = found.length - made;
+    more.firstElementChild.textContent = `Show ${Math.min(STEP, left)} more of ${left}`;
+  }
+
+  function show() {
+    select();
+    const focus = table.tHead.contains(document.activeElement) && document.activeElement.closest("th").dataset.key;
+    table.tHead.rows[0].replaceChildren(...shownColumns().map(heading));
+    if (focus) table.tHead.querySelector(`th[data-key="${focus}"] button`)?.focus();
+    table.tBodies[0].replaceChildren();
+    made = 0;
+    grow(ids.length <= 1.5 * STEP ? ids.length : STEP);
+    count.textContent = `${found.length} of ${ids.length} cells shown`;
+    form.elements.find.value = state.find;
+    for (const key of KEPT) if (form.elements[key]) form.elements[key].value = state.kept[key] ?? "";
+    for (const box of chooser.querySelectorAll("input")) box.checked = state.columns.has(box.value);
   }
 
   function sortBy(column) {
-    const first = column.high ? "descending" : "ascending";
-    const other = first === "ascending" ? "descending" : "ascending";
-    const now = deploymarkFragment.get("sort") === column.key && deploymarkFragment.get("order");
-    deploymarkFragment.set({ sort: column.key, order: now === first ? other : first });
-    draw();
+    if (state.sort === column.key) state.descending = !state.descending;
+    else Object.assign(state, { sort: column.key, descending: column.high || column.key === "warnings" });
+    changed();
   }
 
-  // From the address to the fields of the form and the columns that are shown.
-  function restore() {
-    form.elements.find.value = deploymarkFragment.get("find") || "";
-    for (const select of selects) select.value = deploymarkFragment.get(select.name) || "";
-    const asked = deploymarkFragment.get("columns");
-    const usual = columns.filter((column) => column.shown).map((column) => column.key);
-    shown = new Set(asked ? ["name", "status", ...asked.split(",")] : usual);
-    for (const box of document.querySelectorAll("#cell-columns input")) {
-      box.checked = shown.has(box.value);
-    }
-    draw();
-  }
-
-  function chooser() {
-    const holder = document.getElementById("cell-columns");
+  function buildChooser() {
     const groups = new Map();
     for (const column of columns) {
-      if (["name", "status"].includes(column.key)) continue;
-      if (!groups.has(column.group)) {
-        const group = document.createElement("fieldset");
-        group.append(Object.assign(document.createElement("legend"), { textContent: column.group }));
-        groups.set(column.group, group);
-        holder.append(group);
-      }
-      const label = document.createElement("label");
-      const box = Object.assign(document.createElement("input"), { type: "checkbox", value: column.key });
-      label.title = column.meaning;
-      label.append(box, ` ${column.title}${column.known ? "" : " (no figure)"}`);
+      if (column.key === "cell") continue;
+      if (!groups.has(column.group)) groups.set(column.group, make("fieldset", {}, make("legend", { textContent: column.group })));
+      const none = ids.every((_, row) => field(column, row)[0] === null);
+      const box = make("input", { type: "checkbox", value: column.key });
+      const label = make("label", { title: column.meaning }, box, ` ${column.title}`);
+      if (none) label.append(make("small", { textContent: " none measured" }));
       groups.get(column.group).append(label);
     }
-    holder.addEventListener("input", () => {
-      const boxes = [...holder.querySelectorAll("input:checked")].map((box) => box.value);
-      deploymarkFragment.set({ columns: boxes.join(",") || "name" });
-      restore();
+    const usual = make("button", { type: "button", textContent: "The usual columns" });
+    const all = make("button", { type: "button", textContent: "All columns" });
+    usual.addEventListener("click", () => { state.columns = defaults; changed(); });
+    all.addEventListener("click", () => { state.columns = new Set(byKey.keys()); changed(); });
+    chooser.append(...groups.values(), make("p", {}, usual, " ", all));
+    chooser.addEventListener("change", () => {
+      const chosen = [...chooser.querySelectorAll("input:checked")].map((box) => box.value);
+      state.columns = new Set(["cell", ...chosen]);
+      changed();
     });
   }
 
-  // What a spreadsheet would take for a formula is text.
-  function plain(value) {
-    return /^[=+\-@\t\r]/.test(value) && !/^[+\-−]?[\d.]+$/.test(value) ? `'${value}` : value;
-  }
-
-  function grid() {
-    const kept = columns.map((column, index) => [column, index]).filter(([column]) => shown.has(column.key));
-    const head = ["cell", ...kept.slice(1).map(([column]) => column.title + (column.unit ? `, ${column.unit}` : ""))];
-    const lines = rows.map((index) => [cells[index].id, ...kept.slice(1).map(([, at]) => text(cells[index].fields[at]))]);
-    return [head, ...lines];
-  }
-
-  const quoted = (value) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-  const escaped = (value) => value.replace(/[\\`*_{}[\]<>#|~]/g, "\\$&").replace(/\s*[\r\n]+\s*/g, " ");
-
-  const formats = {
-    csv: (lines) => lines.map((line) => line.map((value) => quoted(plain(value))).join(",")).join("\r\n") + "\r\n",
-    md: ([head, ...lines]) => {
-      const line = (values) => `| ${values.map(escaped).join(" | ")} |`;
-      return [line(head), `|${" --- |".repeat(head.length)}`, ...lines.map(line)].join("\n") + "\n";
-    },
-  };
-
-  function download(kind) {
-    const types = { csv: "text/csv", md: "text/markdown" };
-    const blob = new Blob([formats[kind](grid())], { type: types[kind] });
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = `${document.querySelector("h1").textContent.replace(/[^\w.-]+/g, "_")}.${kind}`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href));
-  }
-
-  heads.forEach((head, index) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...head.childNodes);
-    button.addEventListener("click", () => sortBy(columns[index]));
-    head.append(button);
-  });
-  form.addEventListener("input", () => {
-    limit = most;
-    deploymarkFragment.set({
-      find: form.elements.find.value,
-      ...Object.fromEntries(selects.map((select) => [select.name, select.value])),
+  function listen() {
+    form.addEventListener("input", (event) => {
+      state.find = form.elements.find.value;
+      for (const key of KEPT) state.kept[key] = form.elements[key].value;
+      changed({ typing: event.target === form.elements.find });
     });
-    draw();
+    form.addEventListener("reset", (event) => {
+      event.preventDefault();
+      state = { ...empty(), columns: state.columns };
+      changed();
+    });
+    form.addEventListener("submit", (event) => event.preventDefault());
+    more.addEventListener("click", (event) => {
+      const rows = event.target.dataset.rows;
+      if (rows) grow(rows === "all" ? found.length : made + STEP);
+    });
+    const follow = () => {
+      const given = fromAddress();
+      if (given) state = given;
+      if (given) show();
+    };
+    deploymarkFragment.on(follow);
+    addEventListener("beforeprint", () => grow(Math.min(found.length, 500)));
+    document.addEventListener("deploymark:question", (event) => {
+      answered(event.detail);
+      show();
+    });
+  }
+
+  function answered(detail) {
+    winner = detail?.winner ?? "";
+    leader = detail?.leader ?? "";
+  }
+
+  deploymarkData("cell-data").then((given) => {
+    data = given;
+    columns = data.columns;
+    byKey = new Map(columns.map((column) => [column.key, column]));
+    ids = Array.from(data.names, (_, row) => text("cell", row));
+    words = ids.map((id) => id.toLowerCase());
+    defaults = new Set(columns.filter((column) => column.shown).map((column) => column.key));
+    state = fromAddress() ?? empty();
+    answered(JSON.parse(table.dataset.answer || "null"));
+    window.deploymarkTable = { data, ids, byKey, field, address, make, shownColumns, found: () => found };
+    buildChooser();
+    listen();
+    form.hidden = false;
+    document.querySelector(".table-tools").hidden = false;
+    show();
+    document.dispatchEvent(new CustomEvent("deploymark:table"));
+  }).catch((error) => {
+    count.textContent = `The table's data could not be read: ${error.message}`;
+    console.error(error);
   });
-  form.addEventListener("reset", (event) => {
-    event.preventDefault();
-    const empty = Object.fromEntries(selects.map((select) => [select.name, null]));
-    deploymarkFragment.set({ find: null, sort: null, order: null, columns: null, ...empty });
-    restore();
-  });
-  form.addEventListener("submit", (event) => event.preventDefault());
-  more.addEventListener("click", () => {
-    limit += most;
-    draw();
-  });
-  tools.addEventListener("click", (event) => {
-    const kind = event.target.dataset && event.target.dataset.download;
-    if (kind) download(kind);
-  });
-  document.addEventListener("deploymark:question", (event) => {
-    chosen = event.detail;
-    draw();
-  });
-  addEventListener("beforeprint", () => {
-    limit = cells.length;
-    draw();
-  });
-  chooser();
-  const winner = table.dataset.winner;
-  if (winner) chosen = { winner, standings: {} };
-  deploymarkFragment.on(restore);
-  form.hidden = tools.hidden = false;
-  table.classList.add("live");
-  restore();
-  window.deploymarkTable = { cells, columns, parts, formats, text };
-  document.dispatchEvent(new CustomEvent("deploymark:table"));
 })();
