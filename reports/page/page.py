@@ -12,6 +12,7 @@ from markupsafe import Markup
 from deploymark.reports.page import figures
 from deploymark.reports.page.chart_style import Row
 from deploymark.reports.page.chart_tables import chart_table
+from deploymark.reports.page.embedded import embedded, embedded_script
 from deploymark.reports.page.plain_text import isolated, shortened
 
 TEMPLATES = tuple(sorted(Path(__file__).resolve().parents[1].glob("*/templates")))
@@ -45,6 +46,8 @@ def page_environment() -> Environment:
     )
     # Of the |tojson filter, which also escapes <, > and &: no text ends a script element.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.globals["embedded"] = embedded
+    environment.globals["embedded_script"] = embedded_script
     environment.filters["plural"] = figures.plural
     environment.filters["chart_table"] = chart_table
     environment.filters["shortened"] = shortened

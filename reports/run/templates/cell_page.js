@@ -131,8 +131,17 @@ document.addEventListener("deploymark:table", () => {
     return part("Measure it again", code, button);
   }
 
+  // The cells that differ in one axis alone.
+  function alike(number, axis) {
+    const axes = ["model", "variant", "precision", "backend", "device", "imgsz", "batch", "threads", "memory_limit_mb"];
+    const of = (key, other) => field(byKey.get(key), other)[0];
+    const rest = axes.filter((key) => key !== axis);
+    return ids.map((_, other) => other).filter((other) => other !== number &&
+      of(axis, other) !== of(axis, number) && rest.every((key) => of(key, other) === of(key, number)));
+  }
+
   function links(number) {
-    const [backends, precisions] = data.neighbours[number];
+    const backends = alike(number, "backend"), precisions = alike(number, "precision");
     const list = (others) => make("p", {}, ...others.slice(0, 24).flatMap((other) => [
       make("a", { href: address(other), textContent: data.names[other], title: ids[other] }), " "]));
     return part("Neighbours",

@@ -13,7 +13,7 @@
   const chooser = document.querySelector(".column-groups");
   const more = document.querySelector(".more-rows");
   let data, columns, byKey, ids, words, defaults;
-  let state, found = [], made = 0, winner = "", leader = "";
+  let state, found = [], made = 0, drawn = "", winner = "", leader = "";
 
   const make = (name, properties = {}, ...children) => {
     const element = Object.assign(document.createElement(name), properties);
@@ -27,6 +27,9 @@
   // With the file's name: a link of a fragment alone is one that skips, to those who check pages.
   const file = location.pathname.split("/").pop();
   const address = (row) => `${file}#cell=${encodeURIComponent(ids[row])}`;
+
+  // A state as a text, to tell whether it is another: rows that are made anew lose the focus.
+  const told = (one) => JSON.stringify([one.find, one.sort, one.descending, one.kept, [...one.columns]]);
 
   function empty() {
     return { find: "", sort: "", descending: false, columns: defaults, kept: {} };
@@ -154,6 +157,7 @@
   }
 
   function show() {
+    drawn = told(state);
     select();
     const focus = table.tHead.contains(document.activeElement) && document.activeElement.closest("th").dataset.key;
     table.tHead.rows[0].replaceChildren(...shownColumns().map(heading));
@@ -214,8 +218,9 @@
     });
     const follow = () => {
       const given = fromAddress();
-      if (given) state = given;
-      if (given) show();
+      if (!given || told(given) === told(state) && told(given) === drawn) return;
+      state = given;
+      show();
     };
     deploymarkFragment.on(follow);
     addEventListener("beforeprint", () => grow(Math.min(found.length, 500)));
