@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -33,6 +34,15 @@ def _harmless(value: Any) -> Any:
     return isolated(value) if type(value) is str else value
 
 
+def cell_address(cell: str) -> str:
+    """The fragment that opens the page of a cell; as JavaScript's encodeURIComponent makes it.
+
+    A half of a surrogate pair, which no address can have, becomes the replacement character.
+    """
+    whole = cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return "#cell=" + quote(whole, safe="!'()*")
+
+
 def page_environment() -> Environment:
     """Jinja set up for our pages: every text is escaped, a missing value is an error."""
     loader = FileSystemLoader(TEMPLATES)
@@ -46,6 +56,7 @@ def page_environment() -> Environment:
     )
     # Of the |tojson filter, which also escapes <, > and &: no text ends a script element.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.filters["cell_address"] = cell_address
     environment.globals["embedded"] = embedded
     environment.globals["embedded_script"] = embedded_script
     environment.filters["plural"] = figures.plural

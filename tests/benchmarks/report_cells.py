@@ -1,10 +1,10 @@
 """How long the report of a run with many cells takes to write, to open and to answer.
 
 Run by hand: ``python tests/benchmarks/report_cells.py [CELLS [FOLDER]]`` (2,000 cells). Makes a
-synthetic run through the types of ``bench.records.run`` in FOLDER (default: a temporary one), starts a
-fresh interpreter that writes its report, and prints the seconds of that process, from start to
-end. Then, where there is a Chromium, the seconds until the table can be used and the milliseconds
-that a sort, a filter and a search take, layout included.
+synthetic run through the types of ``bench.records.run`` in FOLDER (default: a temporary one), then
+starts a fresh interpreter that writes its report, and prints the seconds of that process, from
+start to end. Where there is a Chromium, it adds the time until the table can be used and the
+milliseconds that a sort, a filter and a search take, layout included.
 """
 
 from __future__ import annotations

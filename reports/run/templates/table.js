@@ -139,7 +139,7 @@
     const tr = make("tr", {}, ...shownColumns().map((column) => entry(column, row)));
     for (const key of KEPT) tr.dataset[key] = text(key, row);
     tr.classList.toggle("answer", Boolean(mark(row)));
-    const copy = make("button", { type: "button", className: "copy", textContent: "copy" });
+    const copy = make("button", { type: "button", className: "copy" });
     copy.setAttribute("aria-label", `copy the row of ${data.names[row]}`);
     copy.addEventListener("click", () => document.dispatchEvent(new CustomEvent("deploymark:copy", { detail: row })));
     tr.cells[0].append(copy);
@@ -239,7 +239,8 @@
     data = given;
     columns = data.columns;
     byKey = new Map(columns.map((column) => [column.key, column]));
-    ids = Array.from(data.names, (_, row) => text("cell", row));
+    // No address holds half of a surrogate pair.
+    ids = Array.from(data.names, (_, row) => text("cell", row)).map((id) => id.toWellFormed?.() ?? id);
     words = ids.map((id) => id.toLowerCase());
     defaults = new Set(columns.filter((column) => column.shown).map((column) => column.key));
     state = fromAddress() ?? empty();
