@@ -21,6 +21,8 @@
     return element;
   };
 
+  const cut = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
   // [text, value, extra, title] of a cell; a text of null is an absent figure.
   const field = (column, row) => column.d[column.r ? column.r[row] : 0];
   const text = (key, row) => field(byKey.get(key), row)[0] ?? "";
@@ -113,7 +115,7 @@
   function entry(column, row) {
     const [shown, , extra, title] = field(column, row);
     if (column.key === "cell") {
-      const link = make("a", { href: address(row), textContent: data.names[row], title: ids[row] });
+      const link = make("a", { href: address(row), textContent: cut(data.names[row], 100), title: ids[row] });
       const th = make("th", { scope: "row" }, link);
       if (mark(row)) th.append(" ", make("small", { className: "answer-mark", textContent: mark(row) }));
       return th;
@@ -128,7 +130,7 @@
       const disturbed = data.disturbed.includes(row) && shown === "ok" ? " disturbed" : "";
       td.append(make("span", { className: `status ${shown}${disturbed}`, textContent: shown }));
     } else {
-      td.textContent = shown.slice(0, 300);
+      td.textContent = cut(shown, 200);
     }
     if (extra) td.append(" ", make("small", { textContent: extra }));
     if (title) td.title = title;
@@ -245,7 +247,7 @@
     defaults = new Set(columns.filter((column) => column.shown).map((column) => column.key));
     state = fromAddress() ?? empty();
     answered(JSON.parse(table.dataset.answer || "null"));
-    window.deploymarkTable = { data, ids, byKey, field, address, make, shownColumns, found: () => found };
+    window.deploymarkTable = { data, ids, byKey, field, address, make, cut, shownColumns, found: () => found };
     buildChooser();
     listen();
     form.hidden = false;
