@@ -215,13 +215,15 @@ class RunTable:
         reach = _unseen(row)
         return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
+    def drawn(self, cell: str, name: str) -> npt.NDArray[np.float64] | None:
+        """The mAP of a cell on each resample of the images; None where there is none."""
+        return self.scores.resampled(self.cells[cell], cast("MapFigure", name))
+
     def _drawn(self, cell: str, other: str, name: str) -> tuple[Any, Any] | None:
         """The mAP of both cells on the same resamples of the images; None where there is none."""
         if FIGURES[name] != "image" or name == "agreement":
             return None
-        found = [
-            self.scores.resampled(self.cells[one], cast("MapFigure", name)) for one in (cell, other)
-        ]
+        found = [self.drawn(one, name) for one in (cell, other)]
         if found[0] is None or found[1] is None or len(found[0]) != len(found[1]):
             return None
         return found[0], found[1]

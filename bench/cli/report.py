@@ -51,11 +51,9 @@ def report(
 
 
 def _write_one(run_folder: Path) -> None:
-    from deploymark.bench.choose.of_run import answer_run
-    from deploymark.bench.records.answer import read_answer
+    from deploymark.bench.choose.of_run import complete
 
-    if read_answer(run_folder) is None:
-        answer_run(run_folder)
+    complete(run_folder)
     for path in write_reports(run_folder):
         console.print(escape(str(path)))
 

@@ -10,6 +10,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from deploymark.bench.records.answer import read_answer
+from deploymark.bench.records.choices import read_choices
 from deploymark.bench.records.files import write_text_atomically
 from deploymark.bench.records.launches import read_launches
 from deploymark.bench.records.run import (
@@ -37,6 +38,7 @@ from deploymark.reports.run.effect_words import sentence
 from deploymark.reports.run.effectiveness import effects_of
 from deploymark.reports.run.fidelity import fidelity_views
 from deploymark.reports.run.matrix_chart import matrix_chart
+from deploymark.reports.run.question import question_data
 from deploymark.reports.run.recipes import recipe_views
 from deploymark.reports.run.scatter_chart import latency_accuracy_chart, without_labels
 from deploymark.reports.run.scenario_chart import stream_chart
@@ -86,6 +88,16 @@ def _cell_table(run: Run, environment: Environment) -> str:
     )
 
 
+def _question(run: Run, environment: Environment) -> Markup:
+    """The form that asks other questions, where the run has what answers them."""
+    choices = read_choices(run.folder)
+    if choices is None:
+        return Markup()
+    data = embedded("choices-data", question_data(choices, str(run.folder)))
+    html = environment.get_template("question.html").render(data=data)
+    return Markup(html)  # noqa: S704 - of a template of ours
+
+
 def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], dict[str, Any]]:
     """The sections that not every run has, as HTML (empty where it has not), and their charts."""
     cells, by_agreement = run.cells, without_labels(run.cells)
@@ -98,7 +110,9 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
     sections = dict.fromkeys(names, Markup())
     charts: dict[str, Any] = {}
     if answer := read_answer(run.folder):
-        sections["answer"] = section("answer", answer=answer_view(answer))
+        sections["answer"] = section(
+            "answer", answer=answer_view(answer), question=_question(run, environment)
+        )
     if groups := effects_of(cells):
         several = len({group.model for group in groups}) > 1
         charts["effects"] = effect_chart(groups, cells, by_agreement=by_agreement)

@@ -226,27 +226,27 @@
     };
     deploymarkFragment.on(follow);
     addEventListener("beforeprint", () => grow(Math.min(found.length, 500)));
-    document.addEventListener("deploymark:question", (event) => {
-      answered(event.detail);
-      show();
-    });
   }
 
   function answered(detail) {
+    const before = winner + leader;
     winner = detail?.winner ?? "";
     leader = detail?.leader ?? "";
+    if (data && before !== winner + leader) show();
   }
 
+  answered(JSON.parse(table.dataset.answer || "null"));
+  document.addEventListener("deploymark:question", (event) => answered(event.detail));
+
   deploymarkData("cell-data").then((given) => {
-    data = given;
-    columns = data.columns;
+    columns = given.columns;
     byKey = new Map(columns.map((column) => [column.key, column]));
     // No address holds half of a surrogate pair.
-    ids = Array.from(data.names, (_, row) => text("cell", row)).map((id) => id.toWellFormed?.() ?? id);
+    ids = Array.from(given.names, (_, row) => text("cell", row)).map((id) => id.toWellFormed?.() ?? id);
     words = ids.map((id) => id.toLowerCase());
     defaults = new Set(columns.filter((column) => column.shown).map((column) => column.key));
     state = fromAddress() ?? empty();
-    answered(JSON.parse(table.dataset.answer || "null"));
+    data = given;
     window.deploymarkTable = { data, ids, byKey, field, address, make, cut, shownColumns, found: () => found };
     buildChooser();
     listen();
