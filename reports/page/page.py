@@ -13,6 +13,7 @@ from markupsafe import Markup
 from deploymark.reports.page import figures
 from deploymark.reports.page.chart_style import Row
 from deploymark.reports.page.chart_tables import chart_table
+from deploymark.reports.page.embedded import embedded, embedded_script
 from deploymark.reports.page.plain_text import isolated, seen, shortened
 
 TEMPLATES = tuple(sorted(Path(__file__).resolve().parents[1].glob("*/templates")))
@@ -33,9 +34,12 @@ def _harmless(value: Any) -> Any:
     return isolated(value) if type(value) is str else value
 
 
-def _in_address(text: str) -> Markup:
-    """A name in an address of the page, as the page's data have it (``embedded``)."""
-    return Markup(quote(seen(text), safe=""))  # noqa: S704 - nothing but letters and %
+def cell_address(cell: str) -> Markup:
+    """The fragment that opens the page of a cell, named as the page's data have it (``embedded``).
+
+    As JavaScript's encodeURIComponent makes it.
+    """
+    return Markup("#cell=" + quote(seen(cell), safe="!'()*"))  # noqa: S704 - letters, marks and %
 
 
 def page_environment() -> Environment:
@@ -51,8 +55,10 @@ def page_environment() -> Environment:
     )
     # Of the |tojson filter, which also escapes <, > and &: no text ends a script element.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.filters["cell_address"] = cell_address
+    environment.globals["embedded"] = embedded
+    environment.globals["embedded_script"] = embedded_script
     environment.filters["plural"] = figures.plural
-    environment.filters["urlencode"] = _in_address
     environment.filters["chart_table"] = chart_table
     environment.filters["shortened"] = shortened
     environment.globals["asset"] = lambda name: Markup(  # noqa: S704 - our own files

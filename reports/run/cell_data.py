@@ -15,7 +15,7 @@ from deploymark.reports.run.cell_launches import (
     condition_titles,
     launches_by_cell,
 )
-from deploymark.reports.run.cell_names import neighbours, rerun_commands, short_names
+from deploymark.reports.run.cell_names import rerun_commands, short_names
 
 MANY = 150
 """Cells from which the page is kept small: rows beyond are made by the script alone."""
@@ -50,9 +50,9 @@ def cell_data(
     """
     cells = run.cells
     shown = cell_columns.shown(cells, rows)
-    commands, near = rerun_commands(run.info, cells), neighbours(cells)
+    commands, many = rerun_commands(run.info, cells), len(cells) > MANY
     names = [cell.cell for cell in cells]
-    by_cell = launches_by_cell(launches, QUANTILES if len(cells) <= MANY else FEW_QUANTILES)
+    by_cell = launches_by_cell(launches, few=many)
     return {
         "names": short_names(cells),
         "columns": [
@@ -66,25 +66,24 @@ def cell_data(
                 "group": cell_columns.group(column),
                 "shown": shown[column.key],
             }
-            | _coded([_entry(row[number]) for row in rows])
+            | _coded([_entry(row[number], 4 if many else 6) for row in rows])
             for number, column in enumerate(cell_columns.COLUMNS)
         ],
         "texts": {key: _coded([getattr(cell, key) for cell in cells]) for key in _TEXTS},
         "disturbed": [number for number, cell in enumerate(cells) if cell.disturbed],
         "commands": [commands[name] for name in names],
-        "neighbours": [near[name] for name in names],
-        "quantiles": QUANTILES if len(cells) <= MANY else FEW_QUANTILES,
+        "quantiles": FEW_QUANTILES if many else QUANTILES,
         "conditions": condition_titles(),
         "launches": [by_cell.get(name, []) for name in names],
         "folders": {"logs": LOGS_FOLDER, "predictions": PREDICTIONS_FOLDER},
     }
 
 
-def _entry(field: Field) -> list[Any]:
-    """A field without what is empty at its end."""
+def _entry(field: Field, digits: int) -> list[Any]:
+    """A field without what is empty at its end; its value with that many significant digits."""
     if field.absent:
         return [None, None, "", field.title]
-    value = None if field.value is None else float(f"{field.value:.6g}")
+    value = None if field.value is None else float(f"{field.value:.{digits}g}")
     entry = [field.text, value, field.extra, field.title]
     while entry[-1] in {"", None}:
         entry.pop()

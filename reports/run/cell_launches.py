@@ -11,7 +11,7 @@ from deploymark.reports.page import figures
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 FEW_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Of a run with many cells: the page has a limit."""
+"""Of a run with many cells, whose launches have no conditions in the page: it has a limit."""
 
 _CONDITIONS = {
     "foreign_load_cores": ("load of others", "cores"),
@@ -35,48 +35,56 @@ def condition_titles() -> list[str]:
 
 
 def launches_by_cell(
-    records: Iterable[Mapping[str, Any]], quantiles: tuple[float, ...]
+    records: Iterable[Mapping[str, Any]], *, few: bool = False
 ) -> dict[str, list[list[Any]]]:
     """For each cell its launches, all attempts, in the order of the file.
 
     A launch is [launch, attempt, status, started, inferences, quantiles in ms (or none), load ms,
     cold ms, warm-up's inferences, steady, bursts, quiet bursts, what disturbed, reason,
-    conditions]; None stands for what was not recorded.
+    conditions]; None stands for what was not recorded. ``few`` is for a run with many cells: with
+    ``FEW_QUANTILES`` of three digits, and of the rest what disturbed and the reason.
     """
     found: dict[str, list[list[Any]]] = {}
     for record in records:
-        found.setdefault(str(record.get("cell")), []).append(_launch(record, quantiles))
+        found.setdefault(str(record.get("cell")), []).append(_launch(record, few=few))
     return found
 
 
-def _launch(record: Mapping[str, Any], quantiles: tuple[float, ...]) -> list[Any]:
+def _launch(record: Mapping[str, Any], *, few: bool) -> list[Any]:
+    quantiles, digits = (FEW_QUANTILES, 3) if few else (QUANTILES, 4)
     times = [value for value in record.get("latency_ns") or () if figures.number(value) is not None]
     warm_up, conditions = record.get("warmup") or {}, record.get("conditions") or {}
-    shown = [_short(conditions.get(key)) for key in _CONDITIONS]
+    shown = [] if few else [_short(conditions.get(key)) for key in _CONDITIONS]
     disturbed = record.get("disturbed") or []
     return [
         record.get("launch"),
         record.get("attempt"),
         record.get("status"),
-        record.get("started"),
+        None if few else record.get("started"),
         len(times),
-        [_short(float(q) / 1e6) for q in np.quantile(times, quantiles)] if times else [],
-        _short(record.get("load_ms")),
-        _short(record.get("cold_ms")),
-        warm_up.get("iterations"),
-        warm_up.get("steady"),
-        record.get("bursts"),
-        record.get("quiet_bursts"),
+        [_short(float(q) / 1e6, digits) for q in np.quantile(times, quantiles)] if times else [],
+        *([None] * 6 if few else _told(record, warm_up)),
         [str(item) for item in disturbed] if isinstance(disturbed, list) else [str(disturbed)],
         record.get("reason") or "",
         shown if any(value is not None for value in shown) else [],
     ]
 
 
-def _short(value: object) -> float | int | None:
-    """A number with four significant digits, which a picture does not tell from the whole."""
+def _told(record: Mapping[str, Any], warm_up: Mapping[str, Any]) -> list[Any]:
+    return [
+        _short(record.get("load_ms")),
+        _short(record.get("cold_ms")),
+        warm_up.get("iterations"),
+        warm_up.get("steady"),
+        record.get("bursts"),
+        record.get("quiet_bursts"),
+    ]
+
+
+def _short(value: object, digits: int = 4) -> float | int | None:
+    """A number with a few significant digits, which a picture does not tell from the whole."""
     known = figures.number(value)
     if known is None:
         return None
-    short = float(f"{known:.4g}")
+    short = float(f"{known:.{digits}g}")
     return int(short) if short.is_integer() else short

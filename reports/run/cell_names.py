@@ -68,24 +68,3 @@ def rerun_commands(info: RunInfo, cells: Sequence[CellResult]) -> dict[str, str]
         else ""
         for cell, selection in selections(cells).items()
     }
-
-
-def neighbours(cells: Sequence[CellResult]) -> dict[str, list[list[int]]]:
-    """By cell: the numbers of those that differ in the backend alone, and in the precision alone."""
-    rest = ("model", "variant", "device", "imgsz", "batch", "threads", "memory_limit_mb")
-    groups: dict[tuple[object, ...], list[int]] = {}
-
-    def key(cell: CellResult, same: str) -> tuple[object, ...]:
-        axes = tuple(getattr(cell, axis) for axis in rest)
-        return (same, getattr(cell, same), cell.runtime_axes, *axes)
-
-    for number, cell in enumerate(cells):
-        for same in ("precision", "backend"):
-            groups.setdefault(key(cell, same), []).append(number)
-    return {
-        cell.cell: [
-            [other for other in groups[key(cell, same)] if other != number]
-            for same in ("precision", "backend")
-        ]
-        for number, cell in enumerate(cells)
-    }

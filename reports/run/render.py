@@ -51,6 +51,12 @@ from deploymark.reports.run.scenario_chart import stream_chart
 from deploymark.reports.run.scenarios import NOT_A_SUBMISSION, scenario_views
 from deploymark.reports.run.warm_up import folded, warm_up_chart, warm_up_rows
 
+MOST_PLAIN_ROWS = 40
+"""Rows that a page with many cells has without JavaScript."""
+
+MOST_WARM_UPS = 200
+"""Cells whose first inferences are drawn: more lines are none."""
+
 
 def _choices(cells: tuple[CellResult, ...]) -> list[tuple[str, list[str]]]:
     """(column, its values in order of appearance) for each select of the table."""
@@ -72,7 +78,7 @@ def _cell_table(run: Run, environment: Environment) -> str:
         + " more" * (not shown[column.key])
         for column in columns
     ]
-    held = cells[:MANY]
+    held = cells[: MOST_PLAIN_ROWS if many else None]
     data = cell_data(run, rows, read_launches(run.folder))
     answer = read_answer(run.folder)
     return environment.get_template("cells.html").render(
@@ -143,9 +149,15 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
             chart=charts["scenarios"],
         )
     if rows := warm_up_rows(cells, read_launches(run.folder)):
+        left_out = len(rows[MOST_WARM_UPS:])
+        rows = rows[:MOST_WARM_UPS]
         charts["warm_up"] = warm_up_chart(rows, cells)
         sections["warm_up"] = section(
-            "warm_up", count=len(rows), folded=folded(rows), chart=charts["warm_up"]
+            "warm_up",
+            count=len(rows),
+            left_out=left_out,
+            folded=folded(rows),
+            chart=charts["warm_up"],
         )
     past = read_history(run.folder)
     if past is not None and (machines := machine_views(past, everything=False)):

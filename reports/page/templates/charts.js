@@ -32,9 +32,16 @@
     });
   }
 
+  // The library, where it is packed: the page's policy lets it make functions, as Vega does itself.
+  const unpacked = (async () => {
+    const source = document.getElementById("chart-library") && (await deploymarkText("chart-library"));
+    if (source) new Function(source)();
+  })();
+
   async function draw(figure) {
+    await unpacked;
     const box = figure.querySelector(".chart");
-    const spec = JSON.parse(document.getElementById(figure.dataset.spec).textContent);
+    const spec = await deploymarkData(figure.dataset.spec);
     if (box.clientWidth < 600) {
       const below = { orient: "bottom", columns: 2, layout: { bottom: { direction: "vertical" } } };
       Object.assign(spec.config.legend, below);

@@ -5,7 +5,7 @@
 window.deploymarkCellParts = window.deploymarkCellParts || [];
 document.addEventListener("deploymark:table", () => {
   "use strict";
-  const { data, ids, byKey, field, address, make, copy, markdown, tabbed } = window.deploymarkTable;
+  const { data, ids, byKey, field, address, make, cut, copy, markdown, tabbed } = window.deploymarkTable;
   const dialog = document.getElementById("cell-page");
   const SVG = "http://www.w3.org/2000/svg";
   let opener = null, before = null;
@@ -131,10 +131,19 @@ document.addEventListener("deploymark:table", () => {
     return part("Measure it again", code, button);
   }
 
+  // The cells that differ in one axis alone.
+  function alike(number, axis) {
+    const axes = ["model", "variant", "precision", "backend", "device", "imgsz", "batch", "threads", "memory_limit_mb"];
+    const of = (key, other) => field(byKey.get(key), other)[0];
+    const rest = axes.filter((key) => key !== axis);
+    return ids.map((_, other) => other).filter((other) => other !== number &&
+      of(axis, other) !== of(axis, number) && rest.every((key) => of(key, other) === of(key, number)));
+  }
+
   function links(number) {
-    const [backends, precisions] = data.neighbours[number];
+    const backends = alike(number, "backend"), precisions = alike(number, "precision");
     const list = (others) => make("p", {}, ...others.slice(0, 24).flatMap((other) => [
-      make("a", { href: address(other), textContent: data.names[other], title: ids[other] }), " "]));
+      make("a", { href: address(other), textContent: cut(data.names[other], 100), title: ids[other] }), " "]));
     return part("Neighbours",
       backends.length ? make("h4", { textContent: "The same in other backends" }) : null,
       backends.length ? list(backends) : null,
@@ -168,7 +177,7 @@ document.addEventListener("deploymark:table", () => {
   function fill(number) {
     const close = make("button", { type: "button", className: "close", textContent: "Close" });
     close.addEventListener("click", leave);
-    const title = make("h2", { id: "cell-page-title", tabIndex: -1, textContent: ids[number] });
+    const title = make("h2", { id: "cell-page-title", tabIndex: -1, textContent: cut(ids[number], 300), title: ids[number] });
     const [status, , extra] = field(byKey.get("status"), number);
     const whole = field(byKey.get("executed_precision"), number);
     const tools = make("p", { className: "row-tools" });

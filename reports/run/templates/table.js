@@ -13,7 +13,7 @@
   const chooser = document.querySelector(".column-groups");
   const more = document.querySelector(".more-rows");
   let data, columns, byKey, ids, words, defaults;
-  let state, found = [], made = 0, winner = "", leader = "";
+  let state, found = [], made = 0, drawn = "", winner = "", leader = "";
 
   const make = (name, properties = {}, ...children) => {
     const element = Object.assign(document.createElement(name), properties);
@@ -21,12 +21,17 @@
     return element;
   };
 
+  const cut = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
   // [text, value, extra, title] of a cell; a text of null is an absent figure.
   const field = (column, row) => column.d[column.r ? column.r[row] : 0];
   const text = (key, row) => field(byKey.get(key), row)[0] ?? "";
   // With the file's name: a link of a fragment alone is one that skips, to those who check pages.
   const file = location.pathname.split("/").pop();
   const address = (row) => `${file}#cell=${encodeURIComponent(ids[row])}`;
+
+  // A state as a text, to tell whether it is another: rows that are made anew lose the focus.
+  const told = (one) => JSON.stringify([one.find, one.sort, one.descending, one.kept, [...one.columns]]);
 
   function empty() {
     return { find: "", sort: "", descending: false, columns: defaults, kept: {} };
@@ -110,7 +115,7 @@
   function entry(column, row) {
     const [shown, , extra, title] = field(column, row);
     if (column.key === "cell") {
-      const link = make("a", { href: address(row), textContent: data.names[row], title: ids[row] });
+      const link = make("a", { href: address(row), textContent: cut(data.names[row], 100), title: ids[row] });
       const th = make("th", { scope: "row" }, link);
       if (mark(row)) th.append(" ", make("small", { className: "answer-mark", textContent: mark(row) }));
       return th;
@@ -125,7 +130,7 @@
       const disturbed = data.disturbed.includes(row) && shown === "ok" ? " disturbed" : "";
       td.append(make("span", { className: `status ${shown}${disturbed}`, textContent: shown }));
     } else {
-      td.textContent = shown.slice(0, 300);
+      td.textContent = cut(shown, 200);
     }
     if (extra) td.append(" ", make("small", { textContent: extra }));
     if (title) td.title = title;
@@ -136,7 +141,7 @@
     const tr = make("tr", {}, ...shownColumns().map((column) => entry(column, row)));
     for (const key of KEPT) tr.dataset[key] = text(key, row);
     tr.classList.toggle("answer", Boolean(mark(row)));
-    const copy = make("button", { type: "button", className: "copy", textContent: "copy" });
+    const copy = make("button", { type: "button", className: "copy" });
     copy.setAttribute("aria-label", `copy the row of ${data.names[row]}`);
     copy.addEventListener("click", () => document.dispatchEvent(new CustomEvent("deploymark:copy", { detail: row })));
     tr.cells[0].append(copy);
@@ -154,6 +159,7 @@
   }
 
   function show() {
+    drawn = told(state);
     select();
     const focus = table.tHead.contains(document.activeElement) && document.activeElement.closest("th").dataset.key;
     table.tHead.rows[0].replaceChildren(...shownColumns().map(heading));
@@ -214,32 +220,34 @@
     });
     const follow = () => {
       const given = fromAddress();
-      if (given) state = given;
-      if (given) show();
+      if (!given || told(given) === told(state) && told(given) === drawn) return;
+      state = given;
+      show();
     };
     deploymarkFragment.on(follow);
     addEventListener("beforeprint", () => grow(Math.min(found.length, 500)));
-    document.addEventListener("deploymark:question", (event) => {
-      answered(event.detail);
-      show();
-    });
   }
 
   function answered(detail) {
+    const before = winner + leader;
     winner = detail?.winner ?? "";
     leader = detail?.leader ?? "";
+    if (data && before !== winner + leader) show();
   }
 
+  answered(JSON.parse(table.dataset.answer || "null"));
+  document.addEventListener("deploymark:question", (event) => answered(event.detail));
+
   deploymarkData("cell-data").then((given) => {
-    data = given;
-    columns = data.columns;
+    columns = given.columns;
     byKey = new Map(columns.map((column) => [column.key, column]));
-    ids = Array.from(data.names, (_, row) => text("cell", row));
+    // No address holds half of a surrogate pair.
+    ids = Array.from(given.names, (_, row) => text("cell", row)).map((id) => id.toWellFormed?.() ?? id);
     words = ids.map((id) => id.toLowerCase());
     defaults = new Set(columns.filter((column) => column.shown).map((column) => column.key));
     state = fromAddress() ?? empty();
-    answered(JSON.parse(table.dataset.answer || "null"));
-    window.deploymarkTable = { data, ids, byKey, field, address, make, shownColumns, found: () => found };
+    data = given;
+    window.deploymarkTable = { data, ids, byKey, field, address, make, cut, shownColumns, found: () => found };
     buildChooser();
     listen();
     form.hidden = false;
