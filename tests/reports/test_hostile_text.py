@@ -310,7 +310,7 @@ LONGEST_SEEN = """() => {
     if (box.closest("details:not([open]) > :not(summary)") || !box.checkVisibility()) continue;
     if (box.closest("details:not([open])") && !box.closest("summary")) continue;
     const cut = [box, box.closest("td, th")].filter(Boolean).map((one) => getComputedStyle(one));
-    if (cut.some((style) => style.textOverflow === "ellipsis" && style.overflow === "hidden")) continue;
+    if (cut.some((css) => css.textOverflow === "ellipsis" && css.overflow === "hidden")) continue;
     found.push([box.closest("[id]")?.id, box.tagName, box.className, node.data.length].join(" "));
   }
   return found;

@@ -118,7 +118,7 @@
     const [low, high] = [Math.min(...seen), Math.max(...seen)];
     if (!seen.length || high - low > 1e-6 * Math.abs(high)) return null;
     const value = limit.kind === "ratio" ? high * limit.limit : high + limit.limit;
-    return { ...told, value, text: written(limit).replace(/^\S+ /, "").replace("<=", "≤").replace(">=", "≥").replace("fp32", "FP32") };
+    return { ...told, value, text: written(limit).replace(/^\S+ /, "").replace("<=", "≤").replace(">=", "≥").replace("fp32", "FP32").replace(/ [-+] 0$/, "") };
   }
 
   // A shell's word.
