@@ -1,4 +1,4 @@
-"""The command line: ``run, list, doctor, choose, report, fit, gate, compare, history, cache``.
+"""The command line: ``run, list, doctor, choose, report, explain, fit, gate, compare, history, cache``.
 
 Exit codes: 0 fine, 1 a cell failed or regressed, 2 usage or bad input, 3 inconclusive.
 """
@@ -12,6 +12,7 @@ from rich.table import Table
 from deploymark.bench.cli.cache import cache_app
 from deploymark.bench.cli.choose import choose
 from deploymark.bench.cli.compare import compare
+from deploymark.bench.cli.explain import explain
 from deploymark.bench.cli.fit import fit
 from deploymark.bench.cli.gate import gate
 from deploymark.bench.cli.history import history
@@ -69,6 +70,14 @@ app.command(
 
 
 app.command(epilog="Example: [bold]deploymark report results/latest[/bold]")(report)
+
+app.command(
+    epilog="Examples: "
+    "[bold]deploymark explain results/latest my-dense-int8-onnxruntime-cpu-640[/bold] · "
+    "[bold]deploymark explain results/latest my-dense-fp32-onnxruntime-cpu-640 "
+    "--against my-dense-fp32-torch-cpu-640[/bold] · "
+    "[bold]deploymark explain results/latest my-dense-int8-openvino-cpu-640 --again[/bold]"
+)(explain)
 
 app.command(
     epilog="Examples: [bold]deploymark fit[/bold] · "

@@ -19,10 +19,12 @@ def report(
 ) -> None:
     """Render report.html and summary.md of a run anew."""
     from deploymark.bench.choose.of_run import answer_run
+    from deploymark.bench.explain.explain import explain_run
     from deploymark.bench.records.answer import read_answer
 
     if read_answer(run_folder) is None:
         answer_run(run_folder)
+    explain_run(run_folder)
     for path in write_reports(run_folder):
         console.print(escape(str(path)))
 

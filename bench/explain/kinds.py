@@ -18,8 +18,8 @@ PRODUCT = "matrix products"
 ACTIVATION = "activations"
 ELEMENTWISE = "elementwise arithmetic"
 POOLING = "pooling and resizing"
-SOFTMAX = "softmax and normalisation"
-MOVING = "joining, splitting, reshaping"
+SOFTMAX = "softmax and norms"
+MOVING = "concatenating and slicing"
 OTHER = "other"
 
 CONVERSIONS = frozenset({TYPES, LAYOUT})

@@ -172,12 +172,12 @@ def other_precision(profile: CellProfile, against: CellProfile | None = None) ->
 
 
 def _most_of(layers: Sequence[Layer]) -> str:
-    """The families that most of the layers' time is in, as words to follow."""
+    """The family that most of the layers' time is in, as words to follow."""
     by_family: dict[str, float] = {}
     for layer in layers:
         by_family[layer.family] = by_family.get(layer.family, 0.0) + layer.ms
-    first = sorted(by_family, key=lambda name: -by_family[name])[:2]
-    return f", most of it {' and '.join(first)}{_where(layers)}" if first else ""
+    first = max(by_family, key=lambda name: by_family[name], default="")
+    return f", most of it in {first}{_where(layers)}" if first else ""
 
 
 def one_layer(profile: CellProfile, against: CellProfile | None = None) -> str:
