@@ -22,7 +22,7 @@ FLOORS = (
     ("reports.gate", "reports.run"),
     ("reports.compare", "reports.history"),
     ("reports.page",),
-    ("bench.choose",),
+    ("bench.choose", "bench.explain"),
     ("bench.build", "bench.bundle", "bench.history"),
     ("bench.variants", "bench.compare"),
     ("bench.doctor", "bench.score"),

@@ -14,6 +14,7 @@ from deploymark.bench.cli.cache import cache_app
 from deploymark.bench.cli.choose import choose
 from deploymark.bench.cli.collect import collect
 from deploymark.bench.cli.compare import compare
+from deploymark.bench.cli.explain import explain
 from deploymark.bench.cli.fit import fit
 from deploymark.bench.cli.gate import gate
 from deploymark.bench.cli.history import history
@@ -76,6 +77,14 @@ app.command(
     epilog="Examples: [bold]deploymark report results/latest[/bold] · "
     "[bold]deploymark report desk/results/latest jetson/results/latest --output devices.html[/bold]"
 )(report)
+
+app.command(
+    epilog="Examples: "
+    "[bold]deploymark explain results/latest my-dense-int8-onnxruntime-cpu-640[/bold] · "
+    "[bold]deploymark explain results/latest my-dense-fp32-onnxruntime-cpu-640 "
+    "--against my-dense-fp32-torch-cpu-640[/bold] · "
+    "[bold]deploymark explain results/latest my-dense-int8-openvino-cpu-640 --again[/bold]"
+)(explain)
 
 app.command(
     epilog="Examples: [bold]deploymark fit[/bold] · "

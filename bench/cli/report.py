@@ -52,8 +52,10 @@ def report(
 
 def _write_one(run_folder: Path) -> None:
     from deploymark.bench.choose.of_run import complete
+    from deploymark.bench.explain.explain import explain_run
 
     complete(run_folder)
+    explain_run(run_folder)
     for path in write_reports(run_folder):
         console.print(escape(str(path)))
 

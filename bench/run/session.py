@@ -25,6 +25,7 @@ from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.census import tell_census
 from deploymark.bench.run.fit import fit_cells
 from deploymark.bench.run.plan import Plan, prepare
+from deploymark.bench.run.profile_pass import profile_cells
 from deploymark.bench.run.run_folder import (
     check_same_inputs,
     create,
@@ -137,6 +138,28 @@ def fit_run(folder: Path, select: str = "") -> tuple[str, ...]:
     except Timeout:
         raise BadInputError(f"{folder}: another process is at this run") from None
     return tuple(results)
+
+
+def profile_run(folder: Path, cells: Collection[str], *, again: bool = False) -> None:
+    """Launch cells of a run once more, with their runtimes' profilers (``profiles.jsonl``).
+
+    Their artifacts come from the store, or are built again where they left it. Raises BadInputError
+    where that cannot be: a model has changed, the run is of another machine, or another process is
+    at it.
+    """
+    session = resume(folder)
+    chosen = [cell for cell in session.plan.cells if cell.id in cells]
+    try:
+        with FileLock(session.folder / ".lock").acquire(timeout=0), Progress() as progress:
+            built = build_cells(session.plan, chosen, session.folder, session.store, progress)
+            profile_cells(session.plan, chosen, built, cells, session.folder, progress, again=again)
+    except Timeout:
+        raise BadInputError(f"{folder}: another process is at this run") from None
+    except OSError as error:
+        raise BadInputError(
+            f"{folder} cannot be written: {error.strerror or error}",
+            remedy="Copy the run directory, and name the copy.",
+        ) from error
 
 
 def resume(folder: Path) -> RunSession:

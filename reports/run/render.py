@@ -13,6 +13,7 @@ from deploymark.bench.records.answer import read_answer
 from deploymark.bench.records.choices import read_choices
 from deploymark.bench.records.files import write_text_atomically
 from deploymark.bench.records.launches import read_launches
+from deploymark.bench.records.profiles import read_explanations
 from deploymark.bench.records.run import (
     REPORT_FILE,
     CellResult,
@@ -37,6 +38,7 @@ from deploymark.reports.run.effect_chart import effect_chart
 from deploymark.reports.run.effect_table import effect_table
 from deploymark.reports.run.effect_words import sentence
 from deploymark.reports.run.effectiveness import effects_of
+from deploymark.reports.run.explain import explain_views
 from deploymark.reports.run.fidelity import fidelity_views
 from deploymark.reports.run.matrix_chart import matrix_chart
 from deploymark.reports.run.question import question_data
@@ -119,7 +121,7 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
         html = environment.get_template(f"{name}.html").render(by_agreement=by_agreement, **values)
         return Markup(html)  # noqa: S704 - of a template of ours
 
-    names = ("answer", "effects", "recipes", "fidelity", "scenarios", "warm_up", "history")
+    names = ("answer", "slow", "effects", "recipes", "fidelity", "scenarios", "warm_up", "history")
     sections = dict.fromkeys(names, Markup())
     charts: dict[str, Any] = {}
     if answer := read_answer(run.folder):
@@ -140,6 +142,13 @@ def _sections(run: Run, environment: Environment) -> tuple[dict[str, Markup], di
         charts |= {chart.key: chart.spec for view in recipes for chart in view.charts}
     if views := fidelity_views(cells, read_fidelity(run.folder), run.folder):
         sections["fidelity"] = section("fidelity", fidelity=views)
+    if explained := read_explanations(run.folder):
+        shown = explain_views(explained)
+        sections["slow"] = Markup(  # noqa: S704 - of a template of ours
+            environment.get_template("explain.html").render(
+                explanations=shown, left_out=len(explained) - len(shown)
+            )
+        )
     if results := read_scenarios(run.folder):
         charts["scenarios"] = stream_chart(results, cells)
         sections["scenarios"] = section(
