@@ -54,7 +54,7 @@ class Profile:
 
 
 def walls(infer: Callable[[int], object], inferences: int, *, first: int = 0) -> list[float]:
-    """Milliseconds of each of a number of inferences; ``infer`` is told which one, from ``first``."""
+    """Milliseconds of each of some inferences; ``infer`` is told which one, from ``first``."""
     found = []
     for index in range(first, first + inferences):
         started = time.perf_counter_ns()
