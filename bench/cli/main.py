@@ -72,7 +72,10 @@ app.command(
 )(choose)
 
 
-app.command(epilog="Example: [bold]deploymark report results/latest[/bold]")(report)
+app.command(
+    epilog="Examples: [bold]deploymark report results/latest[/bold] · "
+    "[bold]deploymark report desk/results/latest jetson/results/latest --output devices.html[/bold]"
+)(report)
 
 app.command(
     epilog="Examples: [bold]deploymark fit[/bold] · "

@@ -21,7 +21,7 @@ def report(
     run_folders: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN]…",
+            metavar="RUN",
             help="Run directory; the newest by default. With several: one page, a column a run.",
         ),
     ] = None,

@@ -133,5 +133,6 @@ def forest_chart(cells: Sequence[CellVerdict]) -> Row | None:
         x=x, y=y, color=colour, tooltip=told(hints)
     )
     chart = alt.layer(band, zero, dots, intervals, points)
-    chart = chart.properties(width="container", height=alt.Step(_ROW_PX))
+    # A step in place of a number makes Vega-Lite warn where the width is that of the box.
+    chart = chart.properties(width="container", height=_ROW_PX * len(rows))
     return finished(chart, {"cells": rows, "pairs": pairs})

@@ -12,6 +12,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from deploymark.reports.page.plain_text import all_seen
+
 MOST_PLAIN_BYTES = 60_000
 """Larger JSON is compressed: to a fifth, base64 included."""
 
@@ -19,11 +21,12 @@ MOST_PLAIN_BYTES = 60_000
 def embedded(name: str, value: Any, digits: int = 0) -> Markup:
     """A script element of that id which holds ``value``; ``deploymarkData(name)`` reads it.
 
-    With ``digits``, numbers in it have so many significant ones: a chart shows no more.
+    With ``digits``, numbers in it have so many significant ones: a chart shows no more. Its texts
+    are as ``seen`` has them: a script of the page shows them as they are.
     """
-    value = _rounded(value, digits) if digits else value
+    value = all_seen(_rounded(value, digits) if digits else value)
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    data = text.encode("utf-8", "backslashreplace")
+    data = text.encode()
     if len(data) <= MOST_PLAIN_BYTES:
         # Nothing in it may end the element, or begin a comment that swallows its end.
         safe = json.dumps(value, allow_nan=False, separators=(",", ":"))

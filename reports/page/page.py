@@ -14,7 +14,7 @@ from deploymark.reports.page import figures
 from deploymark.reports.page.chart_style import Row
 from deploymark.reports.page.chart_tables import chart_table
 from deploymark.reports.page.embedded import embedded, embedded_script
-from deploymark.reports.page.plain_text import isolated, shortened
+from deploymark.reports.page.plain_text import isolated, seen, shortened
 
 TEMPLATES = tuple(sorted(Path(__file__).resolve().parents[1].glob("*/templates")))
 """Folders of templates, one beside the modules that fill them; no name stands in two of them."""
@@ -34,13 +34,12 @@ def _harmless(value: Any) -> Any:
     return isolated(value) if type(value) is str else value
 
 
-def cell_address(cell: str) -> str:
-    """The fragment that opens the page of a cell; as JavaScript's encodeURIComponent makes it.
+def cell_address(cell: str) -> Markup:
+    """The fragment that opens the page of a cell, named as the page's data have it (``embedded``).
 
-    A half of a surrogate pair, which no address can have, becomes the replacement character.
+    As JavaScript's encodeURIComponent makes it.
     """
-    whole = cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return "#cell=" + quote(whole, safe="!'()*")
+    return Markup("#cell=" + quote(seen(cell), safe="!'()*"))  # noqa: S704 - letters, marks and %
 
 
 def page_environment() -> Environment:

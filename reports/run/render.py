@@ -25,6 +25,7 @@ from deploymark.bench.records.scenarios import read_scenarios
 from deploymark.bench.records.trends import read_history
 from deploymark.reports.history.history import charts_of, history_values, machine_views
 from deploymark.reports.page import facts, tables
+from deploymark.reports.page.chart_style import Row
 from deploymark.reports.page.embedded import embedded
 from deploymark.reports.page.page import page_environment
 from deploymark.reports.page.vega import VegaBundle
@@ -40,7 +41,12 @@ from deploymark.reports.run.fidelity import fidelity_views
 from deploymark.reports.run.matrix_chart import matrix_chart
 from deploymark.reports.run.question import question_data
 from deploymark.reports.run.recipes import recipe_views
-from deploymark.reports.run.scatter_chart import latency_accuracy_chart, without_labels
+from deploymark.reports.run.scatter_chart import (
+    accuracy_ends,
+    latency_accuracy_chart,
+    not_drawn,
+    without_labels,
+)
 from deploymark.reports.run.scenario_chart import stream_chart
 from deploymark.reports.run.scenarios import NOT_A_SUBMISSION, scenario_views
 from deploymark.reports.run.warm_up import folded, warm_up_chart, warm_up_rows
@@ -86,6 +92,13 @@ def _cell_table(run: Run, environment: Environment) -> str:
         answer={"winner": answer.winner, "leader": answer.leader} if answer else None,
         data=embedded("cell-data", data),
     )
+
+
+def _scatter(run: Run) -> Row | None:
+    """The chart of the front, with what the run's answer chose."""
+    answer = read_answer(run.folder)
+    ends = accuracy_ends(read_choices(run.folder), by_agreement=without_labels(run.cells))
+    return latency_accuracy_chart(run.cells, ends, answer.winner if answer else None)
 
 
 def _question(run: Run, environment: Environment) -> Markup:
@@ -166,6 +179,7 @@ def _context(run: Run, environment: Environment) -> dict[str, Any]:
         "machine_line": facts.machine_line(info.machine),
         "statuses": outcomes.count_statuses(cells),
         "table": Markup(_cell_table(run, environment)),  # noqa: S704 - of a template of ours
+        "not_drawn": not_drawn(cells),
         "several_batches": len({cell.batch for cell in cells}) > 1,
         "failures": outcomes.kinds(outcomes.failures(cells), cells),
         "disturbed": outcomes.kinds(outcomes.disturbed(cells), cells),
@@ -196,7 +210,7 @@ def render_report(run: Run) -> str:
         return page.render(_context(run, environment), **sections, charts=charts, library="")
     with VegaBundle() as bundle:
         sections, more_charts = _sections(run, environment)
-        charts = {"scatter": latency_accuracy_chart(run.cells), "matrix": matrix_chart(run.cells)}
+        charts = {"scatter": _scatter(run), "matrix": matrix_chart(run.cells)}
         context = _context(run, environment)
         library = bundle.script()
     return page.render(context, **sections, charts=charts | more_charts, library=library)

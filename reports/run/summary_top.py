@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Sequence
 
 from deploymark.bench.records.answer import Answer, read_answer
@@ -74,35 +72,24 @@ def _evidence(run: Run, answer: Answer | None) -> list[str]:
     return [f"- {_line(text)}" for text in said if text][:_TOLD]
 
 
-def _by_kind(causes: Sequence[outcomes.Cause]) -> list[outcomes.Cause]:
-    """Causes that differ by numbers and names with numbers alone, as one; most cells first."""
-    kinds: dict[tuple[str, str], list[outcomes.Cause]] = {}
-    for cause in causes:
-        kinds.setdefault((cause.status, re.sub(r"\S*\d\S*", "…", cause.reason)), []).append(cause)
-    merged = [
-        dataclasses.replace(alike[0], cells=tuple(cell for one in alike for cell in one.cells))
-        for alike in kinds.values()
-    ]
-    return sorted(merged, key=lambda cause: -len(cause.cells))
-
-
 def _failed(cells: Sequence[CellResult]) -> list[str]:
-    """What failed, a line a kind."""
-    causes = _by_kind(outcomes.failures(cells))
-    lines = [_failure(cause) for cause in causes[:_FAILED]]
-    if len(causes) > _FAILED:
-        rest = causes[_FAILED - 1 :]
-        count = figures.plural(sum(len(cause.cells) for cause in rest), "cell")
+    """What failed, a line a kind, that of most cells first."""
+    kinds = outcomes.kinds(outcomes.failures(cells), cells)
+    kinds.sort(key=lambda kind: -kind.count)
+    lines = [_failure(kind) for kind in kinds[:_FAILED]]
+    if len(kinds) > _FAILED:
+        rest = kinds[_FAILED - 1 :]
+        count = figures.plural(sum(kind.count for kind in rest), "cell")
         lines[-1] = f"- ❌ {count} of {len(rest)} more kinds, below"
     return lines
 
 
-def _failure(cause: outcomes.Cause) -> str:
-    names = ", ".join(code(shortened(cell, 120)) for cell in cause.cells[:_CELLS_NAMED])
-    more = len(cause.cells) - _CELLS_NAMED
+def _failure(kind: outcomes.FailureKind) -> str:
+    names = ", ".join(code(shortened(cell, 120)) for cell in kind.cells[:_CELLS_NAMED])
+    more = kind.count - _CELLS_NAMED
     named = f"{names} and {more} more" if more > 0 else names
-    count = figures.plural(len(cause.cells), "cell")
-    return f"- ❌ {count} **{escape(cause.status)}** ({named}): {_line(cause.reason)}"
+    count = figures.plural(kind.count, "cell")
+    return f"- ❌ {count} **{escape(kind.status)}** ({named}): {_line(kind.reason)}"
 
 
 def summary_top(run: Run) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'`|*_[a](javascript:alert(3))&amp;"
@@ -14,7 +14,9 @@ PEOPLE = "@octocat https://evil.invalid www.evil.invalid שלום 12\t</script><
 NASTY = MARKUP + CONTROLS + PEOPLE
 LONG = NASTY + "x" * 10_000
 
-NAMES_A_CELL = frozenset({"cell", "winner", "leader", "reference", "agreement_reference", "tie"})
+NAMES_A_CELL = frozenset(
+    {"cell", "winner", "leader", "reference", "agreement_reference", "tie", "against"}
+)
 """Fields that refer to a cell by its id: they must, or nothing would be found."""
 
 Text = Callable[[str], str]
@@ -30,9 +32,9 @@ def hostile_value(hint: Any, text: Text, name: str = "") -> Any:
         return hostile_value(next((one for one in known if one is int), known[0]), text, name)
     if origin is Literal:
         return arguments[0]
-    if origin in {list, tuple}:
+    if origin in {list, tuple, Sequence}:
         inner = [one for one in arguments if one is not Ellipsis]
-        return origin(hostile_value(one, text, name) for one in inner)
+        return (tuple if origin is tuple else list)(hostile_value(one, text, name) for one in inner)
     if origin in {dict, Mapping}:
         return {text(name): hostile_value(arguments[1], text, name)}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):

@@ -105,6 +105,22 @@
     return `Undecided: ${named} leads with ${value}, and may not be the best.`;
   }
 
+  // A limit as a place on an axis: of one beside FP32 where all cells have the same FP32 cell.
+  function absolute(limit) {
+    const op = limit.upper ? "<=" : ">=";
+    const told = { figure: limit.figure, op, value: limit.limit, text: `${limit.upper ? "≤" : "≥"} ${amount(limit.figure, limit.limit)}` };
+    if (limit.kind === "figure") return told;
+    const { estimates, beside } = choices.figures[limit.figure];
+    const seen = estimates.flatMap((own, at) => {
+      if (!own || !beside[at]) return [];
+      return [limit.kind === "ratio" ? own[0] / beside[at][0] : own[0] - beside[at][0]];
+    });
+    const [low, high] = [Math.min(...seen), Math.max(...seen)];
+    if (!seen.length || high - low > 1e-6 * Math.abs(high)) return null;
+    const value = limit.kind === "ratio" ? high * limit.limit : high + limit.limit;
+    return { ...told, value, text: written(limit).replace(/^\S+ /, "").replace("<=", "≤").replace(">=", "≥").replace("fp32", "FP32") };
+  }
+
   // A shell's word.
   const word = (text) => (/^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
 
@@ -120,10 +136,9 @@
       ...(asked.then ? ["--then", asked.then] : []),
       "--indifference", String(asked.indifference),
     ].map(word).join(" ");
-    const plain = limits.filter((limit) => limit.kind === "figure");
     document.dispatchEvent(new CustomEvent("deploymark:question", {
       detail: {
-        limits: plain.map(({ figure, upper, limit }) => ({ figure, op: upper ? "<=" : ">=", value: limit })),
+        limits: limits.map(absolute).filter(Boolean),
         objective: asked.objective,
         maximize: asked.maximize,
         winner: found.winner,

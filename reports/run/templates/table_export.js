@@ -40,6 +40,8 @@ document.addEventListener("deploymark:table", () => {
     const line = String(value).split(/\s+/).filter(Boolean).join(" ");
     return line.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
       .replace(/[\\`*[\]#|~$]/g, "\\$&")
+      .replace(/\b(https?|ftp|mailto|xmpp):/gi, "$1&#58;").replace(/\b(www)\./gi, "$1&#46;")
+      .replace(/@(?=[A-Za-z0-9])/g, "@&#8288;")
       .replace(/(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])/g, "\\_");
   }
 

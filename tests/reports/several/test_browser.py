@@ -13,9 +13,6 @@ from deploymark.reports.several.columns import RunColumn
 from deploymark.reports.several.page import render_several
 from tests.reports.browser import WIDTHS, needs_browser, opened
 
-CHARTS_OWN = ("nested-interactive", "summary-name", "svg-img-alt")
-"""Faults of Vega-Embed's menu, which all pages share (``reports/page``)."""
-
 
 @pytest.mark.heavy
 @needs_browser
@@ -47,7 +44,7 @@ def test_page(
         assert page.locator(".chart svg.marks").count() == 1
         assert page.locator("details.differs[open] td").all_inner_texts() == ["A CPU", "Another"]
         assert page.locator("td.best").count() == 4
-        assert not [fault for fault in found.faults() if not fault.startswith(CHARTS_OWN)]
+        assert not found.faults()
         for width in WIDTHS.values():
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
