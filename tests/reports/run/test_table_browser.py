@@ -105,7 +105,7 @@ def test_the_table(report: Path) -> None:
         markdown = saved(page, "md").splitlines()
         assert len(markdown) == 6
         assert markdown[1].startswith("| --- | --- | ---: |")
-        assert "@x\\|y,\\*z\\*" in markdown[3]
+        assert "x\\|y,\\*z\\*" in markdown[3]
 
         detail = "{detail: {winner: 'nine', leader: 'nine', limits: []}}"
         page.evaluate(f"document.dispatchEvent(new CustomEvent('deploymark:question', {detail}))")
