@@ -67,21 +67,9 @@ document.addEventListener("deploymark:table", () => {
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
 
-  // A file has no clipboard in every browser: the text is laid out, selected, and copied the old way.
   async function copy(content, near) {
-    try {
-      await navigator.clipboard.writeText(content);
-      return "Copied";
-    } catch {
-      const area = make("textarea", { value: content, className: "to-copy", rows: 4, readOnly: true });
-      area.setAttribute("aria-label", "text to copy");
-      near.after(area);
-      area.select();
-      const done = document.execCommand("copy");
-      if (done) area.remove();
-      else area.addEventListener("blur", () => area.remove());
-      return done ? "Copied" : "The text is selected: copy it";
-    }
+    await deploymarkCopy(content, near.closest("dialog") ?? document.body);
+    return "Copied";
   }
 
   const tell = (words) => {
