@@ -18,20 +18,23 @@ BACKEND_COLOURS = (
     "#0072b2",
     "#d55e00",
     "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#8a4b8f",
-    "#999933",
-    "#aa3355",
-    "#5b7f95",
-    "#117755",
-    "#b8860b",
-    "#6a5acd",
-    "#7f6a55",
+    "#7e3be3",
+    "#816131",
+    "#bb81aa",
+    "#e755e7",
+    "#9c9554",
+    "#b42d7e",
+    "#9c5916",
+    "#df20b9",
+    "#e12d63",
+    "#3e744f",
+    "#963fcf",
 )
-"""For backends in order of appearance: the Okabe-Ito palette without its black and yellow, which
-vanish on a dark or a light page, then eight more in the manner of Paul Tol's muted scheme."""
+"""For backends in order of appearance: three of the Okabe-Ito palette, then each the one that is
+farthest from those before it (CIE 1976 L*a*b*) to the eye that is least able to tell, of normal
+sight and full protanopia, deuteranopia and tritanopia (Machado et al., A Physiologically-based
+Model for Simulation of Color Vision Deficiency, 2009), among the colours that have a contrast of
+3:1 to a light page and to a dark one (WCAG 2.2, 1.4.11)."""
 
 PRECISION_SHAPES = dict(
     zip(
@@ -145,6 +148,9 @@ def finished(chart: Any, datasets: Mapping[str, list[Row]]) -> dict[str, Any]:
     """
     spec: dict[str, Any] = _styled(chart).to_dict()
     del spec["$schema"]
+    if spec.get("width") == "container" and isinstance(spec.get("height"), dict):
+        # By default both are fitted, which Vega-Lite takes back for a height of rows, and warns.
+        spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["datasets"] = dict(datasets)
     found: dict[str, Any] = all_seen(spec)
     return found

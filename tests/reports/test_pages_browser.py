@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.heavy, needs_browser]
 
 SCHEMES = ("light", "dark")
 
+Pages = dict[str, Callable[[], str]]
+
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
 
@@ -32,8 +34,8 @@ def pages(
     make_gate: Callable[..., Gate],
     comparison: Comparison,
     add_variants: Callable[..., None],
-) -> dict[str, str]:
-    """A page of each kind, with all that it can show."""
+) -> Pages:
+    """What makes a page of each kind, with all that it can show."""
     run = make_run(
         make_cell("nine", latency_p50_ms=9.0, map50_95=0.30, disturbed=True),
         make_cell("ten", latency_p50_ms=10.0, map50_95=0.31, variant="l1_50", backend="torch"),
@@ -42,17 +44,17 @@ def pages(
     add_variants(run)
     past = machine(latency("a", changed()), latency("b", backend="openvino"))
     return {
-        "report": render_report(run),
-        "gate": render_gate_report(make_gate()),
-        "compare": render_compare_page(comparison),
-        "history": render_history_page(history(past)),
+        "report": lambda: render_report(run),
+        "gate": lambda: render_gate_report(make_gate()),
+        "compare": lambda: render_compare_page(comparison),
+        "history": lambda: render_history_page(history(past)),
     }
 
 
-def test_nothing_stands_in_a_readers_way(pages: dict[str, str], tmp_path: Path) -> None:
-    for name, text in pages.items():
+def test_nothing_stands_in_a_readers_way(pages: Pages, tmp_path: Path) -> None:
+    for name, render in pages.items():
         path = tmp_path / f"{name}.html"
-        path.write_text(text, encoding="utf-8")
+        path.write_text(render(), encoding="utf-8")
         with opened(path) as found:
             page = found.page
             assert page.locator(".chart svg.marks").count() > 0, name
@@ -71,9 +73,9 @@ def test_nothing_stands_in_a_readers_way(pages: dict[str, str], tmp_path: Path) 
             assert found.requests == [], name
 
 
-def test_the_switch_goes_before_the_systems_scheme(pages: dict[str, str], tmp_path: Path) -> None:
+def test_the_switch_goes_before_the_systems_scheme(pages: Pages, tmp_path: Path) -> None:
     path = tmp_path / "gate.html"
-    path.write_text(pages["gate"], encoding="utf-8")
+    path.write_text(pages["gate"](), encoding="utf-8")
     with opened(path) as found:
         page = found.page
         page.emulate_media(color_scheme="dark")
@@ -90,10 +92,10 @@ def test_the_switch_goes_before_the_systems_scheme(pages: dict[str, str], tmp_pa
 
 
 def test_printed_pages_are_light_and_without_controls(
-    pages: dict[str, str], tmp_path: Path
+    pages: Pages, tmp_path: Path
 ) -> None:
     path = tmp_path / "report.html"
-    path.write_text(pages["report"], encoding="utf-8")
+    path.write_text(pages["report"](), encoding="utf-8")
     with opened(path, scheme="dark") as found:
         page = found.page
         printed = page.pdf(prefer_css_page_size=True)
