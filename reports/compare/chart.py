@@ -78,4 +78,6 @@ def compare_chart(comparison: Comparison) -> Row | None:
     )
     chart = alt.layer(chart_parts.whiskers(base, 2, "x", **place), points)
     chart = chart.properties(width="container", height=alt.Step(_RUN_PX))
-    return finished(chart, {"latencies": rows})
+    # A step for each run, and one between the cells.
+    steps = len(chart_parts.in_order(rows, "cell")) * (len(chart_parts.in_order(rows, "run")) + 1)
+    return finished(chart, {"latencies": rows}, rows=steps)

@@ -134,4 +134,4 @@ def forest_chart(cells: Sequence[CellVerdict]) -> Row | None:
     )
     chart = alt.layer(band, zero, dots, intervals, points)
     chart = chart.properties(width="container", height=alt.Step(_ROW_PX))
-    return finished(chart, {"cells": rows, "pairs": pairs})
+    return finished(chart, {"cells": rows, "pairs": pairs}, rows=len(rows))

@@ -140,16 +140,21 @@ def _styled(chart: Any) -> Any:
     )
 
 
-def finished(chart: Any, datasets: Mapping[str, list[Row]]) -> dict[str, Any]:
+def finished(
+    chart: Any, datasets: Mapping[str, list[Row]], *, rows: int | None = None
+) -> dict[str, Any]:
     """The Vega-Lite specification of an Altair chart, with the rows of the data sets it names.
 
     The rows join a finished specification: Altair would check each of them against its schema. The
-    address of the schema is left out, as the page is to name no place outside itself.
+    address of the schema is left out, as the page is to name no place outside itself. ``rows`` is
+    how many steps high a chart is that fills its container.
     """
     spec: dict[str, Any] = _styled(chart).to_dict()
     del spec["$schema"]
-    if spec.get("width") == "container" and isinstance(spec.get("height"), dict):
-        # By default both are fitted, which Vega-Lite takes back for a height of rows, and warns.
+    height = spec.get("height")
+    if spec.get("width") == "container" and isinstance(height, dict) and rows:
+        # Vega-Lite warns of heights by step in a chart that is fitted to its container.
+        spec["height"] = height["step"] * rows
         spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["datasets"] = dict(datasets)
     found: dict[str, Any] = all_seen(spec)

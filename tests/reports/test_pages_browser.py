@@ -91,9 +91,7 @@ def test_the_switch_goes_before_the_systems_scheme(pages: Pages, tmp_path: Path)
         assert found.complaints == []
 
 
-def test_printed_pages_are_light_and_without_controls(
-    pages: Pages, tmp_path: Path
-) -> None:
+def test_printed_pages_are_light_and_without_controls(pages: Pages, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text(pages["report"](), encoding="utf-8")
     with opened(path, scheme="dark") as found:
