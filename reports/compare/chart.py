@@ -10,7 +10,7 @@ from deploymark.reports.page.chart_style import BACKEND_COLOURS, Row, finished
 LOGARITHMIC_FROM = 4.0
 """Largest over smallest latency from which a linear axis would crowd the small ones."""
 
-_CELL_PX, _RUN_PX = 8, 12
+_RUN_PX = 12
 
 
 def latency_rows(comparison: Comparison) -> list[Row]:
@@ -77,7 +77,7 @@ def compare_chart(comparison: Comparison) -> Row | None:
         x=x, **place, tooltip=chart_parts.told(hints)
     )
     chart = alt.layer(chart_parts.whiskers(base, 2, "x", **place), points)
-    # A step in place of a number makes Vega-Lite warn where the width is that of the box.
-    height = (_CELL_PX + _RUN_PX * len(labels)) * len(chart_parts.in_order(rows, "cell"))
-    chart = chart.properties(width="container", height=height)
-    return finished(chart, {"latencies": rows})
+    chart = chart.properties(width="container", height=alt.Step(_RUN_PX))
+    # A step for each run, and one between the cells.
+    steps = len(chart_parts.in_order(rows, "cell")) * (len(chart_parts.in_order(rows, "run")) + 1)
+    return finished(chart, {"latencies": rows}, rows=steps)

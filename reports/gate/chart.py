@@ -14,7 +14,7 @@ from deploymark.reports.page.chart_style import GREY, Row, finished
 
 VERDICT_COLOURS: dict[Verdict, str] = {
     "regressed": "#d55e00",
-    "inconclusive": "#cc8a00",
+    "inconclusive": "#b87a00",
     "unchanged": "#5b7f95",
     "improved": "#009e73",
 }
@@ -133,6 +133,5 @@ def forest_chart(cells: Sequence[CellVerdict]) -> Row | None:
         x=x, y=y, color=colour, tooltip=told(hints)
     )
     chart = alt.layer(band, zero, dots, intervals, points)
-    # A step in place of a number makes Vega-Lite warn where the width is that of the box.
-    chart = chart.properties(width="container", height=_ROW_PX * len(rows))
-    return finished(chart, {"cells": rows, "pairs": pairs})
+    chart = chart.properties(width="container", height=alt.Step(_ROW_PX))
+    return finished(chart, {"cells": rows, "pairs": pairs}, rows=len(rows))

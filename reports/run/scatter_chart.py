@@ -133,7 +133,7 @@ def _accuracy_domain(rows: Sequence[Row]) -> list[float]:
     """
     low, high = min(row["map"] for row in rows), max(row["map"] for row in rows)
     margin = max(0.06 * (high - low), 0.005)
-    most = max(high - low, 0.02)
+    most = max(high - low, 0.04)
     lows = [row["map_low"] for row in rows if row["map_low"] is not None]
     highs = [row["map_high"] for row in rows if row["map_high"] is not None]
     low = max(min([low, *lows]), low - most)
