@@ -21,13 +21,18 @@
     return element;
   };
   const option = (value, text, chosen) => make("option", { value, selected: chosen }, text);
-  const significant = (value) => Number(value.toPrecision(3));
+  // Three digits, never an exponent and no whole digit rounded away: as the reports write.
+  function significant(value) {
+    if (!value) return "0";
+    const exponent = Number(value.toExponential(2).split("e")[1]);
+    return value.toFixed(Math.max(0, 2 - exponent));
+  }
 
   // In the unit that a reader sees: 12.3 ms, 3.19 MiB.
   function amount(name, value, unit = true) {
     const { scale, kind, unit: of } = figures[name];
     const shown = value * scale;
-    const text = kind === "score" ? shown.toFixed(3) : String(significant(shown));
+    const text = kind === "score" ? shown.toFixed(3) : significant(shown);
     return `${text.replace("-", "−")}${unit && of ? ` ${of}` : ""}`;
   }
   function withInterval(name, { value, low, high }) {
