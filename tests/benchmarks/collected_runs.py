@@ -1,6 +1,6 @@
 """How long a trend takes over a thousand collected runs of fifty cells.
 
-    python tests/benchmarks/collected_runs.py [--runs 1000] [--cells 50]
+    PYTHONPATH=. python tests/benchmarks/collected_runs.py [--runs 1000] [--cells 50]
 
 Makes the runs, collects them in one call and in a hundred, and asks each data set for the history
 of one figure of all cells and of one cell.
