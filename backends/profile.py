@@ -53,10 +53,10 @@ class Profile:
     reason: str = ""
 
 
-def walls(infer: Callable[[int], object], inferences: int) -> list[float]:
-    """Milliseconds of each of a number of inferences; ``infer`` is told which one, from 0."""
+def walls(infer: Callable[[int], object], inferences: int, *, first: int = 0) -> list[float]:
+    """Milliseconds of each of some inferences; ``infer`` is told which one, from ``first``."""
     found = []
-    for index in range(inferences):
+    for index in range(first, first + inferences):
         started = time.perf_counter_ns()
         infer(index)
         found.append((time.perf_counter_ns() - started) / 1e6)

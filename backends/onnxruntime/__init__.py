@@ -233,7 +233,6 @@ class OnnxRuntimeSession(base.Session):
                 warmup + inferences,
             )
             trace = Path(session.end_profiling()).read_text(encoding="utf-8")
-            del session
         samples = ort_profile.samples(trace, walls_ms[warmup:])
         return base.Profile(samples, source="ONNX Runtime's profile of its optimised graph")
 

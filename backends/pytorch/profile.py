@@ -50,7 +50,7 @@ def profile(
     with torch.profiler.profile(activities=activities, record_shapes=True) as profiler:
         for index in range(1 + inferences):
             with torch.profiler.record_function(MARK):
-                walls_ms += walls(lambda _, number=index: infer(number), 1)  # type: ignore[misc]
+                walls_ms += walls(infer, 1, first=index)
     marks = [event for event in profiler.events() if event.name == MARK and event.cpu_children]
     marks.sort(key=lambda event: event.time_range.start)
     # The profiler's own first inference is slow: it sets itself up.

@@ -1,4 +1,4 @@
-"""The command line: ``run, list, doctor, choose, report, explain, fit, gate, compare, history, cache``.
+"""The command line: ``run, list, doctor, choose, report, explain, fit, gate`` and the others.
 
 Exit codes: 0 fine, 1 a cell failed or regressed, 2 usage or bad input, 3 inconclusive.
 """

@@ -12,6 +12,9 @@ MATCHED = 0.5
 """Share of the time of both profiles that layers with a counterpart must take; where names match
 less, the two are compared by what operators do."""
 
+MOST_KINDS = 3
+"""Types of operators that a difference names."""
+
 
 @dataclasses.dataclass
 class _Group:
@@ -53,7 +56,9 @@ def _by_source(here: Iterable[Layer], there: Iterable[Layer]) -> list[_Group]:
         for layer in layers:
             names = layer.sources or (f"{is_here} {layer.name}",)
             merged = _Group()
-            for found in {id(groups[name]): groups[name] for name in names if name in groups}.values():
+            for found in {
+                id(groups[name]): groups[name] for name in names if name in groups
+            }.values():
                 merged.here += found.here
                 merged.there += found.there
             (merged.here if is_here else merged.there).append(layer)
@@ -95,11 +100,10 @@ def _title(group: _Group) -> str:
 
 def _difference(group: _Group, name: str) -> Difference:
     here, there = (sum(layer.ms for layer in side) for side in (group.here, group.there))
+    kinds = _kinds(group.there), _kinds(group.here)
     return Difference(
         name=name,
-        kinds=_kinds(group.there) + " → " + _kinds(group.here)
-        if _kinds(group.there) != _kinds(group.here)
-        else _kinds(group.here),
+        kinds=kinds[1] if kinds[0] == kinds[1] else " → ".join(kinds),
         ms=here if group.here else None,
         reference_ms=there if group.there else None,
         delta_ms=here - there,
@@ -109,8 +113,8 @@ def _difference(group: _Group, name: str) -> Difference:
 def _kinds(layers: Iterable[Layer]) -> str:
     """Types of operators, each once: ``Conv, QuickGelu``; a dash for none."""
     words = list(dict.fromkeys(layer.kind for layer in layers))
-    most = 3
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" * (len(words) > most)) or "–"
+    more = f" and {len(words) - MOST_KINDS} more" if len(words) > MOST_KINDS else ""
+    return ", ".join(words[:MOST_KINDS]) + more or "\N{EN DASH}"
 
 
 def _ordered(found: Iterable[Difference]) -> list[Difference]:

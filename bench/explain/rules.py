@@ -7,7 +7,6 @@ below them it is noise, or not worth the work.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
 
 from deploymark.bench.explain import kinds
@@ -69,9 +68,11 @@ def converts(profile: CellProfile, against: CellProfile | None = None) -> str:
     share = profile.share(sum(layer.ms for layer in layers))
     if share < CONVERSIONS_WORTH:
         return ""
-    types = [layer for layer in layers if layer.family == kinds.TYPES]
-    typed = sum(layer.ms for layer in types) >= sum(layer.ms for layer in layers) / 2
-    if not typed:
+    types_ms = sum(layer.ms for layer in layers if layer.family == kinds.TYPES)
+    islands = float_islands(profile) if is_integer_cell(profile) else []
+    scattered = len(islands) >= ISLANDS_WORTH
+    # A change of types brings one of layouts with it: kernels of each keep values in their own.
+    if not scattered and types_ms < sum(layer.ms for layer in layers) / 2:
         return (
             f"{percent(share)} of the time rearranges layouts ({count(len(layers), 'layer')}: "
             f"{_operators(layers)}): the runtime keeps values in another order around them than "
@@ -79,17 +80,16 @@ def converts(profile: CellProfile, against: CellProfile | None = None) -> str:
         )
     what = "int8 and float" if is_integer_cell(profile) else "data types"
     told = f"{percent(share)} of the time converts between {what}"
-    islands = float_islands(profile) if is_integer_cell(profile) else []
     inside = [layer for island in islands for layer in island]
     if not inside:
         return f"{told} ({count(len(layers), 'layer')}: {_operators(layers)})"
     around = f"{told} around {count(len(inside), 'layer')}{_where(inside)}"
-    if len(islands) >= ISLANDS_WORTH:
+    if scattered:
         return (
-            f"{around}, which lie in float in {len(islands)} places between integer ones: quantize "
-            "them, too, or keep the whole stretch in float"
+            f"{around} in float that lie in {len(islands)} places between integer ones"
+            f"{_such_as(inside)}: quantize them, too, or keep the whole stretch in float"
         )
-    return f"{around}: keep what lies between them in float, or quantize them, too"
+    return f"{around} in float: keep the layers between them in float, too, or quantize all"
 
 
 def dynamic_scales(profile: CellProfile, against: CellProfile | None = None) -> str:
@@ -109,8 +109,8 @@ def dynamic_scales(profile: CellProfile, against: CellProfile | None = None) -> 
     if products <= float_ms * (1 + SLOWER):
         return f"{told}; static int8 has them in the file"
     return (
-        f"{told}: its convolutions and products take {ms(products)}, in {against.cell.precision} "
-        f"{ms(float_ms)}; take static int8"
+        f"{told}: their convolutions and products take {ms(products)}, those of "
+        f"{precision_word(against.cell.precision)} {ms(float_ms)}; take static int8"
     )
 
 
@@ -129,20 +129,32 @@ def slower(profile: CellProfile, against: CellProfile | None) -> str:
 
 def _causes(profile: CellProfile, against: CellProfile, lost_ms: float) -> list[str]:
     """What families lost most of the time, in words."""
-    names = {layer.family for layer in (*profile.layers, *against.layers)}
-    taken = {
-        name: (profile.ms(lambda x, n=name: x.family == n), against.ms(lambda x, n=name: x.family == n))  # type: ignore[misc]
-        for name in names
-    }
+    sides = [_by_work(profile), _by_work(against)]
+    taken = {name: [side.get(name, 0.0) for side in sides] for name in {*sides[0], *sides[1]}}
     ordered = sorted(taken, key=lambda name: taken[name][1] - taken[name][0])
     causes = []
     for name in ordered[:MOST_CAUSES]:
         here, there = taken[name]
         if here - there < EXPLAINS * lost_ms:
             continue
-        verb = "take" if name.endswith("s") and not name.startswith("conversion") else "takes"
+        verb = "take" if name.endswith("s") else "takes"
         causes.append(f"{name} {verb} {ms(here)}, there {ms(there) if there else 'nothing'}")
     return causes
+
+
+def _by_work(profile: CellProfile) -> dict[str, float]:
+    """Milliseconds by family, conversions of all sorts as one."""
+    found: dict[str, float] = {}
+    for layer in profile.layers:
+        name = "conversions" if layer.family in kinds.CONVERSIONS else layer.family
+        found[name] = found.get(name, 0.0) + layer.ms
+    return found
+
+
+def precision_word(precision: str) -> str:
+    """A precision as people write it: ``INT8``, ``INT8-dynamic``, ``BF16``."""
+    first, dash, rest = precision.partition("-")
+    return first.upper() + dash + rest
 
 
 def _what(profile: CellProfile, other: CellProfile) -> str:
@@ -150,9 +162,9 @@ def _what(profile: CellProfile, other: CellProfile) -> str:
     mine, theirs = profile.cell, other.cell
     if mine.backend != theirs.backend:
         same = mine.precision == theirs.precision
-        return mine.backend if same else f"{mine.backend} in {mine.precision}"
+        return mine.backend if same else f"{mine.backend} in {precision_word(mine.precision)}"
     if mine.precision != theirs.precision:
-        return mine.precision
+        return precision_word(mine.precision)
     return mine.cell
 
 
@@ -259,11 +271,19 @@ def _operators(layers: Sequence[Layer]) -> str:
     return ", ".join(f"{len(taken[kind])} {kind}" for kind in ordered)
 
 
+def _such_as(layers: Sequence[Layer]) -> str:
+    """The costliest of layers by name, as words to follow: people keep or quantize them by it."""
+    ordered = sorted(layers, key=lambda layer: -layer.ms)
+    names = list(dict.fromkeys(layer.title for layer in ordered))
+    return f" (such as {', '.join(names[:MOST_CAUSES])})" if names else ""
+
+
 def _where(layers: Sequence[Layer]) -> str:
     """`` of /model.23``: the module that all of them are in, nothing where there is none."""
     titles = [layer.title for layer in layers if "/" in layer.title]
     if not titles or len(titles) < len(layers) / 2:
         return ""
-    common = os.path.commonprefix([title.split("/") for title in titles])
-    module = "/".join(common)
+    parts = zip(*(title.split("/") for title in titles), strict=False)
+    same = itertools.takewhile(lambda words: len(set(words)) == 1, parts)
+    module = "/".join(words[0] for words in same)
     return f" of {module}" if module.strip("/") else ""

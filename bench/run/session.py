@@ -129,9 +129,7 @@ def profile_run(folder: Path, cells: Collection[str], *, again: bool = False) ->
     try:
         with FileLock(session.folder / ".lock").acquire(timeout=0), Progress() as progress:
             built = build_cells(session.plan, chosen, session.folder, session.store, progress)
-            profile_cells(
-                session.plan, chosen, built, cells, session.folder, progress, again=again
-            )
+            profile_cells(session.plan, chosen, built, cells, session.folder, progress, again=again)
     except Timeout:
         raise BadInputError(f"{folder}: another process is at this run") from None
     except OSError as error:
