@@ -1,9 +1,8 @@
 """What TensorRT's profiler reports: each layer's time in one inference, joined with the inspector.
 
-Written against the bindings of TensorRT 10.x and 11.x (``IProfiler``,
-``IExecutionContext.profiler``, ``enqueue_emits_profile``); no engine was run where Deploymark is
-tested. With a profiler set, each execution ends with a call of ``report_layer_time`` for every
-layer, in their order.
+Written against the bindings of TensorRT 10.x and 11.x (``IProfiler``, and ``profiler`` and
+``enqueue_emits_profile`` of ``IExecutionContext``); no engine was run where Deploymark is tested.
+With a profiler set, each execution ends with a call of ``report_layer_time`` for every layer.
 """
 
 from __future__ import annotations
@@ -81,6 +80,6 @@ def layers(
 
 
 def sources(name: str) -> tuple[str, ...]:
-    """The ONNX nodes in the name of a fused layer: ``/0/conv/Conv + PWN(/0/act/Mul)``."""
+    """The ONNX nodes in the name of a fused layer: ``/model.0/conv/Conv + PWN(/model.0/Mul)``."""
     words = name.replace("PWN(", " ").replace(")", " ").replace(",", " ").split()
     return tuple(dict.fromkeys(word for word in words if word.startswith("/"))) or (name,)
