@@ -154,14 +154,14 @@ def notes(profile: CellProfile) -> list[str]:
             f"The profiler made the inference {profile.overhead:.1f} times as long: what many "
             "small layers take is less without it."
         )
-    seen = profile.layers_ms + (profile.between_ms or 0.0)
-    if abs(profile.wall_ms - seen) > ADDS_UP * profile.wall_ms:
-        more = "more" if seen > profile.wall_ms else "of"
+    share = profile.accounted_share
+    if share is not None and share < 1 - ADDS_UP:
         found.append(
-            f"The layers come to {rules.ms(seen)} {more} the {rules.ms(profile.wall_ms)} of the "
-            "profiled inference: the rest is outside of what the profiler sees."
-            if more == "of"
-            else f"The layers come to {rules.ms(seen)}, more than the "
-            f"{rules.ms(profile.wall_ms)} of the profiled inference: some ran at once."
+            f"The profiler sees {rules.percent(share)} of the inference: the rest is outside of "
+            "the layers."
+        )
+    elif share is not None and share > 1 + ADDS_UP:
+        found.append(
+            f"The layers come to {rules.percent(share)} of the inference: some ran at once."
         )
     return found

@@ -53,7 +53,8 @@ class CellProfile:
     """A cell's profile: its layers in the order they ran, and the times around them.
 
     ``foreign_load_cores`` is how many processors other processes kept busy meanwhile, None where
-    that is not told.
+    that is not told. ``accounted_share`` is what layers, and what lay between them, took of the
+    inference that they are of.
     """
 
     cell: CellResult
@@ -61,6 +62,7 @@ class CellProfile:
     wall_ms: float
     plain_ms: float
     between_ms: float | None = None
+    accounted_share: float | None = None
     inferences: int = 0
     profiler: str = ""
     foreign_load_cores: float | None = None
@@ -137,6 +139,7 @@ def cell_profile(cell: CellResult, line: Mapping[str, Any]) -> CellProfile | Non
         wall_ms=line["wall_ms"],
         plain_ms=line["plain_ms"],
         between_ms=line.get("between_ms"),
+        accounted_share=line.get("accounted_share"),
         inferences=line.get("inferences", 0),
         profiler=line.get("profiler", ""),
         foreign_load_cores=conditions.get("foreign_load_cores"),

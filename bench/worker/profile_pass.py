@@ -46,7 +46,11 @@ def profile_pass(job: Message, send: Send) -> Message:
 
 
 def aggregated(profile: Profile) -> Message:
-    """A profile as it is recorded: medians over its samples, milliseconds of one inference."""
+    """A profile as it is recorded: medians over its samples, milliseconds of one inference.
+
+    ``accounted_share`` is taken within each sample, where what disturbed one layer is in both: the
+    medians of layers leave disturbances out that the median of whole inferences has.
+    """
     samples = profile.samples
     layers = _layers(samples)
     betweens = [sample.between_ms for sample in samples if sample.between_ms is not None]
@@ -56,9 +60,16 @@ def aggregated(profile: Profile) -> Message:
         "inferences": sum(sample.inferences for sample in samples),
         "wall_ms": statistics.median(sample.wall_ms for sample in samples) if samples else None,
         "layers_ms": sum(layer["ms"] for layer in layers) if layers else None,
+        "accounted_share": statistics.median(map(_accounted, samples)) if samples else None,
         "between_ms": statistics.median(betweens) if betweens else None,
         "layers": layers,
     }
+
+
+def _accounted(sample: Sample) -> float:
+    """The share of an inference that its layers, and what lay between them, took."""
+    seen_ms = sum(layer.ms for layer in sample.layers) + (sample.between_ms or 0.0)
+    return seen_ms / sample.wall_ms
 
 
 def _layers(samples: Sequence[Sample]) -> list[dict[str, Any]]:
