@@ -202,6 +202,7 @@ def latency_accuracy_chart(
         .transform_filter("isValid(datum.map_low)"),
         hollow,
         calm.add_params(by_backend),
+        _names(base, x, y),
         *_chosen(x, y),
     ]
     if unscored:
@@ -231,6 +232,16 @@ def _limits(x: Any, y: Any) -> Iterator[Any]:
         )
         where = {"y": alt.value(10)} if upright else {"x": alt.value(4)}
         yield text.encode(**place, **where, text="text:N").properties(name=name)
+
+
+def _names(base: Any, x: Any, y: Any) -> Any:
+    """The names of the front's cells beside their marks: colours alone are no names on paper."""
+    words = base.mark_text(align="left", dx=9, dy=11, fontSize=11, fontStyle="italic")
+    words = words.encode(x=x, y=y, text="label:N")
+    words = words.transform_filter("datum.front == 'yes'")
+    return words.transform_calculate(label="datum.precision + ' ' + datum.backend").properties(
+        name="front_names"
+    )
 
 
 def _chosen(x: Any, y: Any) -> Iterator[Any]:
