@@ -20,6 +20,9 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 IN_PARALLEL = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadgroup")
 """Four at most: a test that exports takes up to 3 GiB."""
 
+TWO_AT_A_TIME = ("--numprocesses=2", "--dist=loadgroup")
+"""Whole runs wait for processes and disks as much as they compute."""
+
 SAVING_S = 20.0
 """Time a run gets after Ctrl-C to stop its worker and write down what it has."""
 
@@ -77,15 +80,15 @@ def gate(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, or those that the arguments select.
 
-    What times or trains something has the machine for itself; the rest is shared out among the
-    processors. All are run, whatever fails.
+    What times or trains something comes first, two at a time, as it takes threads of its own; the
+    rest is shared out among the processors. All are run, whatever fails.
     """
     install(session, "--editable", ".[all]", *group("tests"))
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
     failed = False
-    for selected in (["-m", "alone"], ["-m", "not alone", *IN_PARALLEL]):
+    for selected in (["-m", "alone", *TWO_AT_A_TIME], ["-m", "not alone", *IN_PARALLEL]):
         try:
             session.run("pytest", "tests", *selected)
         except nox.command.CommandFailed:

@@ -37,6 +37,9 @@ from deploymark.backends.layout import OutputSpec as OutputSpec
 from deploymark.backends.layout import ReadAs as ReadAs
 from deploymark.backends.probe import Probe as Probe
 from deploymark.backends.probe import Service as Service
+from deploymark.backends.profile import Layer as Layer
+from deploymark.backends.profile import Profile as Profile
+from deploymark.backends.profile import Sample as Sample
 from deploymark.backends.session import ExecutedPrecision as ExecutedPrecision
 from deploymark.backends.session import Outputs as Outputs
 from deploymark.backends.session import Session as Session

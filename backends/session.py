@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 from deploymark.backends.errors import InputError
 from deploymark.backends.inputs import PLAIN_INPUT, InputSpec, extra_inputs
+from deploymark.backends.profile import Profile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +51,9 @@ class Session(abc.ABC):
     alone (``ExtraInput``).
     """
 
+    no_profiler: str = "Deploymark reads no profiler of this runtime"
+    """Why ``profile`` has nothing to tell, where a subclass does not fill it."""
+
     def __init__(
         self, input_shape: tuple[int, int, int, int], spec: InputSpec = PLAIN_INPUT
     ) -> None:
@@ -80,6 +84,17 @@ class Session(abc.ABC):
     @abc.abstractmethod
     def executed_precision(self) -> ExecutedPrecision:
         """What really ran, read from the runtime. May run an inference; never called in timing."""
+
+    def profile(
+        self, images: Sequence[npt.NDArray[Any]], *, warmup: int, inferences: int
+    ) -> Profile:
+        """What each layer takes, by the runtime's own profiler; never called where time is taken.
+
+        ``images`` are taken in turn, each as ``infer`` takes it. ``inferences`` are profiled at
+        least, once ``warmup`` of them are over.
+        """
+        del images, warmup, inferences
+        return Profile(reason=self.no_profiler)
 
     def settings(self) -> Mapping[str, Setting]:
         """What decides its speed besides the options, as the runtime tells it; never timed."""

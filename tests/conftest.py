@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what has the machine for itself, and what one process runs so that fixtures serve it all.
+    """Say what runs two at a time, and what one process runs so that fixtures serve it all.
 
     The tests of a file go together, those of the contract by backend: they take the same artifacts.
     """

@@ -80,6 +80,8 @@ def parse(arguments: list[str]) -> None:
     context = command.context_class(command, info_name="deploymark")
     rest = arguments
     while hasattr(command, "commands"):
+        if hasattr(command, "meant"):  # a group whose first word may be no command
+            rest = command.meant(list(rest))
         _, rest, _ = command.make_parser(context).parse_args(list(rest))
         if not rest:
             return

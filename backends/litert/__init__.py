@@ -210,6 +210,11 @@ class LiteRtBackend(base.Backend):
 class LiteRtSession(base.Session):
     """An interpreter of one input; boxes are given in the file's own unit."""
 
+    no_profiler = (
+        "LiteRT's op profiler is part of its C++ benchmark tool: the interpreter of the Python "
+        "package (ai-edge-litert) offers none"
+    )
+
     def __init__(
         self,
         interpreter: Any,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from deploymark.backends.mnn import net as mnn_net
 from deploymark.backends.one_array import require_one_array
 from deploymark.backends.onnx.graph import onnx_file
 from deploymark.backends.options import resolve_choices
+from deploymark.backends.profile import walls
 
 if TYPE_CHECKING:
     import numpy as np
@@ -187,6 +189,44 @@ class MnnSession(base.Session):
         self._output.copyToHostTensor(self._taken)
         self._predictions[...] = self._taken.getNumpyData()
         return self._predictions
+
+    def profile(
+        self, images: Sequence[npt.NDArray[Any]], *, warmup: int, inferences: int
+    ) -> base.Profile:
+        """What each operator took between the callbacks before and after it.
+
+        In a session alike this one that has callbacks; each operator waits for its end there.
+        """
+        interpreter, session = mnn_net.open_session(
+            self._mnn, self._path, self._options, mnn_net.DEBUG
+        )
+        image = mnn_net.fitted_input(self._mnn, interpreter, session, self._path, self._options)
+        begun_ns: list[int] = [0]
+        layers: list[base.Layer] = []
+
+        def before(_tensors: Any, _operator: Any) -> bool:
+            begun_ns[0] = time.perf_counter_ns()
+            return True
+
+        def after(_tensors: Any, operator: Any) -> bool:
+            ms = (time.perf_counter_ns() - begun_ns[0]) / 1e6
+            name = str(operator.getName())
+            source = name.partition("_output_")[0]
+            layers.append(base.Layer(name, str(operator.getType()), ms, sources=(source,)))
+            return True
+
+        def infer(index: int) -> None:
+            layers.clear()
+            self._given.getNumpyData()[...] = images[index % len(images)]
+            image.copyFrom(self._given)
+            interpreter.runSessionWithCallBackInfo(session, before, after)
+
+        walls(infer, warmup)
+        samples = []
+        for index in range(inferences):
+            (wall_ms,) = walls(infer, 1, first=index)
+            samples.append(base.Sample(wall_ms, tuple(layers)))
+        return base.Profile(tuple(samples), source="MNN's callbacks around each operator")
 
     def executed_precision(self) -> base.ExecutedPrecision:
         """Convolutions and matrix products by the type that the values they put out fit into.

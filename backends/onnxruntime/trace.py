@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 SHORT_TYPES = {
@@ -35,6 +35,19 @@ def _kernels(profile: str) -> Iterator[dict[str, Any]]:
             yield event.get("args", {})
 
 
+def data_type(arguments: Mapping[str, Any]) -> str:
+    """The type that an operator computed in, by the arguments of its event; empty if untold.
+
+    The data type is the first input's; that of ``QLinear…`` operators, whose first input may be a
+    scale, is the output's.
+    """
+    took = _first_type(arguments.get("input_type_shape", []))
+    gave = _first_type(arguments.get("output_type_shape", []))
+    if arguments.get("op_name", "").startswith("QLinear"):
+        return gave or took
+    return took or gave
+
+
 def placement(profile: str) -> str:
     """How many operators ran on which execution provider, as words."""
     counts = collections.Counter(
@@ -46,15 +59,10 @@ def placement(profile: str) -> str:
 def layers(profile: str) -> dict[str, int]:
     """Counts of executed operators by type and data type.
 
-    The data type is the first input's; that of ``QLinear…`` operators, whose first input may be a
-    scale, is the output's. ``profile`` is the JSON text that ``InferenceSession.end_profiling``
-    leaves, of one inference.
+    ``profile`` is the JSON text that ``InferenceSession.end_profiling`` leaves, of one inference.
     """
     counts: collections.Counter[str] = collections.Counter()
     for arguments in _kernels(profile):
         operator = arguments.get("op_name", "unknown")
-        took = _first_type(arguments.get("input_type_shape", []))
-        gave = _first_type(arguments.get("output_type_shape", []))
-        data_type = (gave or took) if operator.startswith("QLinear") else (took or gave)
-        counts[f"{operator}:{data_type or 'unknown'}"] += 1
+        counts[f"{operator}:{data_type(arguments) or 'unknown'}"] += 1
     return dict(sorted(counts.items()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from deploymark.backends.one_array import require_one_array
 from deploymark.backends.onnx import wire as onnx_wire
 from deploymark.backends.onnx.content import files_of, read_content
 from deploymark.backends.onnx.graph import write_onnx
+from deploymark.backends.profile import walls
 
 if TYPE_CHECKING:
     import numpy as np
@@ -199,6 +200,41 @@ class OpenCvSession(base.Session):
                 f"OpenCV's {self._engine} engine cannot run {self._path}: {error.err}"
             ) from error
         return predictions
+
+    def profile(
+        self, images: Sequence[npt.NDArray[Any]], *, warmup: int, inferences: int
+    ) -> base.Profile:
+        """What each layer took, by ``cv2.dnn.Net.getPerfProfile``."""
+        import cv2
+
+        def infer(index: int) -> object:
+            return self.infer_impl(images[index % len(images)])
+
+        walls(infer, warmup)
+        self._net.setProfilingMode(cv2.dnn.DNN_PROFILE_DETAILED)
+        ticks_per_ms = cv2.getTickFrequency() / 1e3
+        # The classic engine's layer 0 is the input, which has a number and no time.
+        first = int(self._engine == "classic")
+        samples = []
+        for index in range(inferences):
+            (wall_ms,) = walls(infer, 1, first=index)
+            _, ticks = self._net.getPerfProfile()
+            found = (self._net.getLayer(number + first) for number in range(len(ticks)))
+            samples.append(
+                base.Sample(
+                    wall_ms,
+                    tuple(
+                        base.Layer(
+                            layer.name,
+                            layer.type,
+                            float(taken) / ticks_per_ms,
+                            sources=(layer.name.removeprefix("onnx_node!"),),
+                        )
+                        for layer, taken in zip(found, ticks, strict=True)
+                    ),
+                )
+            )
+        return base.Profile(tuple(samples), source="OpenCV's profile of its layers")
 
     def executed_precision(self) -> base.ExecutedPrecision:
         """Layers by the type of their first input, from the new engine's text of its graph."""

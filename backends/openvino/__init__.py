@@ -7,7 +7,7 @@ where this was written.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from deploymark.backends.ends import End, chosen, image_of
 from deploymark.backends.onnx import qdq
 from deploymark.backends.onnx.graph import onnx_file
 from deploymark.backends.openvino import files as ov_files
+from deploymark.backends.openvino import profile as ov_profile
 from deploymark.backends.openvino import quantize as ov_quantize
 from deploymark.backends.openvino import settings as ov_settings
 
@@ -133,8 +134,13 @@ class OpenVinoBackend(base.Backend):
             name: core.get_property(name, "OPTIMIZATION_CAPABILITIES") for name in plugins
         }
         properties = ov_settings.properties(options, plugin, capabilities, settings)
+
+        def compile_model(**more: Any) -> Any:
+            """The model of these settings, and of ``more`` properties."""
+            return core.compile_model(model, plugin, {**properties, **more})
+
         try:
-            compiled = core.compile_model(model, plugin, properties)
+            compiled = compile_model()
         except Exception as error:
             said = ov_files.first_line(error)
             message = f"OpenVINO cannot compile {artifact.path} for {plugin}: {said}"
@@ -144,7 +150,7 @@ class OpenVinoBackend(base.Backend):
         inputs, outputs = ov_files.ends(model)
         image = inputs.index(image_of(artifact.path, inputs))
         order = chosen(artifact.path, [end.name for end in outputs], options.output)
-        return OpenVinoSession(compiled, options, plugin, image, inputs, order)
+        return OpenVinoSession(compiled, compile_model, options, plugin, image, inputs, order)
 
 
 class OpenVinoSession(base.Session):
@@ -157,6 +163,7 @@ class OpenVinoSession(base.Session):
     def __init__(
         self,
         compiled: Any,
+        compile_model: Callable[..., Any],
         options: base.LoadOptions,
         plugin: str,
         image: int,
@@ -166,6 +173,7 @@ class OpenVinoSession(base.Session):
         super().__init__(options.input_shape, options.spec)
         self._plugin = plugin
         self._compiled = compiled
+        self._compile_model = compile_model
         self._image = image
         self._one_image = len(inputs[image].shape) == 3  # noqa: PLR2004 - no batch
         self._given = {
@@ -179,11 +187,30 @@ class OpenVinoSession(base.Session):
 
     def infer_impl(self, images: npt.NDArray[Any]) -> base.Outputs:
         """One synchronous inference; the input is read in place, the outputs are reused."""
-        given = images[0] if self._one_image else images
-        self._request.infer(
-            {self._image: given, **self._given}, share_inputs=True, share_outputs=True
-        )
+        self._run(self._request, images)
         return self._found() if self._outputs is None else self._outputs
+
+    def _run(self, request: Any, images: npt.NDArray[Any]) -> None:
+        given = images[0] if self._one_image else images
+        request.infer({self._image: given, **self._given}, share_inputs=True, share_outputs=True)
+
+    def profile(
+        self, images: Sequence[npt.NDArray[Any]], *, warmup: int, inferences: int
+    ) -> base.Profile:
+        """What each layer took, from the counters of models that are compiled to count."""
+        each = -(-inferences // ov_profile.SESSIONS)
+        samples = [
+            ov_profile.sample(
+                self._compile_model(PERF_COUNT=True),
+                self._plugin,
+                lambda request, index: self._run(request, images[index % len(images)]),
+                warmup=warmup,
+                inferences=each,
+            )
+            for _ in range(ov_profile.SESSIONS)
+        ]
+        source = f"OpenVINO's performance counters, means of {each} in {len(samples)} sessions"
+        return base.Profile(tuple(samples), source=source)
 
     def _found(self) -> base.Outputs:
         """The outputs' arrays, which are views of the request's memory."""

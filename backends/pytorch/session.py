@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploymark.backends import base
 from deploymark.backends.pytorch import ops as torch_ops
+from deploymark.backends.pytorch import profile as torch_profile
 from deploymark.backends.pytorch import runtime
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class PyTorchSession(base.Session):
@@ -35,6 +39,18 @@ class PyTorchSession(base.Session):
             (item.float() if item.is_floating_point() else item).cpu().numpy() for item in chosen
         )
         return found[0] if len(found) == 1 else found
+
+    def profile(
+        self, images: Sequence[npt.NDArray[Any]], *, warmup: int, inferences: int
+    ) -> base.Profile:
+        """What each operator took, by ``torch.profiler``."""
+        return torch_profile.profile(
+            self._torch,
+            lambda index: self.infer_impl(images[index % len(images)]),
+            warmup=warmup,
+            inferences=inferences,
+            device=self._device.type,
+        )
 
     def executed_precision(self) -> base.ExecutedPrecision:
         """Convolutions and matrix products by data type, from one inference."""

@@ -9,7 +9,7 @@ name by name and type by type, and were not run where Deploymark is tested.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from deploymark.backends.hardware import accelerators, cuda_memory
 from deploymark.backends.one_array import require_one_array
 from deploymark.backends.tensorrt import engine as tensorrt_engine
 from deploymark.backends.tensorrt import graph as tensorrt_graph
+from deploymark.backends.tensorrt import profile as tensorrt_profile
 from deploymark.backends.tensorrt import trace as tensorrt_trace
 
 if TYPE_CHECKING:
@@ -179,14 +180,29 @@ class TensorRtSession(base.Session):
         predictions: base.Outputs = found[0] if len(found) == 1 else found
         return predictions
 
-    def executed_precision(self) -> base.ExecutedPrecision:
-        """Layers by data type, from the engine's inspector."""
+    def _information(self) -> str:
+        """What the engine's inspector tells of its layers, as JSON."""
         import tensorrt as trt
 
         inspector = self._opened.engine.create_engine_inspector()
         inspector.execution_context = self._context
-        text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-        layers = tensorrt_trace.layers(text)
+        return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+
+    def profile(
+        self, images: Sequence[npt.NDArray[Any]], *, warmup: int, inferences: int
+    ) -> base.Profile:
+        """What each layer took, by TensorRT's own profiler."""
+        return tensorrt_profile.profile(
+            self._context,
+            lambda index: self.infer_impl(images[index % len(images)]),
+            self._information(),
+            warmup=warmup,
+            inferences=inferences,
+        )
+
+    def executed_precision(self) -> base.ExecutedPrecision:
+        """Layers by data type, from the engine's inspector."""
+        layers = tensorrt_trace.layers(self._information())
         if not layers:
             return base.ExecutedPrecision(
                 reason="this engine was built without the details that its inspector would tell"

@@ -36,7 +36,7 @@ def data_type(text: str) -> str:
     return next((short for short, names in TYPES.items() if words.intersection(names)), "")
 
 
-def _computes_in(layer: Mapping[str, Any]) -> str:
+def computes_in(layer: Mapping[str, Any]) -> str:
     """A layer's type: that of its weights where it tells them, else its first input's."""
     weights = layer.get("Weights")
     if isinstance(weights, dict):
@@ -51,7 +51,7 @@ def _computes_in(layer: Mapping[str, Any]) -> str:
     return "unknown"
 
 
-def _operator(layer: Mapping[str, Any]) -> str:
+def operator(layer: Mapping[str, Any]) -> str:
     """What a layer does, a convolution among others that are fused with it counting as one."""
     kind = str(layer.get("LayerType", "unknown"))
     known = str(layer.get("ParameterType", ""))
@@ -77,5 +77,5 @@ def layers(information: str) -> dict[str, int]:
     counts: collections.Counter[str] = collections.Counter()
     for layer in entries or ():
         if isinstance(layer, dict):
-            counts[f"{_operator(layer)}:{_computes_in(layer)}"] += 1
+            counts[f"{operator(layer)}:{computes_in(layer)}"] += 1
     return dict(sorted(counts.items()))

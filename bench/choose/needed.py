@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from deploymark.bench.choose.rule import Decision, Entrant, no_better
 from deploymark.bench.choose.table import RunTable
+from deploymark.bench.matrix.command_line import more_of
 from deploymark.bench.matrix.constraints import Constraint
 from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.records.answer import Estimate, Held, Needed, Question
@@ -55,7 +56,9 @@ def needed(
         ),
         launches=counts["launch"],
         images=counts["image"],
-        command=_command(table, [entrants[name] for name in cells]) if any(counts.values()) else "",
+        command=_command(table, [entrants[name] for name in cells], counts)
+        if any(counts.values())
+        else "",
     )
 
 
@@ -136,11 +139,14 @@ def _reason(launches: int | None, images: int | None, *, at_bound: bool, of_ener
     return told
 
 
-def _command(table: RunTable, cells: Sequence[Entrant]) -> str:
+def _command(table: RunTable, cells: Sequence[Entrant], counts: Mapping[str, int | None]) -> str:
     """What measures the open cells again, and the FP32 cells that they are held against."""
     names = dict.fromkeys(one.cell for one in cells)
     names |= dict.fromkeys(
         held.reference for one in cells for held in one.held if held.reference is not None
     )
-    words = ["deploymark", "run", table.run.info.matrix_file, "-k", " or ".join(names)]
+    info = table.run.info
+    more = more_of(counts["launch"], counts["image"])
+    cells_by_name = ("-k", " or ".join(names))
+    words = ["deploymark", "run", info.matrix_file, *info.options, *more, *cells_by_name]
     return shlex.join(words)

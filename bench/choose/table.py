@@ -12,15 +12,14 @@ import numpy as np
 from deploymark.bench.choose.launches import QUANTILES, launch_estimate, values_by_launch
 from deploymark.bench.choose.words import held_text
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.matrix.constraints import Constraint
 from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.records.answer import Estimate, Held
 from deploymark.bench.records.energy import MODELLED, OF_A_RECORD, OF_ENERGY, read_energy
 from deploymark.bench.records.launches import LAUNCHES_FILE, Record, counted, read_launches
 from deploymark.bench.records.memory import MEMORY_FIGURES, MEMORY_LINES_FILE
+from deploymark.bench.records.reference import reference_cell
 from deploymark.bench.records.run import CellResult, Run
-from deploymark.bench.score.fidelity import backend_rank
 from deploymark.bench.score.map_interval import MapFigure
 from deploymark.bench.score.of_run import RunScores
 from deploymark.bench.statistics.intervals import CONFIDENCE, samples_needed
@@ -74,21 +73,7 @@ class RunTable:
 
         The one that the agreement of other backends' FP32 cells is with, where the run has that.
         """
-        own = self.cells[cell]
-        unchanged = [
-            row
-            for row in self.run.cells
-            if (row.model, row.imgsz, row.precision) == (own.model, own.imgsz, "fp32")
-            and not is_changed(row.variant)
-            and row.status == "ok"
-            and row.accuracy_doubt is None
-        ]
-        names = {row.cell for row in unchanged}
-        agreed = [row.agreement_reference for row in unchanged if row.agreement_reference in names]
-        if len(unchanged) > 2 and agreed:  # noqa: PLR2004 - of two, each has the other
-            return max(sorted({name for name in agreed if name}), key=agreed.count)
-        ranked = sorted(unchanged, key=lambda row: (backend_rank(row.backend), row.cell))
-        return ranked[0].cell if ranked else None
+        return reference_cell(self.run.cells, self.cells[cell])
 
     def values(self, cell: str, figure: str) -> dict[int, float]:
         """What each launch of a cell measured, by the number of the launch."""
@@ -230,13 +215,15 @@ class RunTable:
         reach = _unseen(row)
         return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
+    def drawn(self, cell: str, name: str) -> npt.NDArray[np.float64] | None:
+        """The mAP of a cell on each resample of the images; None where there is none."""
+        return self.scores.resampled(self.cells[cell], cast("MapFigure", name))
+
     def _drawn(self, cell: str, other: str, name: str) -> tuple[Any, Any] | None:
         """The mAP of both cells on the same resamples of the images; None where there is none."""
         if FIGURES[name] != "image" or name == "agreement":
             return None
-        found = [
-            self.scores.resampled(self.cells[one], cast("MapFigure", name)) for one in (cell, other)
-        ]
+        found = [self.drawn(one, name) for one in (cell, other)]
         if found[0] is None or found[1] is None or len(found[0]) != len(found[1]):
             return None
         return found[0], found[1]

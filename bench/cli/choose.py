@@ -63,16 +63,25 @@ def choose(
     ] = None,
 ) -> None:
     """Say which cell to ship: 0 an answer, 1 no cell will do, 3 undecided."""
-    from deploymark.bench.choose.choose import choose as answer_of
+    from deploymark.bench.choose.choose import answer as answer_of
     from deploymark.bench.choose.hand_over import hand_over
+    from deploymark.bench.choose.question import make_question
+    from deploymark.bench.choose.table import RunTable
     from deploymark.bench.records.answer import answer_text
     from deploymark.bench.records.run import load_run
 
     run = load_run(run_folder)
-    answer = answer_of(
-        run, where, minimize, maximize=maximize, then=then, indifference=_share(indifference)
+    question = make_question(
+        run.cells,
+        where,
+        minimize=minimize,
+        maximize=maximize,
+        then=then,
+        indifference=_share(indifference),
     )
-    _keep(run_folder, answer)
+    table = RunTable(run)
+    answer = answer_of(table, question)
+    _keep(run_folder, table, answer)
     if json:
         sys.stdout.write(answer_text(answer))
     else:
@@ -87,12 +96,12 @@ def choose(
     raise typer.Exit(_EXIT[answer.outcome])
 
 
-def _keep(folder: Path, answer: Any) -> None:
+def _keep(folder: Path, table: Any, answer: Any) -> None:
     """Write ``answer.json``; of a folder that cannot be written the answer is told all the same."""
-    from deploymark.bench.records.answer import write_answer
+    from deploymark.bench.choose.of_run import keep
 
     try:
-        write_answer(folder, answer)
+        keep(folder, table, answer)
     except OSError as error:
         sys.stderr.write(f"{folder}: no answer.json was written: {error.strerror or error}\n")
 

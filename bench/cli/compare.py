@@ -16,8 +16,12 @@ from deploymark.bench.cli.shared import console, mends_errors, words, write_file
 @mends_errors
 def compare(
     runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN RUN…", help="Run directories; the others relate to the first."),
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN…",
+            help="Run directories, or runs of a data set (DATASET/RUN); the others relate to the "
+            "first.",
+        ),
     ],
     select: SelectOption = "",
     figures: Annotated[
@@ -41,11 +45,13 @@ def compare(
     import dataclasses
 
     from deploymark.bench.compare.compare import compare as compare_runs
+    from deploymark.bench.history.collected import run_folders
     from deploymark.bench.records.files import dump_json
     from deploymark.reports.compare.compare import render_compare_markdown
     from deploymark.reports.compare.page import render_compare_page
 
-    comparison = compare_runs(runs, select=select, figures=words("--figure", figures))
+    with run_folders(runs) as folders:
+        comparison = compare_runs(folders, select=select, figures=words("--figure", figures))
     _show(comparison)
     if html is not None:
         write_file("--html", html, render_compare_page(comparison))

@@ -19,8 +19,12 @@ _CELL_WIDTH, _TREND_WIDTH = 30, 20
 @mends_errors
 def history(
     results: Annotated[
-        Path, typer.Argument(metavar="[RESULTS]", help="Folder of run directories.")
-    ] = Path("results"),
+        str,
+        typer.Argument(
+            metavar="[RESULTS]",
+            help="Folder of run directories, or a data set that runs were collected into.",
+        ),
+    ] = "results",
     select: SelectOption = "",
     figure: Annotated[
         str,

@@ -1,4 +1,4 @@
-"""The command line: ``run, list, doctor, choose, report, fit, gate, compare, history, cache``.
+"""The command line: a command a module.
 
 Exit codes: 0 fine, 1 a cell failed or regressed, 2 usage or bad input, 3 inconclusive, 128
 and its number for a signal (130 for Ctrl-C).
@@ -10,9 +10,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from deploymark.bench.cli.bundle import bundle_app
 from deploymark.bench.cli.cache import cache_app
 from deploymark.bench.cli.choose import choose
+from deploymark.bench.cli.collect import collect
 from deploymark.bench.cli.compare import compare
+from deploymark.bench.cli.explain import explain
 from deploymark.bench.cli.fit import fit
 from deploymark.bench.cli.gate import gate
 from deploymark.bench.cli.history import history
@@ -28,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     add_completion=False,
 )
+app.add_typer(bundle_app, name="bundle")
 app.add_typer(cache_app, name="cache")
 
 app.command(
@@ -35,6 +39,7 @@ app.command(
     "[bold]deploymark run --model my.pt --data my.yaml --imgsz 640[/bold] · "
     "[bold]deploymark run --model my.onnx --data my.yaml[/bold] · "
     '[bold]deploymark run my.yaml -k "int8 and not torch"[/bold] · '
+    "[bold]deploymark run my.dmb[/bold] · "
     "[bold]deploymark run --resume results/RUN[/bold]"
 )(run)
 
@@ -69,7 +74,18 @@ app.command(
 )(choose)
 
 
-app.command(epilog="Example: [bold]deploymark report results/latest[/bold]")(report)
+app.command(
+    epilog="Examples: [bold]deploymark report results/latest[/bold] · "
+    "[bold]deploymark report desk/results/latest jetson/results/latest --output devices.html[/bold]"
+)(report)
+
+app.command(
+    epilog="Examples: "
+    "[bold]deploymark explain results/latest my-dense-int8-onnxruntime-cpu-640[/bold] · "
+    "[bold]deploymark explain results/latest my-dense-fp32-onnxruntime-cpu-640 "
+    "--against my-dense-fp32-torch-cpu-640[/bold] · "
+    "[bold]deploymark explain results/latest my-dense-int8-openvino-cpu-640 --again[/bold]"
+)(explain)
 
 app.command(
     epilog="Examples: [bold]deploymark fit[/bold] · "
@@ -96,6 +112,14 @@ app.command(
     '[bold]deploymark history -k "int8 and openvino" --html history.html[/bold] · '
     "[bold]deploymark history from-ci --figure latency_p50_ms,map50_95 --last 50[/bold]"
 )(history)
+
+
+app.command(
+    epilog="Examples: [bold]deploymark collect results --into fleet[/bold] · "
+    "[bold]deploymark collect results/latest --into s3://bench/fleet[/bold] · "
+    "[bold]deploymark history fleet[/bold] · "
+    "[bold]deploymark compare fleet/RUN fleet/RUN[/bold]"
+)(collect)
 
 
 def main() -> None:

@@ -80,6 +80,22 @@ InputRangeOption = Annotated[
         help="Values of black and white that an exported file takes: 0,1, 0,255 or -1,1.",
     ),
 ]
+LaunchesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--launches",
+        metavar="N",
+        min=1,
+        max=1000,
+        help="Launches of each cell that may be the answer, instead of as many as it takes.",
+    ),
+]
+MaxImagesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-images", metavar="N", min=1, help="Score on the first N images of the data set."
+    ),
+]
 SelectOption = Annotated[
     str,
     typer.Option(
@@ -127,6 +143,8 @@ class Choice:
     family: FamilyOption = ""
     boxes: BoxesOption = ""
     input_range: InputRangeOption = ""
+    launches: LaunchesOption = None
+    max_images: MaxImagesOption = None
     select: SelectOption = ""
     strict: StrictOption = False
     skip_bad: SkipBadOption = False
@@ -150,6 +168,8 @@ class Choice:
             family=self.family,
             boxes=self.boxes,
             input_range=words("--input-range", self.input_range),
+            launches=self.launches,
+            max_images=self.max_images,
             select=self.select,
             strict=self.strict,
             skip_bad=self.skip_bad,

@@ -1,28 +1,61 @@
-"""``deploymark report``: the pages of a run, rendered anew."""
+"""``deploymark report``: the pages of a run, rendered anew, or several runs on one page."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from deploymark.bench.cli.shared import console, mends_errors
+from deploymark.bench.cli.shared import console, mends_errors, write_file
+
+_NEWEST = Path("results/latest")
+_PAGE = Path("report.html")
+_HEAD_CHARACTERS = 4096
 
 
 @mends_errors
 def report(
-    run_folder: Annotated[
-        Path, typer.Argument(metavar="[RUN]", help="Run directory; the newest by default.")
-    ] = Path("results/latest"),
+    run_folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Run directory; the newest by default. With several: one page, a column a run.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where the page of several runs goes; report.html here by default.",
+        ),
+    ] = None,
 ) -> None:
-    """Render report.html and summary.md of a run anew."""
-    from deploymark.bench.choose.of_run import answer_run
-    from deploymark.bench.records.answer import read_answer
+    """Render report.html and summary.md of a run anew, or put several runs side by side."""
+    from deploymark.bench.errors import BadInputError
 
-    if read_answer(run_folder) is None:
-        answer_run(run_folder)
+    folders = run_folders or [_NEWEST]
+    if len(folders) > 1:
+        write_several(folders, output or _PAGE)
+        return
+    if output is not None:
+        raise BadInputError(
+            "--output is for the page of several runs; that of one is in its folder",
+            remedy=f"Leave it out, and open {folders[0] / _PAGE}.",
+        )
+    _write_one(folders[0])
+
+
+def _write_one(run_folder: Path) -> None:
+    from deploymark.bench.choose.of_run import complete
+    from deploymark.bench.explain.explain import explain_run
+
+    complete(run_folder)
+    explain_run(run_folder)
     for path in write_reports(run_folder):
         console.print(escape(str(path)))
 
@@ -36,3 +69,50 @@ def write_reports(run_folder: Path) -> tuple[Path, Path]:
     write_history(run_folder)
     summary = write_summary(run_folder)
     return write_report(run_folder), summary
+
+
+def write_several(folders: Sequence[Path], path: Path) -> None:
+    """Write one page over several runs, and tell the answer of each. The runs stay as they are.
+
+    Raises BadInputError for a folder that is no run, the same run twice, and a file of that name
+    that is no such page.
+    """
+    from deploymark.bench.choose.of_run import answer_of_run
+    from deploymark.bench.compare.several import read_several
+    from deploymark.bench.records.answer import read_answer
+    from deploymark.reports.run.answer import headline
+    from deploymark.reports.several.columns import RunColumn
+    from deploymark.reports.several.page import MARK, render_several
+
+    _check_place(path, MARK)
+    several = read_several(folders)
+    columns = [
+        RunColumn(label.label, run, read_answer(run.folder) or answer_of_run(run), label.detail)
+        for label, run in zip(several.labels, several.runs, strict=True)
+    ]
+    page = render_several(columns, several.differences, of_machines=several.of_machines)
+    for column in columns:
+        _tell(column.title, headline(column.answer) if column.answer else "no answer")
+    write_file("--output", path, page)
+
+
+def _tell(title: str, text: Any) -> None:
+    console.print(f"[bold]{escape(title)}[/bold]: {escape(text)}", soft_wrap=True)
+
+
+def _check_place(path: Path, mark: str) -> None:
+    """Refuse to replace what is no page of ours, a run's own report among it."""
+    from deploymark.bench.errors import BadInputError
+
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            ours = mark in file.read(_HEAD_CHARACTERS)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BadInputError(f"--output {path}: {error.strerror or error}") from error
+    if not ours:
+        raise BadInputError(
+            f"{path} is there, and is no page of several runs: it stays",
+            remedy="Name another file: --output devices.html",
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -19,6 +19,10 @@ from deploymark.bench.cli.shared import (
     console,
     mends_errors,
 )
+
+if TYPE_CHECKING:
+    from deploymark.bench.matrix.request import RunRequest
+    from deploymark.bench.run.session import RunSession
 
 
 @mends_errors
@@ -39,6 +43,10 @@ def run(
     timings: Annotated[
         bool, typer.Option("--timings", help="Tell at the end where the time of the run went.")
     ] = False,
+    python: Annotated[
+        str | None,
+        typer.Option("--python", metavar="FILE", help="Of a bundle: interpreter of all workers."),
+    ] = None,
 ) -> None:
     """Build, measure and report every cell of a matrix (the embedded detector by default)."""
     from deploymark.bench.errors import BadInputError
@@ -55,6 +63,13 @@ def run(
                 "choice of them"
             )
         session = go_on(resume)
+    elif request.matrix is not None and request.matrix.endswith(".dmb"):
+        session = _start_bundle(request, results, python)
+    elif python is not None:
+        raise BadInputError(
+            "--python is for bundles",
+            remedy="In a matrix the interpreter is a backend's: {name: openvino, python: FILE}.",
+        )
     else:
         session = start(request, results)
     try:
@@ -62,6 +77,21 @@ def run(
     finally:
         session.close()
     raise typer.Exit(code)
+
+
+def _start_bundle(request: RunRequest, results: Path, python: str | None) -> RunSession:
+    """The session of a bundle, which takes no other choice than ``-k``. Raises BadInputError."""
+    from deploymark.bench.errors import BadInputError
+    from deploymark.bench.matrix.request import RunRequest
+    from deploymark.bench.run.session import start_bundle
+
+    if request != RunRequest(matrix=request.matrix, select=request.select):
+        raise BadInputError(
+            "a bundle is measured as it was made: of the options that choose it takes -k alone",
+            remedy="Make another bundle of what you want: deploymark bundle --help",
+        )
+    bundle = Path(str(request.matrix))
+    return start_bundle(bundle, results, select=request.select, python=python)
 
 
 def carry_out(session: Any, options: str = "", *, timings: bool = False) -> int:

@@ -164,9 +164,8 @@ def _row(columns: Sequence[_Column], cell: str, figures: Sequence[str]) -> Compa
     )
 
 
-def _labelled(columns: Sequence[_Column], *, several_machines: bool) -> list[ComparedRun]:
+def labelled(runs: Sequence[Run], *, several_machines: bool) -> list[ComparedRun]:
     """The runs under names that tell them apart: machines by their host, runs by their folder."""
-    runs = [column.run for column in columns]
     folders = [run.folder.resolve().name for run in runs]
     labels = [str(run.info.machine.get("host") or "unknown host") for run in runs]
     details = [str(run.info.machine.get("cpu") or "") for run in runs]
@@ -262,13 +261,14 @@ def compare(
         dataclasses.replace(cell, figures={figure: cell.figures[figure] for figure in present})
         for cell in cells
     ]
-    several_machines = len({machine_of(column.run) for column in columns}) > 1
-    runs = _labelled(columns, several_machines=several_machines)
+    read = [column.run for column in columns]
+    several_machines = len({machine_of(run) for run in read}) > 1
+    runs = labelled(read, several_machines=several_machines)
     return Comparison(
         runs,
         present,
         cells,
-        differences([column.run for column in columns]),
+        differences(read),
         several_machines,
         _notes(runs, cells),
     )

@@ -7,6 +7,7 @@ they are relative. A figure without noise (size, mAP on the same images) changes
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from deploymark.bench.compare.compare import known_figures
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.history.causes import Between, Measured, found_at, origin_of
+from deploymark.bench.history.collected import is_dataset, runs_of, with_cells
 from deploymark.bench.history.past_runs import (
     MOST_RUNS,
     FoundRun,
@@ -233,7 +235,7 @@ def _chosen(machines: Sequence[MachineRuns], text: str) -> list[MachineRuns]:
 
 
 def history(
-    results: Path,
+    results: Path | str,
     choice: Choice,
     *,
     select: str = "",
@@ -241,12 +243,37 @@ def history(
     by_host: bool = False,
     most_runs: int = MOST_RUNS,
 ) -> History:
-    """The history of the runs below a folder.
+    """The history of the runs below a folder, or of those that were collected into a data set.
 
     ``select`` is an expression as of ``-k``, ``machine`` the beginning of a machine's id or part of
     its name. Runs that have no end or cannot be read are skipped and named. Raises BadInputError
     where there is no run, NothingToRunError where ``select`` leaves no cell.
     """
+    matches(select, "")  # what is malformed is told before anything is read
+    dataset = str(results) if is_dataset(str(results)) else None
+    runs, skipped = (runs_of(dataset), []) if dataset else _runs_below(Path(results))
+    if not runs:
+        left = "".join(f"\n  {item.folder}: {item.reason}" for item in skipped)
+        raise BadInputError(f"{results} holds no finished run{left}")
+    machines = by_machine(runs, by_host=by_host, most_runs=most_runs)
+    if machine:
+        machines = _chosen(machines, machine)
+    wanted = functools.cache(functools.partial(matches, select))
+    found = []
+    for item in machines:
+        if dataset:
+            read = with_cells(dataset, item.runs, choice.figures, wanted)
+            item = dataclasses.replace(item, runs=tuple(read))  # noqa: PLW2901
+        one, unreadable = _machine_history(item, wanted, choice)
+        found.append(one)
+        skipped += unreadable
+    if select and not any(item.series for item in found):
+        raise NothingToRunError(f"-k {select!r} selects no measured cell of the runs")
+    return _history(found, choice, skipped)
+
+
+def _runs_below(results: Path) -> tuple[list[FoundRun], list[Skipped]]:
+    """The runs of a folder. Raises BadInputError where it is none, or a run itself."""
     if (results / RUN_FILE).is_file():
         raise BadInputError(
             f"{results} is one run; a history is over a folder of them",
@@ -254,22 +281,7 @@ def history(
         )
     if not results.is_dir():
         raise BadInputError(f"{results} is no folder", remedy="Name the folder that holds runs.")
-    matches(select, "")  # what is malformed is told before anything is read
-    runs, skipped = find_runs(results)
-    if not runs:
-        left = "".join(f"\n  {item.folder}: {item.reason}" for item in skipped)
-        raise BadInputError(f"{results} holds no finished run{left}")
-    machines = by_machine(runs, by_host=by_host, most_runs=most_runs)
-    if machine:
-        machines = _chosen(machines, machine)
-    found = []
-    for item in machines:
-        one, unreadable = _machine_history(item, lambda cell: matches(select, cell), choice)
-        found.append(one)
-        skipped += unreadable
-    if select and not any(item.series for item in found):
-        raise NothingToRunError(f"-k {select!r} selects no measured cell of the runs")
-    return _history(found, choice, skipped)
+    return find_runs(results)
 
 
 def _earlier(folder: Path, own: FoundRun) -> list[FoundRun]:

@@ -35,11 +35,12 @@ _RUN_INFO = TypeAdapter(RunInfo)
 
 @dataclasses.dataclass(frozen=True)
 class FoundRun:
-    """A finished run whose ``run.json`` was read; its cells are not read yet."""
+    """A finished run whose ``run.json`` was read; its ``cells`` are, too, where they are there."""
 
     folder: Path
     info: RunInfo
     started: dt.datetime
+    cells: tuple[CellResult, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -210,6 +211,8 @@ def by_machine(
 
 def read_cells(run: FoundRun) -> tuple[CellResult, ...]:
     """The cells of a run. Raises BadInputError where they cannot be read, whoever wrote them."""
+    if run.cells is not None:
+        return run.cells
     try:
         cells = load_run(run.folder).cells
     except AttributeError as error:

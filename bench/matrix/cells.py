@@ -20,6 +20,7 @@ from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.sections import CellPattern, Include, Limits, Measure, Settings
 from deploymark.bench.matrix.selection import matches
 from deploymark.bench.matrix.steps import Step, is_quantization_aware, without_rounding
+from deploymark.bench.records.reference import UNCHANGED
 from deploymark.bench.yaml_source import YamlSource, did_you_mean, sentence
 
 DENSE = "dense"
@@ -30,7 +31,7 @@ AS_IS = "as-is"
 
 def is_changed(variant: str) -> bool:
     """Whether a recipe of the run changed the weights of a variant."""
-    return variant not in {DENSE, AS_IS}
+    return variant not in UNCHANGED
 
 
 @dataclasses.dataclass(frozen=True)

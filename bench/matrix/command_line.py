@@ -25,7 +25,10 @@ CHECKPOINT_ENDING = ".pt"
 
 @dataclasses.dataclass(frozen=True)
 class Overrides:
-    """What the command line gives, in its words; empty where it gives nothing."""
+    """What the command line gives, in its words; empty where it gives nothing.
+
+    ``launches`` is how many each cell gets, no fewer and no more; ``max_images`` are scored on.
+    """
 
     model: str | None = None
     data: str | None = None
@@ -35,6 +38,8 @@ class Overrides:
     family: str = ""
     boxes: str = ""
     input_range: Sequence[str] = ()
+    launches: int | None = None
+    max_images: int | None = None
 
     def places(self) -> dict[Place, str]:
         """The places of a matrix that it fills, and the option that fills each."""
@@ -44,6 +49,10 @@ class Overrides:
             for key, values in lists.items()
             if values
         }
+        if self.launches is not None:
+            found["measure", "launches"] = found["measure", "max_launches"] = "--launches"
+        if self.max_images is not None:
+            found["scoring", "max_images"] = "--max-images"
         if self.model is not None:
             found["models",] = found["models", 0] = f"--model {self.model}"
             found["models", 0, "data"] = f"--data {self.data}"
@@ -51,6 +60,15 @@ class Overrides:
             found["models", 0, "boxes"] = f"--boxes {self.boxes}"
             found["models", 0, "input"] = f"--input-range {','.join(self.input_range)}"
         return found
+
+    def words(self) -> Iterator[str]:
+        """The options as they are typed, but for the model and its data."""
+        lists = ("imgsz", "backends", "precisions", "input_range")
+        said = {key: ",".join(map(str, getattr(self, key))) for key in lists}
+        for key, text in {**said, "family": self.family, "boxes": self.boxes}.items():
+            if text:
+                yield from (f"--{key.replace('_', '-')}", text)
+        yield from more_of(self.launches, self.max_images)
 
     def of_file(self) -> dict[str, Any]:
         """What it says of an exported file, by the keys of a model's entry."""
@@ -62,6 +80,13 @@ class Overrides:
         if self.input_range:
             said["input"] = {"range": [int(word) for word in self.input_range]}
         return said
+
+
+def more_of(launches: int | None, images: int | None) -> Iterator[str]:
+    """The options that ask for so many launches of each cell, and images to score on."""
+    for option, count in (("--launches", launches), ("--max-images", images)):
+        if count is not None:
+            yield from (option, str(count))
 
 
 def is_checkpoint(model: str) -> bool:
@@ -97,6 +122,11 @@ def with_overrides(matrix: Matrix, given: Overrides) -> Matrix:
             {**(item if isinstance(item, dict) else {"name": item}), "precisions": None}
             for item in values["backends"] or ()
         ] or None
+    if given.launches is not None:
+        counts = {"launches": given.launches, "max_launches": given.launches}
+        values["measure"] = {**values["measure"], **counts}
+    if given.max_images is not None:
+        values["scoring"] = {**values["scoring"], "max_images": given.max_images}
     try:
         return Matrix.model_validate(values)
     except pydantic.ValidationError as error:

@@ -53,13 +53,17 @@ class RunRequest(Overrides):
 
 @dataclasses.dataclass(frozen=True)
 class ResolvedMatrix:
-    """A matrix with absolute paths, where it came from and its cells."""
+    """A matrix with absolute paths, where it came from and its cells.
+
+    ``options`` are what the command line gave in place of what the file says, to be given again.
+    """
 
     matrix: Matrix
     file: str
     selection: str
     expansion: Expansion
     cells: tuple[Cell, ...]
+    options: tuple[str, ...] = ()
 
 
 def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
@@ -78,7 +82,18 @@ def resolve_matrix(request: RunRequest) -> ResolvedMatrix:
         absolute = skipping_faults(absolute)
     if request.fit:
         absolute = _to_be_fitted(absolute)
-    return expand_resolved(absolute, where, request.select)
+    resolved = expand_resolved(absolute, where, request.select)
+    return dataclasses.replace(resolved, options=_options(request, absolute))
+
+
+def _options(request: RunRequest, absolute: Matrix) -> tuple[str, ...]:
+    """The options of a request that change its matrix, in words that hold in any folder."""
+    found = list(request.words())
+    if request.model is not None:
+        entry = absolute.models[0]
+        found += ["--model", str(entry.path or entry.artifact), "--data", str(entry.data)]
+    flags = {"--strict": request.strict, "--skip-bad": request.skip_bad}
+    return (*found, *(flag for flag, given in flags.items() if given))
 
 
 def _strict(matrix: Matrix) -> Matrix:

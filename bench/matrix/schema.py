@@ -80,6 +80,11 @@ class Matrix(Strict):
         EnergySettings(),
         description="How energy is measured where there is a meter; `off` reads none.",
     )
+    profile: bool = Field(
+        default=False,
+        description="Launch every measured cell once more with its runtime's own profiler, at the "
+        "end: the report then tells why it is slow.",
+    )
     choose: ChooseSettings | None = Field(
         None, description="What to ship: the question that a run ends with the answer to."
     )

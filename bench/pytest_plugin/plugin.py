@@ -141,6 +141,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     session = _session(config)
     if session is None or session.measured is None:
         return
+    from deploymark.bench.explain.explain import explain_run
     from deploymark.bench.history.history import write_history
     from deploymark.bench.records.run import write_run_info
     from deploymark.bench.run.timings import Timings, timing_lines
@@ -152,6 +153,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     with timings.part("answer_s"):
         answer = _answered(session.folder)
     with timings.part("report_s"):
+        explain_run(session.folder)
         write_history(session.folder)
         write_summary(session.folder)
         report = write_report(session.folder)

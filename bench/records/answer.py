@@ -6,10 +6,11 @@ An estimate carries its interval, so that a reader sees how sure each sentence i
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from deploymark.bench.records.files import (
     check_version,
@@ -210,10 +211,10 @@ def read_answer(folder: Path) -> Answer | None:
     path = folder / ANSWER_FILE
     remedy = f"Answer anew with: deploymark choose {folder}"
     try:
-        answer = _ANSWER.validate_json(path.read_bytes())
+        answer = _ANSWER.validate_python(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # a ValidationError is one
         raise unreadable(path, error, remedy=remedy) from error
     check_version(path, answer.schema_version, ANSWER_SCHEMA_VERSION, remedy=remedy)
     return answer

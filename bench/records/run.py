@@ -54,6 +54,9 @@ SUMMARY_FILE = "summary.md"
 LOGS_FOLDER = "logs"
 PREDICTIONS_FOLDER = "predictions"
 VARIANTS_FILE = "variants.json"
+LABELS_STEM = "labels"
+"""Beginning of the names of files that hold the labels of a run whose data set is elsewhere."""
+
 FIDELITY_FILE = "fidelity.json"
 FIDELITY_FOLDER = "fidelity"
 
@@ -221,7 +224,10 @@ class RunInfo:
     mapping a data set (name, scored_images, calibration_images, calibration_source, census, …), and
     ``left_out`` one a cell that was not planned (cell, reason). ``notes`` are sentences for the
     reader of the report; ``disturbed`` is one on all cells that are marked, empty where none is.
-    ``timings`` are seconds by part of the run (``build_s``, ``measure_s``, …).
+    ``timings`` are seconds by part of the run (``build_s``, ``measure_s``, …). ``options`` are the
+    words of the command line that changed the matrix of ``matrix_file`` (``--model``, ``/my.pt``).
+    ``bundle`` tells the bundle that was measured (file, sha256 of its manifest, python of its
+    workers), empty where none was.
     """
 
     matrix: dict[str, Any]
@@ -244,6 +250,8 @@ class RunInfo:
     notes: list[str] = dataclasses.field(default_factory=list)
     disturbed: str = ""
     timings: dict[str, float] = dataclasses.field(default_factory=dict)
+    bundle: dict[str, Any] = dataclasses.field(default_factory=dict)
+    options: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

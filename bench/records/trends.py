@@ -6,10 +6,11 @@ They are ``history.json`` in a run directory, and what ``deploymark history --js
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from deploymark.bench.records.files import (
     check_version,
@@ -137,10 +138,10 @@ def read_history(folder: Path) -> History | None:
     """
     path = folder / HISTORY_FILE
     try:
-        history = _HISTORY.validate_json(path.read_bytes())
+        history = _HISTORY.validate_python(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # a ValidationError is one
         raise unreadable(path, error, remedy="Delete it: it is made anew.") from error
     check_version(path, history.schema_version, HISTORY_SCHEMA_VERSION)
     return history

@@ -15,9 +15,9 @@ from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.records.launches import Record
+from deploymark.bench.records.reference import backend_rank
 from deploymark.bench.run.plan import PlannedCell
 from deploymark.bench.run.schedule import LaunchSlot, StoppingRule, most_launches
-from deploymark.bench.score.fidelity import backend_rank
 
 
 class BoxesPlan:

@@ -25,10 +25,10 @@ from deploymark.bench.records.answer import Question
 from deploymark.bench.records.energy import OF_ENERGY
 from deploymark.bench.records.launches import Record
 from deploymark.bench.records.memory import MEMORY_FIGURES
+from deploymark.bench.records.reference import backend_rank
 from deploymark.bench.records.run import CellResult, Run
 from deploymark.bench.run.plan import Plan
 from deploymark.bench.run.schedule import StoppingRule, most_launches
-from deploymark.bench.score.fidelity import backend_rank
 from deploymark.bench.statistics.spending import spent
 
 ERROR = 0.05

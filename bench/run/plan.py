@@ -83,6 +83,7 @@ class Plan:
     models: Mapping[str, PlannedModel]
     left_out: tuple[LeftOut, ...]
     packages: Mapping[str, str]
+    options: tuple[str, ...] = ()
 
 
 def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
@@ -120,7 +121,7 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
             outcome = Outcome("unsupported", options.error, options.remedy)
             planned.append(PlannedCell(cell, cell.threads or default_threads(), outcome=outcome))
             continue
-        decided = _decided(cell, found)
+        decided = decided_here(cell, found)
         if decided is None and cell.limit_mb is not None and enforcement().way is None:
             decided = Outcome("unavailable", enforcement().reason)
         if cell.given is not None:
@@ -143,6 +144,7 @@ def prepare(resolved_matrix: ResolvedMatrix, store: Store, say: Say) -> Plan:
         models=models,
         left_out=tuple(left_out),
         packages=package_versions({*packages, "deploymark", "numpy"}),
+        options=resolved_matrix.options,
     )
 
 
@@ -201,7 +203,7 @@ def _packages(found: Found) -> tuple[str, ...]:
     return found.export_packages + found.runtime_packages
 
 
-def _decided(cell: Cell, found: Found) -> Outcome | None:
+def decided_here(cell: Cell, found: Found) -> Outcome | None:
     """What comes of a cell that the backend cannot serve here; None where it can."""
     probe = found.probe
     if not probe.installed:

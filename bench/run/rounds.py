@@ -38,7 +38,7 @@ from deploymark.bench.run.schedule import (
     why_no_repeats,
 )
 
-_E2E_IMAGES = 16
+E2E_IMAGES = 16
 """Image files that the end-to-end pass reads in turn."""
 
 _THEN: dict[OnDisturbed, str] = {
@@ -181,7 +181,7 @@ def _launch_one(
         threads=planned.threads,
         artifact=built.artifact,
         images=model.scored[cell.imgsz].path,
-        e2e_images=[image.path for image in model.dataset.scored[:_E2E_IMAGES]],
+        e2e_images=[image.path for image in model.dataset.scored[:E2E_IMAGES]],
         predictions=boxes,
         inspect=first,
         burst_limits=plan.matrix.validity.burst_limits(),

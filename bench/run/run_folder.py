@@ -133,6 +133,7 @@ def describe(plan: Plan) -> RunInfo:
         deploymark_version=deploymark.__version__,
         git_commit=git_commit(Path.cwd()),
         selection=plan.selection,
+        options=list(plan.options),
         models=[_model_facts(model) for model in plan.models.values()],
         datasets=[_dataset_facts(model) for model in plan.models.values()],
         left_out=[dataclasses.asdict(item) for item in plan.left_out],

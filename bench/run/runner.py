@@ -25,6 +25,7 @@ from deploymark.bench.run.guarding import OutputGuards
 from deploymark.bench.run.launch import now
 from deploymark.bench.run.memory_pass import weigh_cells
 from deploymark.bench.run.plan import Plan, PlannedCell
+from deploymark.bench.run.profile_pass import measured_cells, profile_cells
 from deploymark.bench.run.results import (
     InterimResults,
     predictions_of,
@@ -99,6 +100,10 @@ def execute(
     if plan.matrix.fit:
         with timings.part("fit_s"):
             fit_cells(plan, cells, built, results, folder, progress)
+    if plan.matrix.profile:
+        with timings.part("profile_s"):
+            wanted = measured_cells(launches, closed)
+            profile_cells(plan, cells, built, wanted, folder, progress)
     status = exit_status([*results.values(), *scenarios])
     used = {
         cell: counted(records, disturbed=results[cell].disturbed)

@@ -19,11 +19,14 @@ from deploymark.bench.records.run import (
     load_run,
     write_cells,
     write_run_info,
+    write_variants,
 )
+from deploymark.bench.run import bundled
 from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.census import tell_census
 from deploymark.bench.run.fit import fit_cells
 from deploymark.bench.run.plan import Plan, prepare
+from deploymark.bench.run.profile_pass import profile_cells
 from deploymark.bench.run.run_folder import (
     check_same_inputs,
     create,
@@ -115,6 +118,27 @@ def start(request: RunRequest, results: Path = DEFAULT_RESULTS) -> RunSession:
     return RunSession(plan, info, create(info, results), store)
 
 
+def start_bundle(
+    bundle: Path, results: Path = DEFAULT_RESULTS, *, select: str = "", python: str | None = None
+) -> RunSession:
+    """Unpack a bundle and make the run directory of its measurement. Raises BadInputError."""
+    store = Store()
+    timings = Timings({})
+    with timings.part("plan_s"), Progress() as progress:
+        found = bundled.unpack(bundle, store, progress)
+        plan = bundled.plan_of(found, select=select, python=python)
+        tell_census(plan, progress)
+    info = describe(plan)
+    info.timings = timings.seconds
+    info.bundle = {"file": str(bundle.absolute()), "sha256": found.sha256, "python": python}
+    folder = create(info, results)
+    bundled.hand_over(found, info, folder)
+    write_run_info(folder, info)
+    if found.manifest.variants:
+        write_variants(folder, found.manifest.variants)
+    return RunSession(plan, info, folder, store)
+
+
 def fit_run(folder: Path, select: str = "") -> tuple[str, ...]:
     """Find the smallest limits of a finished run's cells that ``select`` chooses; their ids.
 
@@ -143,15 +167,50 @@ def fit_run(folder: Path, select: str = "") -> tuple[str, ...]:
     return tuple(results)
 
 
+def profile_run(folder: Path, cells: Collection[str], *, again: bool = False) -> None:
+    """Launch cells of a run once more, with their runtimes' profilers (``profiles.jsonl``).
+
+    Their artifacts come from the store, or are built again where they left it. Raises BadInputError
+    where that cannot be: a model has changed, the run is of another machine, or another process is
+    at it.
+    """
+    session = resume(folder)
+    chosen = [cell for cell in session.plan.cells if cell.id in cells]
+    try:
+        with FileLock(session.folder / ".lock").acquire(timeout=0), Progress() as progress:
+            built = build_cells(session.plan, chosen, session.folder, session.store, progress)
+            profile_cells(session.plan, chosen, built, cells, session.folder, progress, again=again)
+    except Timeout:
+        raise BadInputError(f"{folder}: another process is at this run") from None
+    except OSError as error:
+        raise BadInputError(
+            f"{folder} cannot be written: {error.strerror or error}",
+            remedy="Copy the run directory, and name the copy.",
+        ) from error
+
+
 def resume(folder: Path) -> RunSession:
     """Go on with a run that was stopped. Raises BadInputError where that cannot be."""
     info, matrix = reopen(folder)
+    if info.bundle:
+        return _resume_bundle(folder, info)
     where = YamlSource(file=info.matrix_file, document=None)
     resolved = expand_resolved(matrix, where, info.selection)
     store = Store()
     sweep_leftovers(store)
     with Progress() as progress:
         plan = prepare(resolved, store, progress.say)
+        tell_census(plan, progress)
+    check_same_inputs(info, plan)
+    return RunSession(plan, info, folder.resolve(), store, resumed=True)
+
+
+def _resume_bundle(folder: Path, info: RunInfo) -> RunSession:
+    """Go on with a run of a bundle, from the store or from its file."""
+    store = Store()
+    with Progress() as progress:
+        found = bundled.again(info.bundle, store, progress)
+        plan = bundled.plan_of(found, select=info.selection, python=info.bundle.get("python"))
         tell_census(plan, progress)
     check_same_inputs(info, plan)
     return RunSession(plan, info, folder.resolve(), store, resumed=True)

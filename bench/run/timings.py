@@ -17,6 +17,7 @@ WORDS = {
     "energy_s": "energy",
     "scenarios_s": "scenarios",
     "fit_s": "smallest limits",
+    "profile_s": "profiles",
     "score_s": "score",
     "compare_s": "compare",
     "answer_s": "answer",

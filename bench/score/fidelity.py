@@ -20,9 +20,9 @@ from deploymark.backends.agreement import (
     box_agreement,
     matches,
 )
-from deploymark.backends.registry import BUILTIN
 from deploymark.bench.matrix.cells import is_changed
 from deploymark.bench.records.files import dump_json, write_text_atomically
+from deploymark.bench.records.reference import backend_rank
 from deploymark.bench.records.run import FIDELITY_FILE, FIDELITY_FOLDER, CellResult
 from deploymark.bench.score.fidelity_pictures import draw
 from deploymark.bench.worker.detections import Detections, load_detections
@@ -117,12 +117,6 @@ def reference_of(cell: CellResult, cells: Sequence[CellResult]) -> CellResult | 
         return own
     first = min(unchanged, key=lambda other: backend_rank(other.backend), default=None)
     return first if first is not None and first.cell != cell.cell else None
-
-
-def backend_rank(name: str) -> int:
-    """The place of a backend among those shipped; others come after them."""
-    order = list(BUILTIN)
-    return order.index(name) if name in BUILTIN else len(order)
 
 
 def deployed_boxes(image: Detections) -> Boxes:

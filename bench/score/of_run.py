@@ -7,20 +7,21 @@ believed only where they give the mAP that the run recorded.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydantic
 
 from deploymark.backends.inputs import InputSpec
 from deploymark.bench.data.class_names import match_names
 from deploymark.bench.data.datasets import Dataset, load_dataset
+from deploymark.bench.data.label_record import read_labels
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.matrix.entries import model_name
 from deploymark.bench.matrix.request import data_source
 from deploymark.bench.matrix.schema import Matrix
-from deploymark.bench.records.run import PREDICTIONS_FOLDER, CellResult, Run
+from deploymark.bench.records.run import LABELS_STEM, PREDICTIONS_FOLDER, CellResult, Run
 from deploymark.bench.score.agreement_interval import agreement_interval
 from deploymark.bench.score.coco_matches import Predictions
 from deploymark.bench.score.map_interval import MapFigure, resampled
@@ -108,7 +109,7 @@ class RunScores:
         if model not in self._labels:
             try:
                 self._labels[model] = self._read(model)
-            except (BadInputError, OSError, pydantic.ValidationError) as error:
+            except (BadInputError, OSError, KeyError, TypeError, ValueError) as error:
                 self._labels[model] = None
                 self.reasons[model] = str(error).splitlines()[0]
         return self._labels[model]
@@ -123,6 +124,8 @@ class RunScores:
         recorded = {str(item.get("model")): item for item in self._run.info.datasets}
         if entry is None or model not in recorded:
             raise BadInputError(f"{model}: the run does not tell its data set")
+        if (name := recorded[model].get("labels")) is not None:
+            return self._recorded(recorded[model], name)
         dataset = load_dataset(
             data_source(entry),
             calibration_images=recorded[model].get("calibration_images") or 0,
@@ -137,3 +140,13 @@ class RunScores:
         stored = Store().find_sha256(wanted[:1])
         names = next((found.detector["names"] for found in stored.values()), dataset.names)
         return _Labels(dataset, match_names(dataset.names, tuple(names)))
+
+    def _recorded(self, facts: Mapping[str, Any], name: object) -> _Labels:
+        """The labels that a run of a bundle has with it."""
+        if not re.fullmatch(rf"{LABELS_STEM}-\d+\.json", str(name)):
+            raise BadInputError(f"{name!r} is no file of labels")
+        dataset = read_labels(self._run.folder / str(name))
+        if not dataset.labelled:
+            raise BadInputError(f"{dataset.name} has no labels")
+        pairs = {int(key): int(value) for key, value in dict(facts["class_map"]).items()}
+        return _Labels(dataset, pairs)

@@ -21,6 +21,7 @@ from deploymark.bench.worker.answers import describe, probe
 from deploymark.bench.worker.energy_pass import energy_pass
 from deploymark.bench.worker.measure import bursts, conditions, latency, memory
 from deploymark.bench.worker.pair import pair
+from deploymark.bench.worker.profile_pass import profile_pass
 from deploymark.bench.worker.session import Opened, batch_of, input_spec, open_session, output_spec
 from deploymark.bench.worker.weigh import weigh
 
@@ -202,6 +203,7 @@ _JOBS: dict[str, Callable[[Message, Send], Message]] = {
     "scenario": scenario,
     "energy": energy_pass,
     "memory": weigh,
+    "profile": profile_pass,
     "pair": pair,
 }
 

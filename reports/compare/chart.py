@@ -71,11 +71,13 @@ def compare_chart(comparison: Comparison) -> Row | None:
         "cell:N": "cell",
         "run:N": kind,
         "text:N": "p50 [95 % CI]",
-        "relation:N": f"to {labels[0]}",
+        "relation:N": "beside the first",
     }
     points = base.mark_point(filled=True, size=70, opacity=1.0).encode(
         x=x, **place, tooltip=chart_parts.told(hints)
     )
     chart = alt.layer(chart_parts.whiskers(base, 2, "x", **place), points)
     chart = chart.properties(width="container", height=alt.Step(_RUN_PX))
-    return finished(chart, {"latencies": rows})
+    # A step for each run, and one between the cells.
+    steps = len(chart_parts.in_order(rows, "cell")) * (len(chart_parts.in_order(rows, "run")) + 1)
+    return finished(chart, {"latencies": rows}, rows=steps)

@@ -14,7 +14,7 @@ from deploymark.reports.page.chart_style import GREY, Row, finished
 
 VERDICT_COLOURS: dict[Verdict, str] = {
     "regressed": "#d55e00",
-    "inconclusive": "#cc8a00",
+    "inconclusive": "#b87a00",
     "unchanged": "#5b7f95",
     "improved": "#009e73",
 }
@@ -134,4 +134,4 @@ def forest_chart(cells: Sequence[CellVerdict]) -> Row | None:
     )
     chart = alt.layer(band, zero, dots, intervals, points)
     chart = chart.properties(width="container", height=alt.Step(_ROW_PX))
-    return finished(chart, {"cells": rows, "pairs": pairs})
+    return finished(chart, {"cells": rows, "pairs": pairs}, rows=len(rows))

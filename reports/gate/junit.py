@@ -9,7 +9,6 @@ the gate, 3, says what to make of it. The elements and attributes are those that
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -17,15 +16,14 @@ from deploymark.bench.records.files import write_text_atomically
 from deploymark.bench.records.verdicts import JUNIT_FILE, CellVerdict, Check, Gate, load_gate
 from deploymark.reports.gate import words as gate_words
 from deploymark.reports.page import facts, figure_words, figures
+from deploymark.reports.page.plain_text import seen
 
 _SUITE = "deploymark gate"
 
-_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no place for, not even escaped (W3C, "Extensible Markup Language", 2.2)."""
-
 
 def _clean(text: str) -> str:
-    return _NO_XML.sub("", text)
+    """Text with what XML 1.0 has no place for, not even escaped (section 2.2), made visible."""
+    return seen(text)
 
 
 def _case(suite: ET.Element, cell: str, name: str, seconds: float = 0.0) -> ET.Element:

@@ -14,7 +14,8 @@ from deploymark.bench.records.run import SUMMARY_FILE
 from deploymark.bench.records.verdicts import CellVerdict, Gate, Side, load_gate
 from deploymark.reports.gate import words as gate_words
 from deploymark.reports.page import facts, figure_words, figures
-from deploymark.reports.page.markdown import code, escape, table
+from deploymark.reports.page.markdown import code, escape, folds, table
+from deploymark.reports.page.plain_text import shortened
 
 MARKS: dict[gate_words.Outcome, str] = {
     "regressed": "❌",
@@ -33,6 +34,14 @@ _LEGEND = (
 
 _CELLS_NAMED = 5
 """Cells named with one warning; the report names them all."""
+
+MOST_LINES = 25
+"""Lines before the first fold."""
+
+_FIRST_ROWS = 14
+"""Rows of the table before the first fold, the worst verdicts first."""
+
+_LONGEST_HEADLINE = 600
 
 _MOST_ROWS = 400
 """Rows of the table: a row takes some 400 bytes, and a job's page has room for 1 MiB."""
@@ -158,20 +167,32 @@ def _compared(gate: Gate) -> list[str]:
 
 
 def render_gate_summary(gate: Gate) -> str:
-    """Verdict, table of cells, what exceeds a budget, what is undecided, what was compared."""
+    """Verdict and table of cells; what exceeds a budget, is undecided, and was compared below.
+
+    What does not fit into ``MOST_LINES`` lines is in folds.
+    """
     cells = gate_words.by_severity(gate.cells)
-    lines = [f"# Deploymark gate: {escape(gate.verdict)}", "", escape(gate_words.headline(gate))]
-    if cells:
-        lines += ["", *_table(cells)]
-        lines += ["", _LEGEND]
-    lines += _section("Budgets exceeded", _exceeded(cells))
-    lines += _section("Inconclusive", _undecided(cells))
-    lines += _section("Not compared", _not_compared(gate))
-    lines += _section("What was compared", _compared(gate))
+    headline = shortened(gate_words.headline(gate), _LONGEST_HEADLINE)
+    lines = [f"# Deploymark gate: {escape(gate.verdict)}", "", escape(headline)]
+    rows = _table(cells) if cells else []
     decided = [f"{escape(names)}: {escape(how)}" for names, how in gate_words.methods(cells)]
-    lines += _section("How it was decided", decided)
-    lines += _section("Warnings", _warnings(gate))
-    return "\n".join(lines) + "\n"
+    sections = [
+        *_section("Budgets exceeded", _exceeded(cells)),
+        *_section("Inconclusive", _undecided(cells)),
+        *_section("Not compared", _not_compared(gate)),
+        *_section("What was compared", _compared(gate)),
+        *_section("How it was decided", decided),
+        *_section("Warnings", _warnings(gate)),
+    ]
+    legend = ["", _LEGEND] if rows else []
+    whole = [*lines, *([""] if rows else []), *rows, *legend, *sections]
+    if len(whole) <= MOST_LINES:
+        return "\n".join(whole) + "\n"
+    if len(cells) > _FIRST_ROWS:
+        sections = ["", f"## All {len(cells)} cells", "", *rows, *sections]
+        rows = _table(cells[:_FIRST_ROWS])
+    lines += ["", *rows, *legend] if rows else []
+    return "\n".join([*lines, *(line for part in folds(sections) for line in part)]) + "\n"
 
 
 def write_gate_summary(folder: Path) -> Path:

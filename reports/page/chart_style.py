@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploymark.bench.records.run import PRECISION_ORDER, CellResult
+from deploymark.reports.page.plain_text import all_seen
 
 Row = dict[str, Any]
 
@@ -17,20 +18,23 @@ BACKEND_COLOURS = (
     "#0072b2",
     "#d55e00",
     "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#8a4b8f",
-    "#999933",
-    "#aa3355",
-    "#5b7f95",
-    "#117755",
-    "#b8860b",
-    "#6a5acd",
-    "#7f6a55",
+    "#7e3be3",
+    "#816131",
+    "#bb81aa",
+    "#e755e7",
+    "#9c9554",
+    "#b42d7e",
+    "#9c5916",
+    "#df20b9",
+    "#e12d63",
+    "#3e744f",
+    "#963fcf",
 )
-"""For backends in order of appearance: the Okabe-Ito palette without its black and yellow, which
-vanish on a dark or a light page, then eight more in the manner of Paul Tol's muted scheme."""
+"""For backends in order of appearance: three of the Okabe-Ito palette, then each the one that is
+farthest from those before it (CIE 1976 L*a*b*) to the eye that is least able to tell, of normal
+sight and full protanopia, deuteranopia and tritanopia (Machado et al., A Physiologically-based
+Model for Simulation of Color Vision Deficiency, 2009), among the colours that have a contrast of
+3:1 to a light page and to a dark one (WCAG 2.2, 1.4.11)."""
 
 PRECISION_SHAPES = dict(
     zip(
@@ -136,13 +140,22 @@ def _styled(chart: Any) -> Any:
     )
 
 
-def finished(chart: Any, datasets: Mapping[str, list[Row]]) -> dict[str, Any]:
+def finished(
+    chart: Any, datasets: Mapping[str, list[Row]], *, rows: int | None = None
+) -> dict[str, Any]:
     """The Vega-Lite specification of an Altair chart, with the rows of the data sets it names.
 
     The rows join a finished specification: Altair would check each of them against its schema. The
-    address of the schema is left out, as the page is to name no place outside itself.
+    address of the schema is left out, as the page is to name no place outside itself. ``rows`` is
+    how many steps high a chart is that fills its container.
     """
     spec: dict[str, Any] = _styled(chart).to_dict()
     del spec["$schema"]
+    height = spec.get("height")
+    if spec.get("width") == "container" and isinstance(height, dict) and rows:
+        # Vega-Lite warns of heights by step in a chart that is fitted to its container.
+        spec["height"] = height["step"] * rows
+        spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["datasets"] = dict(datasets)
-    return spec
+    found: dict[str, Any] = all_seen(spec)
+    return found

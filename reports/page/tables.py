@@ -354,11 +354,6 @@ def _value(cell: CellResult, column: Column) -> Any:
     return " ".join(value) if isinstance(value, list) else value
 
 
-def field_rows(cells: Sequence[CellResult]) -> list[list[Field]]:
-    """The fields of each cell, in the order of ``COLUMNS``."""
-    return [[field(cell, column) for column in COLUMNS] for cell in cells]
-
-
 def shown_columns(cells: Sequence[CellResult]) -> dict[str, bool]:
     """For each column's key, whether it is shown before the reader asks for all.
 

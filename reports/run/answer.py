@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from deploymark.bench.records.answer import Answer, AnswerCell, Baseline, Estimate, Standing
 from deploymark.reports.page import figure_words, figures
+from deploymark.reports.run.binding import closest, kept_out
 
 _RUNNERS_UP: tuple[Standing, ...] = ("tie", "open", "behind")
 _NOT_CONSIDERED: tuple[Standing, ...] = ("violates", "not_measured", "failed")
@@ -21,6 +22,20 @@ _SETTLED = {
 }
 
 
+SHOWN = 5
+"""Runners-up in the short table; the rest are told by reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunnerUp:
+    """A row of the short table: ``figure`` and ``ratio`` (to the leader) with their intervals."""
+
+    cell: str
+    figure: str
+    ratio: str
+    reason: str
+
+
 @dataclasses.dataclass(frozen=True)
 class AnswerView:
     """All that is told of an answer.
@@ -28,7 +43,8 @@ class AnswerView:
     ``headline`` is the recommendation, a sentence, and ``asked`` the question; ``evidence`` and
     ``notes`` are sentences. ``runners_up`` and ``not_considered`` are cells with the reason of
     each, the same reason once: (cells, reason). ``needed`` says what would decide an open answer,
-    ``command`` makes it.
+    ``command`` makes it. ``next_cells`` are the first of the runners-up as rows, ``figure`` the
+    title of the objective.
     """
 
     headline: str
@@ -39,6 +55,8 @@ class AnswerView:
     notes: list[str]
     needed: str = ""
     command: str = ""
+    figure: str = ""
+    next_cells: list[RunnerUp] = dataclasses.field(default_factory=list)
 
 
 def answer_view(answer: Answer) -> AnswerView:
@@ -46,18 +64,19 @@ def answer_view(answer: Answer) -> AnswerView:
     named = answer.winner or answer.leader
     evidence = [_beside(baseline) for baseline in answer.baselines]
     if named is not None:
-        evidence = [*_constraints(answer.cell(named)), *evidence]
+        evidence = [*_constraints(answer.cell(named)), *_binding(answer, named), *evidence]
+    came_next = [c for c in answer.cells if c.standing in _RUNNERS_UP and c.cell != named]
     return AnswerView(
         headline=headline(answer),
         asked=_asked(answer),
         evidence=[text for text in evidence if text],
-        runners_up=_by_reason(
-            [c for c in answer.cells if c.standing in _RUNNERS_UP and c.cell != named]
-        ),
+        runners_up=_by_reason(came_next),
         not_considered=_by_reason([c for c in answer.cells if c.standing in _NOT_CONSIDERED]),
         notes=answer.notes,
         needed=_sentence(answer.needed.reason) if answer.needed else "",
         command=answer.needed.command if answer.needed else "",
+        figure=figure_words.title(answer.question.objective),
+        next_cells=[_row(answer, cell) for cell in came_next[:SHOWN]],
     )
 
 
@@ -132,6 +151,28 @@ def _constraints(cell: AnswerCell) -> list[str]:
     return [
         f"{held.constraint}: {words[held.state]}, with {held.told}." for held in cell.constraints
     ]
+
+
+def _binding(answer: Answer, named: str) -> list[str]:
+    """Which constraint is closest to its limit, and which keeps out a cell with a better figure."""
+    told = []
+    near = closest(answer.cell(named))
+    if near is not None:
+        told.append(f"Closest to its limit: {near.constraint}.")
+    out = kept_out(answer)
+    if out is not None:
+        cell, broken = out
+        figure = answer.question.objective
+        value = f"{figure_words.title(figure)} {with_interval(figure, cell.objective)}"
+        by = " and ".join(f"{item.constraint} ({item.told})" for item in broken)
+        told.append(f"Kept out with a better figure: {cell.cell}, {value}, by {by}.")
+    return told
+
+
+def _row(answer: Answer, cell: AnswerCell) -> RunnerUp:
+    ratio = _times(cell.ratio) if cell.ratio.measured else figures.ABSENT
+    value = with_interval(answer.question.objective, cell.objective)
+    return RunnerUp(cell.cell, value, ratio, cell.reason)
 
 
 def _beside(baseline: Baseline) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 
 from deploymark.bench.records.run import NOT_FAILURES, STATUSES, CellResult, Status
@@ -16,6 +17,74 @@ class Cause:
     reason: str
     remedy: str
     cells: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class FailureKind:
+    """Causes that are the same up to numbers and names.
+
+    ``reason`` has the values that differ beside each other; ``remedies`` are the distinct ones,
+    ``causes`` what the kind is made of, and ``cells`` their cells in the run's order.
+    """
+
+    status: str
+    reason: str
+    remedies: tuple[str, ...]
+    causes: tuple[Cause, ...]
+    cells: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of cells."""
+        return len(self.cells)
+
+
+_VALUES_TOLD = 3
+"""Values told of one that differs between the causes of a kind."""
+
+_VARIABLE = r"'[^']*'|\"[^\"]*\"|`[^`]*`|(?<![\w/])/[\w./+-]+|\b\d+(?:[.,]\d+)*"
+"""What differs between reasons of one kind: what is quoted, paths, numbers."""
+
+_AXES = ("cell", "model", "variant", "precision", "backend", "device")
+
+
+def kinds(causes: Sequence[Cause], cells: Sequence[CellResult]) -> list[FailureKind]:
+    """``causes`` gathered by status and by reason, up to numbers and names of ``cells``."""
+    values = {str(getattr(cell, axis)) for cell in cells for axis in _AXES}
+    names = sorted((re.escape(name) for name in values if name), key=len, reverse=True)
+    named = [rf"(?<![\w-])(?:{'|'.join(names)})(?![\w-])"] if names else []
+    variable = re.compile(f"({'|'.join([*named, _VARIABLE])})")
+    groups: dict[tuple[str, ...], list[tuple[Cause, list[str]]]] = {}
+    for cause in causes:
+        parts = variable.split(cause.reason)
+        groups.setdefault((cause.status, *parts[::2]), []).append((cause, parts[1::2]))
+    order = {cell.cell: number for number, cell in enumerate(cells)}
+    return [_kind(key, members, order) for key, members in groups.items()]
+
+
+def _kind(
+    key: tuple[str, ...], members: Sequence[tuple[Cause, list[str]]], order: dict[str, int]
+) -> FailureKind:
+    status, *fixed = key
+    differing = zip(*(values for _, values in members), strict=True)
+    slots = [_values(list(dict.fromkeys(values))) for values in differing]
+    reason = "".join(text for pair in zip(fixed, [*slots, ""], strict=True) for text in pair)
+    causes = tuple(cause for cause, _ in members)
+    cells = {cell: None for cause in causes for cell in cause.cells}
+    return FailureKind(
+        status,
+        reason,
+        tuple(dict.fromkeys(cause.remedy for cause in causes if cause.remedy)),
+        causes,
+        tuple(sorted(cells, key=lambda cell: order.get(cell, len(order)))),
+    )
+
+
+def _values(values: Sequence[str]) -> str:
+    """``a``, ``a / b``, or the first few and how many there are."""
+    more = len(values) - _VALUES_TOLD
+    told = " / ".join(values[:_VALUES_TOLD])
+    return f"{told} / {more} more" if more > 0 else told
 
 
 def count_statuses(cells: Sequence[CellResult]) -> list[tuple[Status, int]]:

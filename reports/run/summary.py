@@ -1,4 +1,7 @@
-"""``summary.md``: a run in GitHub-flavoured Markdown, for a terminal or a CI job's page."""
+"""``summary.md``: a run in GitHub-flavoured Markdown, for a pull request or a CI job's page.
+
+What a reviewer needs stands before the first fold (``summary_top``), the rest is folded.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ from deploymark.bench.records.answer import read_answer
 from deploymark.bench.records.files import write_text_atomically
 from deploymark.bench.records.run import SUMMARY_FILE, CellResult, Run, load_run
 from deploymark.reports.page import facts, figures, tables
-from deploymark.reports.page.markdown import code, escape, table
+from deploymark.reports.page.markdown import code, escape, fitting, folds, table
+from deploymark.reports.page.plain_text import shortened
 from deploymark.reports.run import outcomes
 from deploymark.reports.run.answer import answer_view
 from deploymark.reports.run.census import census_views
 from deploymark.reports.run.scenarios import scenario_lines
+from deploymark.reports.run.summary_top import summary_top
 from deploymark.reports.run.summary_variants import variant_lines
 
 _KEYS = (
@@ -32,6 +37,15 @@ _KEYS = (
     "score_drift",
     "energy_j_per_image",
 )
+_MOST_ROWS = 150
+"""Rows of the table of cells."""
+
+_LONGEST_TEXT, _LONGEST_NAME = 1000, 160
+"""Characters of a text in a fold, and of a name."""
+
+MOST_CHARACTERS = 60_000
+"""GitHub takes 65,536 in the body of a comment."""
+
 _CELLS_NAMED = 5
 """Cells listed by name under one cause; the report has them all."""
 
@@ -46,14 +60,14 @@ def _table(cells: Sequence[CellResult]) -> list[str]:
     rows = []
     for cell in cells:
         fields = [tables.field(cell, column) for column in columns]
-        texts = [escape(f"{item.text} {item.extra}".rstrip()) for item in fields[1:]]
-        rows.append([code(fields[0].text), *texts])
+        texts = [_told(f"{item.text} {item.extra}".rstrip()) for item in fields[1:]]
+        rows.append([code(shortened(fields[0].text, _LONGEST_NAME)), *texts])
     headings = [escape(_heading(column)) for column in columns]
     return table(headings, rows, numeric=[column.numeric for column in columns])
 
 
 def _named(cells: Sequence[str]) -> str:
-    names = ", ".join(code(cell) for cell in cells[:_CELLS_NAMED])
+    names = ", ".join(code(shortened(cell, _LONGEST_NAME)) for cell in cells[:_CELLS_NAMED])
     more = len(cells) - _CELLS_NAMED
     return f"{names} and {more} more" if more > 0 else names
 
@@ -64,9 +78,9 @@ def _causes(title: str, causes: Sequence[outcomes.Cause]) -> list[str]:
     lines = ["", f"## {title}", ""]
     for cause in causes:
         label = "" if cause.status in {"warning", "disturbed"} else f"**{escape(cause.status)}**: "
-        lines.append(f"- {label}{escape(cause.reason)}  ")
+        lines.append(f"- {label}{_told(cause.reason)}  ")
         if cause.remedy:
-            lines.append(f"  Remedy: {escape(cause.remedy)}  ")
+            lines.append(f"  Remedy: {_told(cause.remedy)}  ")
         lines.append(f"  {figures.plural(len(cause.cells), 'cell')}: {_named(cause.cells)}")
     return lines
 
@@ -78,13 +92,13 @@ def _data(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     lines = ["", "## Data", ""]
     for view in views:
-        lines += [f"- {escape(view.model)}: {escape(line)}" for line in view.lines]
-        lines += [f"  - {escape(fault)}" for fault in view.faults]
+        lines += [f"- {_told(view.model)}: {_told(line)}" for line in view.lines]
+        lines += [f"  - {_told(fault)}" for fault in view.faults]
     return lines
 
 
 def _answer(run: Run) -> list[str]:
-    """What to ship, and on what evidence; nothing where the run has no answer."""
+    """All that is told of the answer; nothing where the run has none."""
     answer = read_answer(run.folder)
     if answer is None:
         return []
@@ -92,36 +106,60 @@ def _answer(run: Run) -> list[str]:
     told = [*view.evidence, view.asked, *view.notes]
     if view.needed:
         told.insert(0, f"{view.needed} {view.command}".rstrip())
-    return [f"**{escape(view.headline)}**", "", *(f"- {escape(text)}" for text in told), ""]
+    lines = ["", "## The answer and its evidence", "", f"**{_told(view.headline)}**", ""]
+    lines += [f"- {_told(text)}" for text in told]
+    for title, groups in (
+        ("What came next", view.runners_up),
+        ("What was not considered", view.not_considered),
+    ):
+        if groups:
+            lines += ["", f"{title}:", ""]
+            lines += [f"- {_named(names)}: {_told(reason)}" for names, reason in groups]
+    return lines
+
+
+def _told(text: str) -> str:
+    """A text of the folds; one of ten thousand characters is in the report."""
+    return escape(shortened(text, _LONGEST_TEXT))
+
+
+def _about(run: Run) -> list[str]:
+    """Which run this is, on which machine, and what to know of all of it."""
+    info = run.info
+    took = figures.duration(info.started, info.finished)
+    when = figures.moment(info.started) + (f", took {took}" if took else "")
+    what = f"Run {code(run.folder.resolve().name)}, matrix {code(shortened(info.matrix_file))}"
+    lines = [
+        "",
+        "## Run and machine",
+        "",
+        f"{what}, seed {info.seed}, started {escape(when)}.  ",
+        f"Machine: {_told(facts.machine_line(info.machine))}",
+    ]
+    said = (facts.state(run), facts.disturbed(run), *facts.held_out(info.datasets))
+    return lines + [line for text in said if text for line in ("", f"> {_told(text)}")]
+
+
+def _cells(run: Run) -> list[str]:
+    cells = run.cells
+    if not cells:
+        return []
+    counts = ", ".join(f"{count} {status}" for status, count in outcomes.count_statuses(cells))
+    lines = ["", "## Cells", "", f"Status: {escape(counts)}.", "", *_table(cells[:_MOST_ROWS])]
+    if len(cells) > _MOST_ROWS:
+        lines += ["", f"{len(cells) - _MOST_ROWS} more are in `cells.json` and the report."]
+    common = ", ".join(f"{name} {value}" for name, value in tables.common_axes(cells))
+    return [*lines, "", f"The same for all cells: {_told(common)}."] if common else lines
 
 
 def render_summary(run: Run) -> str:
-    """Machine, table of cells with key figures and units, what failed and why, and notes."""
+    """The answer, the front, what changed and what failed; all else in folds, the longest left out.
+
+    GitHub takes ``MOST_CHARACTERS`` in a comment: what does not fit is named and is in the report.
+    """
     cells, info = run.cells, run.info
-    ok = sum(cell.status == "ok" for cell in cells)
-    counts = ", ".join(f"{count} {status}" for status, count in outcomes.count_statuses(cells))
-    took = figures.duration(info.started, info.finished)
-    when = figures.moment(info.started) + (f", took {took}" if took else "")
-    what = f"Run {code(run.folder.resolve().name)}, matrix {code(info.matrix_file)}"
-    lines = [
-        f"# Deploymark: {ok} of {figures.plural(len(cells), 'cell')} ok",
-        "",
-        *_answer(run),
-        f"{what}, seed {info.seed}, started {escape(when)}.  ",
-        f"Machine: {escape(facts.machine_line(info.machine))}",
-    ]
-    state = facts.state(run)
-    if state:
-        lines += ["", f"> {escape(state)}"]
-    disturbed = facts.disturbed(run)
-    if disturbed:
-        lines += ["", f"> {escape(disturbed)}"]
-    lines += [line for text in facts.held_out(info.datasets) for line in ("", f"> {escape(text)}")]
-    if cells:
-        lines += ["", "## Cells", "", f"Status: {escape(counts)}.", "", *_table(cells)]
-    common = ", ".join(f"{name} {value}" for name, value in tables.common_axes(cells))
-    if common:
-        lines += ["", f"The same for all cells: {escape(common)}."]
+    lines = _answer(run)
+    lines += _cells(run)
     lines += variant_lines(run)
     lines += scenario_lines(run)
     lines += _causes("What failed", outcomes.failures(cells))
@@ -130,9 +168,10 @@ def render_summary(run: Run) -> str:
     lines += _causes("Left out of the matrix", outcomes.left_out(info.left_out))
     lines += _causes("Warnings", outcomes.warnings(cells))
     lines += _data(info.datasets)
+    lines += _about(run)
     if info.notes:
-        lines += ["", "## Notes", "", *(f"- {escape(note)}" for note in info.notes)]
-    return "\n".join(lines) + "\n"
+        lines += ["", "## Notes", "", *(f"- {_told(note)}" for note in info.notes)]
+    return "\n".join(fitting(summary_top(run), folds(lines), MOST_CHARACTERS)) + "\n"
 
 
 def write_summary(folder: Path) -> Path:

@@ -82,3 +82,18 @@ def opened(
             yield found
         finally:
             browser.close()
+
+
+@contextlib.contextmanager
+def bare_page(*scripts: Path) -> Iterator[Page]:
+    """An empty page that has run some scripts."""
+    assert BROWSER is not None
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        page = browser.new_page()
+        for script in scripts:
+            page.add_script_tag(path=script)
+        try:
+            yield page
+        finally:
+            browser.close()

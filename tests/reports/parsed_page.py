@@ -45,7 +45,7 @@ class Page(HTMLParser):
         return {
             str(attributes["id"]).removeprefix("spec-"): json.loads(text)
             for attributes, text in zip(self.all("script"), self.scripts, strict=True)
-            if attributes.get("type") == "application/json"
+            if str(attributes.get("id")).startswith("spec-")
         }
 
 

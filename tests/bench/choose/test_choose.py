@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from deploymark.bench.choose.choose import choose
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.answer import read_answer, write_answer
+from deploymark.bench.records.run import read_run_info, write_run_info
 from tests.bench.choose.conftest import AddLaunches, fp32, row
 from tests.run_series import MakeRun
 
@@ -78,7 +80,22 @@ def test_a_wide_interval_leaves_it_open_and_says_what_decides(
     assert answer.needed is not None
     assert answer.needed.launches is not None
     assert answer.needed.launches > 3
-    assert answer.needed.command == "deploymark run m.yaml -k 'a or b'"
+    launches = answer.needed.launches
+    assert answer.needed.command == f"deploymark run m.yaml --launches {launches} -k 'a or b'"
+
+
+def test_what_decides_is_asked_of_the_model_that_was_measured(
+    make_run: MakeRun, add_launches: AddLaunches
+) -> None:
+    folder = make_run(0, row("a", 5.0), row("b", 5.5))
+    info = read_run_info(folder)
+    write_run_info(folder, dataclasses.replace(info, options=["--model", "/my own.pt"]))
+    add_launches(folder, {"a": [4.0, 5.0, 6.0], "b": [6.0, 5.5, 5.0]})
+    needed = choose(folder, []).needed
+    assert needed is not None
+    assert needed.command == (
+        f"deploymark run m.yaml --model '/my own.pt' --launches {needed.launches} -k 'a or b'"
+    )
 
 
 def test_a_constraint_that_is_open_leaves_a_cell_that_could_win_open(make_run: MakeRun) -> None:

@@ -58,8 +58,8 @@ def test_hostile_names_stay_text(comparison: Comparison, hostile: str) -> None:
         )
     )
     assert "<script>alert" not in html
-    # the specification, the bundle and the charts' script: no other
-    assert len(re.findall(r"<script", html)) == 3
+    # the theme, the specification, the bundle and the charts' script: no other
+    assert len(re.findall(r"<script", html)) == 4
     spec = re.search(r'id="spec-latency">(.*?)</script>', html)
     assert spec
     assert json.loads(spec[1])["datasets"]["latencies"][0]["cell"] == hostile

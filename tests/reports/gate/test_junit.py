@@ -110,7 +110,7 @@ def test_hostile_names_and_control_characters(
     make_gate: MakeGate, gate_cells: Cells, hostile: str
 ) -> None:
     nasty = f"{hostile}\x00\x1b[31m\ud800\ufffe]]>&"
-    clean = f"{hostile}[31m]]>&"
+    clean = f"{hostile}\\x00\\x1b[31m\\ud800\\ufffe]]>&"
     cells = [
         dataclasses.replace(cell, cell=nasty, reason=nasty, remedy=nasty)
         for cell in gate_cells.values()

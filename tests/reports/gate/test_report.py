@@ -39,7 +39,7 @@ def test_report(make_gate: MakeGate) -> None:
     sections = [attributes.get("id") for tag, attributes in page.elements if tag == "section"]
     assert sections == ["latency", "cells", "open", "checks", "method", "compared"]
     links = {attributes["href"] for tag, attributes in page.elements if tag == "a"}
-    assert links == {f"#{name}" for name in sections}
+    assert links == {f"#{name}" for name in ("main", *sections)}
 
 
 def test_the_page_loads_nothing(make_gate: MakeGate) -> None:
@@ -93,8 +93,8 @@ def test_hostile_names_stay_text(make_gate: MakeGate, gate_cells: Cells, hostile
     html = gate_report.render_gate_report(gate)
     assert "<script>alert" not in html
     page = Page(html)
-    # the specification, the bundle and the charts' script: no other
-    assert len(page.scripts) == 3
+    # the theme, the specification, the bundle and the charts' script: no other
+    assert len(page.scripts) == 4
     assert page.text.count(hostile) > 20
     assert page.specs["forest"]["datasets"]["cells"][0]["cell"].startswith(hostile)
 

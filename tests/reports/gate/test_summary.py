@@ -9,7 +9,7 @@ import pytest
 
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.verdicts import CellVerdict, Gate, Side, write_gate
-from deploymark.reports.gate.summary import render_gate_summary, write_gate_summary
+from deploymark.reports.gate.summary import MOST_LINES, render_gate_summary, write_gate_summary
 
 MakeGate = Callable[..., Gate]
 Cells = dict[str, CellVerdict]
@@ -25,7 +25,7 @@ def test_summary(make_gate: MakeGate) -> None:
     assert "| `m-broken` | ❌ failed (crashed) |" in text
     assert "latency p50, ms | change | pairs | artifact, MiB | mAP50-95 |" in text
     for words in (
-        "## Budgets exceeded\n\n- `m-late`: latency p95 21.3 ms, at most 20 ms\n",
+        "<summary>Budgets exceeded</summary>\n\n- `m-late`: latency p95 21.3 ms, at most 20 ms\n",
         "\n- `m-unclear`: latency p50 12.3 → 12.4 ms, +0.80 %",
         "→ --max-pairs 60 --budget 300",
         "- `m-broken`: **crashed**: signal 11 → See its log.",
@@ -54,6 +54,7 @@ def test_a_gate_where_all_is_well_says_little(make_gate: MakeGate, gate_cells: C
     )
     text = render_gate_summary(gate)
     assert text.startswith("# Deploymark gate: unchanged\n\nThe one cell is unchanged.\n")
+    assert "<details>" not in text  # it is short
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert headings == ["What was compared", "How it was decided"]
     assert "The same package versions on both sides" in text
@@ -82,10 +83,20 @@ def test_hostile_names_stay_text(make_gate: MakeGate, gate_cells: Cells, hostile
     )
     text = render_gate_summary(gate)
     outside = re.sub(r"`[^`]*`", "", text.replace("\\`", ""))
-    assert "<" not in outside
+    assert not re.search(r"<(?!/?(details|summary)>)", outside)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
     assert len(rows) == len(cells) + 2
+
+
+def test_what_a_reviewer_needs_stands_before_the_first_fold(
+    make_gate: MakeGate, gate_cells: Cells
+) -> None:
+    for times in (1, 2, 30):
+        text = render_gate_summary(make_gate(*[*gate_cells.values()] * times))
+        assert text.count("<details>") == text.count("</details>") > 1
+        top, _, _ = text.partition("\n<details>")
+        assert len(top.splitlines()) <= MOST_LINES
 
 
 def test_a_job_page_has_room_for_it(make_gate: MakeGate, gate_cells: Cells) -> None:

@@ -63,7 +63,7 @@ def test_hostile_names_stay_text(hostile: str) -> None:
     )
     html = render_history_page(history(past, skipped=[Skipped(hostile, hostile)]))
     assert "<script>alert" not in html
-    assert html.count("<script") == 3
+    assert html.count("<script") == 4
     (spec,) = Page(html).specs.values()
     assert spec["datasets"]["trends"][0]["cell"] == hostile
 

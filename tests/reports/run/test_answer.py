@@ -100,6 +100,32 @@ def test_what_is_no_faster_is_not_told_to_be(ratio: Estimate, told: str) -> None
     assert told in answer_view(answer(baselines=[baseline])).evidence[-1]
 
 
+def test_what_binds_is_told() -> None:
+    cells = answer().cells
+    size = Estimate(3.9e6, 3.9e6, 3.9e6)
+    tight = Held("size <= 4MB", "artifact_bytes", "figure", "met", size, size, 4e6, None, "3.9 MB")
+    wide = dataclasses.replace(tight, constraint="size <= 9MB", limit=9e6)
+    first = dataclasses.replace(cells[0], constraints=[wide, tight])
+    faster = entry("fast", "violates", "not met: 0.6", 3.0)
+    view = answer_view(answer(cells=[first, *cells[1:], faster]))
+    assert "Closest to its limit: size <= 4MB." in view.evidence
+    assert view.evidence[3] == (
+        f"Kept out with a better figure: fast, latency p50 3.00 ms [2.97, 3.03], by {WHERE} "
+        "(0.720)."
+    )
+    asked = Question([WHERE], "latency_p50_ms", maximize=True)
+    kept = answer_view(answer(cells=[first, faster], question=asked)).evidence
+    assert not any(text.startswith("Kept out") for text in kept)
+
+
+def test_runners_up_are_rows_with_ratios() -> None:
+    cells = answer().cells
+    behind = dataclasses.replace(cells[1], ratio=Estimate(1.8, 1.7, 1.9))
+    (row,) = answer_view(answer(cells=[cells[0], behind])).next_cells
+    assert (row.cell, row.figure) == ("bf16", "9.00 ms [8.91, 9.09]")
+    assert (row.ratio, row.reason) == ("1.80 [1.70, 1.90] times", "80 % slower than int8")
+
+
 def test_a_tie_says_what_settles_it() -> None:
     found = answer(outcome="tie", tie=["int8", "bf16"], settled_by="artifact_bytes")
     assert answer_view(found).headline.endswith(

@@ -1,68 +1,23 @@
-"""The page in a real browser, where there is one: charts are drawn, sorting and filters work."""
+"""The report in a real browser, where there is one: charts are drawn, sorting and filters work."""
 
 from __future__ import annotations
 
-import html
 import json
-import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from deploymark.bench.records.run import CellResult, Run
 from deploymark.reports.run.render import render_report
+from tests.reports.browser import needs_browser, opened
 
-pytestmark = pytest.mark.heavy
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
-
-# Seen before any script of the page runs.
-WATCH = """<script>
-window.complaints = [];
-addEventListener("error", (event) => complaints.push(String(event.message)));
-addEventListener("unhandledrejection", (event) => complaints.push(String(event.reason)));
-addEventListener("securitypolicyviolation", (event) => complaints.push(event.blockedURI));
-console.error = console.warn = (...words) => complaints.push(words.join(" "));
-</script>"""
-
-ACT = """<script>
-setTimeout(() => {
-  const first = () => [...document.querySelectorAll("#cell-table tbody tr")]
-    .filter((row) => !row.hidden).map((row) => row.cells[0].textContent);
-  const press = (key) => document.querySelector(`th[data-key=${key}] button`).click();
-  const answer = window.answer = { drawn: document.querySelectorAll(".chart svg.marks").length };
-  press("latency_p50_ms"); answer.up = first();
-  press("latency_p50_ms"); answer.down = first();
-  answer.sort = document.querySelector("th[data-key=latency_p50_ms]").getAttribute("aria-sort");
-  press("map50_95"); answer.accurate = first();
-  const form = document.querySelector("form.filters");
-  form.elements.find.value = "INT8 c";
-  form.dispatchEvent(new Event("input"));
-  answer.found = [first(), form.querySelector("output").textContent];
-  form.elements.find.value = "";
-  form.elements.status.value = "crashed";
-  form.dispatchEvent(new Event("input"));
-  answer.crashed = first();
-  const folds = [...document.querySelectorAll("details.plots")].filter((fold) => !fold.open);
-  answer.folded = folds.length;
-  for (const fold of folds) fold.open = true;
-}, 3000);
-setTimeout(() => {
-  const answer = window.answer;
-  answer.unfolded = document.querySelectorAll(".chart svg.marks").length;
-  answer.shown = [...document.images].map((image) => image.naturalWidth);
-  answer.complaints = complaints;
-  answer.loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
-  document.body.dataset.answer = JSON.stringify(answer);
-}, 6000);
-</script>"""
+FIRST = """[...document.querySelectorAll("#cell-table tbody tr")]
+    .filter((row) => !row.hidden).map((row) => row.dataset.cell || row.cells[0].textContent)"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the path")
+@pytest.mark.heavy
+@needs_browser
 def test_page(
     make_run: Callable[..., Run],
     make_cell: Callable[..., CellResult],
@@ -87,52 +42,38 @@ def test_page(
         "latency_ns": [9_000_000] * 5,
     }
     (run.folder / "launches.jsonl").write_text(json.dumps(launch) + "\n", encoding="utf-8")
-    page = render_report(run)
-    page = page.replace("<title>", WATCH + "<title>", 1)
-    head, _, tail = page.rpartition("</body>")
     path = tmp_path / "report.html"
-    path.write_text(f"{head}{ACT}</body>{tail}", encoding="utf-8")
-    answer = act(path, tmp_path / "profile")
-    # The scatter, the matrix, the variants and the warm-up; three charts for each of two recipes
-    # when opened.
-    assert answer["drawn"] == 4
-    assert answer["folded"] == 2
-    assert answer["unfolded"] == 10
-    assert answer["shown"] == [8]
-    assert answer["complaints"] == []
-    assert answer["loaded"] == []
-    assert answer["up"] == ["nine", "int8-c", "hundred", "int8-crashed"]
-    assert answer["down"] == ["hundred", "int8-c", "nine", "int8-crashed"]
-    assert answer["sort"] == "descending"
-    assert answer["accurate"] == ["hundred", "nine", "int8-c", "int8-crashed"]
-    assert answer["found"] == [["int8-c", "int8-crashed"], "2 of 4 cells shown"]
-    assert answer["crashed"] == ["int8-crashed"]
-
-
-def act(path: Path, profile: Path) -> dict[str, Any]:
-    """Open the page, let it act, and read what it wrote about itself."""
-    assert BROWSER is not None
-    done = subprocess.run(
-        [
-            BROWSER,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            f"--user-data-dir={profile}",
-            "--virtual-time-budget=20000",
-            "--dump-dom",
-            path.as_uri(),
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    found = re.search(r'<body data-answer="([^"]*)"', done.stdout)
-    assert found, done.stderr[-500:]
-    answer: dict[str, Any] = json.loads(html.unescape(found[1]))
-    return answer
+    path.write_text(render_report(run), encoding="utf-8")
+    with opened(path) as found:
+        page = found.page
+        # The scatter, the matrix, the variants and the warm-up; three charts for each of two
+        # recipes when opened.
+        marks = page.locator(".chart svg.marks")
+        assert marks.count() == 4
+        sort = {
+            key: page.locator(f"th[data-key={key}] button")
+            for key in ("latency_p50_ms", "map50_95")
+        }
+        sort["latency_p50_ms"].click()
+        assert page.evaluate(FIRST) == ["nine", "int8-c", "hundred", "int8-crashed"]
+        sort["latency_p50_ms"].click()
+        assert page.evaluate(FIRST) == ["hundred", "int8-c", "nine", "int8-crashed"]
+        head = page.locator("th[data-key=latency_p50_ms]")
+        assert head.get_attribute("aria-sort") == "descending"
+        sort["map50_95"].click()
+        assert page.evaluate(FIRST) == ["hundred", "nine", "int8-c", "int8-crashed"]
+        page.fill("form.filters [name=find]", "INT8 c")
+        page.wait_for_function(f"({FIRST}).length === 2")
+        assert page.evaluate(FIRST) == ["int8-c", "int8-crashed"]
+        assert page.locator("form.filters output").inner_text() == "2 of 4 cells shown"
+        page.fill("form.filters [name=find]", "")
+        page.select_option("form.filters [name=status]", "crashed")
+        page.wait_for_function(f"({FIRST}).length === 1")
+        assert page.evaluate(FIRST) == ["int8-crashed"]
+        for fold in page.locator("details.plots > summary").all():
+            fold.click()
+        page.wait_for_function("document.querySelectorAll('.chart svg.marks').length === 10")
+        widths = page.evaluate("[...document.images].map((image) => image.naturalWidth)")
+        assert widths == [8]
+        assert found.complaints == []
+        assert found.requests == []

@@ -53,3 +53,33 @@ def test_warnings_and_cells_left_out(make_cell: MakeCell) -> None:
     ]
     (cause,) = outcomes.left_out([{"cell": "x", "reason": "QAT is for int8"}])
     assert (cause.reason, cause.cells) == ("QAT is for int8", ("x",))
+
+
+def test_reasons_that_differ_by_numbers_and_names_are_one_kind(make_failed: MakeCell) -> None:
+    cells = [
+        make_failed(
+            f"c{number}",
+            precision=precision,
+            reason=f"{precision} needs {number} MiB of 'a{number}.onnx'",
+            remedy="Less." if number < 3 else "Raise limits.memory_mb.",
+        )
+        for number, precision in enumerate(["int8", "fp16", "int8", "fp32", "bf16"], 1)
+    ]
+    other = make_failed("x", reason="it crashed", remedy="")
+    (kind, last) = outcomes.kinds(outcomes.failures([*cells, other]), [*cells, other])
+    assert (kind.status, kind.count) == ("crashed", 5)
+    assert kind.reason == (
+        "int8 / fp16 / fp32 / 1 more needs 1 / 2 / 3 / 2 more MiB of "
+        "'a1.onnx' / 'a2.onnx' / 'a3.onnx' / 2 more"
+    )
+    assert kind.remedies == ("Less.", "Raise limits.memory_mb.")
+    assert kind.cells == ("c1", "c2", "c3", "c4", "c5")
+    assert [cause.cells for cause in kind.causes] == [(cell.cell,) for cell in cells]
+    assert (last.reason, last.cells, last.remedies) == ("it crashed", ("x",), ())
+
+
+def test_kinds_of_one_cause_keep_its_words(make_failed: MakeCell) -> None:
+    cells = [make_failed("a", reason="signal 11"), make_failed("b", reason="signal 11")]
+    (kind,) = outcomes.kinds(outcomes.failures(cells), cells)
+    assert (kind.reason, kind.cells) == ("signal 11", ("a", "b"))
+    assert outcomes.kinds([], []) == []

@@ -31,9 +31,9 @@ def test_summary(make_run: MakeRun, make_cell: MakeCell, make_failed: MakeCell) 
     assert "energy" not in text  # no cell has one
     assert "**crashed**: the worker ended with signal 11" in text
     assert "Remedy: See its log." in text
-    assert "## Not served here" in text
+    assert "<summary>Not served here</summary>" in text
     assert "Remedy: pip install it" in text
-    assert "## Left out of the matrix" in text
+    assert "<summary>Left out of the matrix</summary>" in text
     assert "held out of the validation images" in text
     assert "- A note." in text
 
@@ -46,7 +46,7 @@ def test_the_mark_of_a_disturbed_cell(make_run: MakeRun, make_cell: MakeCell) ->
     assert "> 1 of 2 cells are marked disturbed." in text
     assert "| `a` | ok | 12.3" in text
     assert "| `b` | ok \\~ disturbed | 12.3" in text
-    assert f"## Disturbed\n\n- {reason}  \n  1 cell: `b`" in text
+    assert f"<summary>Disturbed</summary>\n\n- {reason}  \n  1 cell: `b`" in text
     assert "What failed" not in text
 
 
@@ -54,10 +54,11 @@ def test_every_row_has_the_columns_of_the_heading(
     make_run: MakeRun, make_cell: MakeCell, hostile: str
 ) -> None:
     run = make_run(make_cell(f"{hostile}\nsecond"), make_cell("a|b"), make_cell("c"))
-    rows = [line for line in render_summary(run).splitlines() if line.startswith("|")]
-    bars = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
-    assert len(rows) == 5
-    assert len(bars) == 1
+    tables = re.findall(r"(?:^\|.*\n)+", render_summary(run), re.MULTILINE)
+    assert [len(rows.splitlines()) for rows in tables] == [5, 5]  # the front and all cells
+    for rows in tables:
+        bars = {len(re.findall(r"(?<!\\)\|", row)) for row in rows.splitlines()}
+        assert len(bars) == 1
 
 
 def test_a_run_without_cells(make_run: MakeRun) -> None:
@@ -84,5 +85,5 @@ def test_what_the_data_sets_consist_of(make_run: MakeRun, make_cell: MakeCell) -
     text = render_summary(
         make_run(make_cell("a"), datasets=[{"name": "n", "model": "m", "census": census}])
     )
-    assert "## Data\n\n- m: 5 images\n- m: left out: 1 × an empty file\n" in text
+    assert "<summary>Data</summary>\n\n- m: 5 images\n- m: left out: 1 × an empty file\n" in text
     assert "  - 1 × an empty file (leaves out an image): b_1\\_.jpg" in text

@@ -1,14 +1,17 @@
-"""How long the report of a 500-cell run takes, imports included.
+"""How long the report of a run with many cells takes to write, to open and to answer.
 
-Run by hand: ``python tests/benchmarks/report_500_cells.py [FOLDER]``. Makes a synthetic run through
-the types of ``bench.records.run`` in FOLDER (default: a temporary one), starts a fresh interpreter
-that writes its report, and prints the seconds of that process, from start to end.
+Run by hand: ``python tests/benchmarks/report_cells.py [CELLS [FOLDER]]`` (2,000 cells). Makes a
+synthetic run through the types of ``bench.records.run`` in FOLDER (default: a temporary one), then
+starts a fresh interpreter that writes its report, and prints the seconds of that process, from
+start to end. Where there is a Chromium, it adds the time until the table can be used and the
+milliseconds that a sort, a filter and a search take, layout included.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -192,15 +195,66 @@ def timed_report(folder: Path) -> tuple[float, Path]:
     return time.perf_counter() - started, Path(answer.stdout.strip())
 
 
+_ANSWERS = """() => {
+  const timed = (act) => {
+    const start = performance.now();
+    act();
+    document.body.getBoundingClientRect();
+    return performance.now() - start;
+  };
+  const form = document.querySelector("form.filters");
+  const set = (name, value) => timed(() => {
+    form.elements[name].value = value;
+    form.elements[name].dispatchEvent(new Event("input", { bubbles: true }));
+  });
+  const press = (key) => timed(() =>
+    document.querySelector(`#cell-table th[data-key=${key}] button`).click());
+  return {
+    sort: press("latency_p50_ms"), "sort by name": press("cell"),
+    filter: set("backend", "openvino"), search: set("find", "int8 640"),
+  };
+}"""
+
+
+def print_answers(report: Path) -> None:
+    """Open the page five times, print the medians of what it takes."""
+    from tests.reports.browser import BROWSER
+
+    if BROWSER is None:
+        print("no Chromium here: the page was not opened")
+        return
+    from playwright.sync_api import sync_playwright
+
+    found: list[dict[str, float]] = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        for _ in range(5):
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.add_init_script(
+                "document.addEventListener('deploymark:table',"
+                " () => { window.usable = performance.now(); })"
+            )
+            page.goto(report.as_uri(), wait_until="commit")
+            page.wait_for_function("window.usable", timeout=60_000)
+            answers = page.evaluate(_ANSWERS)
+            found.append({"usable": page.evaluate("window.usable"), **answers})
+            page.close()
+        browser.close()
+    for name in found[0]:
+        print(f"{name}: {statistics.median(one[name] for one in found):.0f} ms")
+
+
 def main() -> None:
-    """Make the run, time its report three times, print the seconds."""
+    """Make the run, time its report three times, print what writing and opening take."""
     with tempfile.TemporaryDirectory() as scratch:
-        parent = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch)
+        count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+        parent = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch)
         folder = parent / "20261123T180211Z-bench-01-0123456"
-        write_synthetic_run(folder, 500)
+        write_synthetic_run(folder, count)
         for _ in range(3):
             seconds, report = timed_report(folder)
             print(f"{seconds:.2f} s, {report.stat().st_size / 1e6:.2f} MB: {report}")
+        print_answers(report)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Bundles: the file that holds all that measuring takes, and what it says of itself."""

@@ -1,0 +1,1 @@
+"""Why a cell is slow: what the profile of a runtime shows, in words."""

@@ -1,0 +1,1 @@
+"""Several runs on one page: machines as columns, each with its own answer."""
