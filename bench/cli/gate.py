@@ -97,7 +97,6 @@ def gate(
     from deploymark.bench.progress import Progress
     from deploymark.bench.records.files import write_text_atomically
     from deploymark.bench.records.run import SUMMARY_FILE
-    from deploymark.bench.records.verdicts import GATE_FILE, PAIRS_FILE
     from deploymark.bench.run.listing import required_extras
     from deploymark.bench.run.run_folder import LATEST_GATE, dated_folder, point_latest
     from deploymark.bench.run.session import sweep_leftovers
@@ -128,9 +127,12 @@ def gate(
 
     store = Store()
     sweep_leftovers(store)
-    folder = dated_folder(results, socket.gethostname(), git_commit(Path.cwd()), "gate-")
-    write_text_atomically(folder / SUMMARY_FILE, _UNFINISHED)
+    commit = git_commit(Path.cwd())
+    with interruptions.held():
+        folder = dated_folder(results, socket.gethostname(), commit, "gate-")
+        interruptions.advise(lambda: _left_of(folder))
     try:
+        write_text_atomically(folder / SUMMARY_FILE, _UNFINISHED)
         with Progress() as progress:
             sides = [resolve_side(request, store, folder, progress) for request in requests]
             changes = {
@@ -140,16 +142,30 @@ def gate(
             }
             settings = _with(sides[1].settings, changes)
             found = run_gate(sides[0], sides[1], settings, folder, progress)
-    except KeyboardInterrupt:
-        kept = f"; its pairs are in {folder}" if (folder / PAIRS_FILE).exists() else ""
-        interruptions.say(f"stopped by {interruptions.came()}; nothing was decided{kept}\n")
-        raise typer.Exit(interruptions.exit_code()) from None
     finally:
-        if not any((folder / name).exists() for name in (GATE_FILE, PAIRS_FILE)):
-            shutil.rmtree(folder, ignore_errors=True)
+        _discard(folder)
     point_latest(folder, LATEST_GATE)
     _tell(found, folder)
     raise typer.Exit(found.exit_status)
+
+
+def _discard(folder: Path) -> None:
+    """Leave no folder of a gate in which nothing was measured."""
+    from deploymark.bench.records.verdicts import GATE_FILE, PAIRS_FILE
+
+    if not any((folder / name).exists() for name in (GATE_FILE, PAIRS_FILE)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _left_of(folder: Path) -> str:
+    """What a gate that was stopped leaves; half a sentence."""
+    from deploymark.bench.records.verdicts import GATE_FILE
+
+    _discard(folder)
+    if (folder / GATE_FILE).exists():
+        return f"its verdicts are in {folder}"
+    kept = f"; its pairs are in {folder}" if folder.exists() else ""
+    return f"nothing was decided{kept}"
 
 
 def _with(settings: GateSettings, changes: dict[str, Any]) -> GateSettings:

@@ -63,6 +63,7 @@ def run(
                 "choice of them"
             )
         session = go_on(resume)
+        interruptions.advise(session.how_to_go_on)
     elif request.matrix is not None and request.matrix.endswith(".dmb"):
         session = _start_bundle(request, results, python)
     elif python is not None:
@@ -97,17 +98,13 @@ def _start_bundle(request: RunRequest, results: Path, python: str | None) -> Run
 def carry_out(session: Any, options: str = "", *, timings: bool = False) -> int:
     """Carry out the session as pytest tests; the exit code of the run.
 
-    A signal stops it; how to go on is told.
+    Raises KeyboardInterrupt where it was stopped.
     """
     import pytest
 
-    try:
-        code = _under_pytest(session, options, timings=timings)
-    except KeyboardInterrupt:  # before pytest looks out for one, or in its own last steps
-        code = pytest.ExitCode.INTERRUPTED
+    code = _under_pytest(session, options, timings=timings)
     if code == pytest.ExitCode.INTERRUPTED:
-        interruptions.say(f"stopped by {interruptions.came()}; {session.how_to_go_on()}\n")
-        return interruptions.exit_code()
+        raise KeyboardInterrupt
     if session.measured is None:
         return EXIT_BAD_INPUT if code == pytest.ExitCode.USAGE_ERROR else EXIT_FAILED
     if code not in (

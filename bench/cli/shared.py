@@ -34,17 +34,23 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             with interruptions.raised():
-                command(*args, **kwargs)
-        except KeyboardInterrupt:
-            interruptions.say(
-                f"stopped by {interruptions.came()}; before it began, or after its end\n"
-            )
+                _tells_of_a_signal(command, *args, **kwargs)
+        except KeyboardInterrupt:  # in the last steps before its end
             raise typer.Exit(interruptions.exit_code()) from None
         except DeploymarkError as error:
             sys.stderr.write(f"deploymark: error: {error}\n")
             raise typer.Exit(EXIT_BAD_INPUT) from error
 
     return wrapped
+
+
+def _tells_of_a_signal(command: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    """Carry out the command; where a signal stops it, tell how to go on, and exit."""
+    try:
+        command(*args, **kwargs)
+    except KeyboardInterrupt:
+        interruptions.tell()
+        raise typer.Exit(interruptions.exit_code()) from None
 
 
 def write_file(option: str, path: Path, text: str) -> None:

@@ -144,7 +144,11 @@ def describe(plan: Plan) -> RunInfo:
 def create(info: RunInfo, results: Path) -> Path:
     """Make the run directory, with its ``run.json``. Raises BadInputError if it cannot be made."""
     folder = dated_folder(results, str(info.machine["host"]), info.git_commit)
-    write_run_info(folder, info)
+    try:
+        write_run_info(folder, info)
+    except BaseException:
+        discard(folder)
+        raise
     return folder
 
 

@@ -202,10 +202,10 @@ def next_slot(
     """The next launch of one cell, or None where it has enough or will have no more.
 
     No more follow one that failed (``is_over``), nor, where the rule vetoes it, one that was
-    disturbed in all of its attempts. ``repeat`` tells whether a disturbed launch is worth repeating.
-    Where it is not, a cell whose launches have taken ``_OVER_BUDGET`` times its budget has enough with
-    ``_LEAST_LAUNCHES``: threads that wait for each other beside a busy process take minutes for
-    what takes seconds, and more of the same tells nothing new.
+    disturbed in all of its attempts. ``repeat`` tells whether a disturbed launch is worth
+    repeating. Where it is not, a cell whose launches have taken ``_OVER_BUDGET`` times its budget
+    has enough with ``_LEAST_LAUNCHES``: threads that wait for each other beside a busy process take
+    minutes for what takes seconds, and more of the same tells nothing new.
     """
     if is_over(launches):
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from deploymark.bench import interruptions
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.matrix.request import RunRequest, expand_resolved, resolve_matrix
 from deploymark.bench.matrix.selection import matches
@@ -115,7 +116,15 @@ def start(request: RunRequest, results: Path = DEFAULT_RESULTS) -> RunSession:
         tell_census(plan, progress)
     info = describe(plan)
     info.timings = timings.seconds
-    return RunSession(plan, info, create(info, results), store)
+    return _begun(plan, info, results, store)
+
+
+def _begun(plan: Plan, info: RunInfo, results: Path, store: Store) -> RunSession:
+    """A session and its run directory: a signal finds both, or neither."""
+    with interruptions.held():
+        session = RunSession(plan, info, create(info, results), store)
+        interruptions.advise(session.how_to_go_on)
+    return session
 
 
 def start_bundle(
@@ -123,6 +132,7 @@ def start_bundle(
 ) -> RunSession:
     """Unpack a bundle and make the run directory of its measurement. Raises BadInputError."""
     store = Store()
+    sweep_leftovers(store)
     timings = Timings({})
     with timings.part("plan_s"), Progress() as progress:
         found = bundled.unpack(bundle, store, progress)
@@ -131,12 +141,16 @@ def start_bundle(
     info = describe(plan)
     info.timings = timings.seconds
     info.bundle = {"file": str(bundle.absolute()), "sha256": found.sha256, "python": python}
-    folder = create(info, results)
-    bundled.hand_over(found, info, folder)
-    write_run_info(folder, info)
-    if found.manifest.variants:
-        write_variants(folder, found.manifest.variants)
-    return RunSession(plan, info, folder, store)
+    session = _begun(plan, info, results, store)
+    try:
+        bundled.hand_over(found, info, session.folder)
+        write_run_info(session.folder, info)
+        if found.manifest.variants:
+            write_variants(session.folder, found.manifest.variants)
+    except BaseException:
+        session.close()
+        raise
+    return session
 
 
 def fit_run(folder: Path, select: str = "") -> tuple[str, ...]:
@@ -208,6 +222,7 @@ def resume(folder: Path) -> RunSession:
 def _resume_bundle(folder: Path, info: RunInfo) -> RunSession:
     """Go on with a run of a bundle, from the store or from its file."""
     store = Store()
+    sweep_leftovers(store)
     with Progress() as progress:
         found = bundled.again(info.bundle, store, progress)
         plan = bundled.plan_of(found, select=info.selection, python=info.bundle.get("python"))

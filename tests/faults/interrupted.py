@@ -134,31 +134,14 @@ def faults_after(
     Empty where ``--resume`` (or the same command, where nothing was kept) ends with exactly the
     planned launches, nothing is left over, and ``latest`` was a run to be reported all the time.
     """
-    faults: list[str] = []
     before = place.latest.resolve() if place.latest.exists() else None
-    process = place.start("run", "m.yaml")
-    try:
-        process.communicate(timeout=after_s)
-    except subprocess.TimeoutExpired:
-        for number in signals:
-            process.send_signal(number)
-            time.sleep(apart_s)
-    said, _ = process.communicate(timeout=60)
-    allowed = {0, -signals[0], 128 + signals[0]}
-    if process.returncode not in allowed:
-        faults.append(f"exit {process.returncode}: {said[-800:]}")
-    if "Traceback" in said and signals[0] is not signal.SIGKILL:
-        faults.append(f"traceback: {said[-800:]}")
-    if not place.processes_gone():
-        faults.append(f"processes left: {place.processes()}")
-    if place.latest.is_symlink() and not (place.latest / "cells.json").is_file():
-        faults.append("latest is no run to be reported")
+    code, said = _interrupted(place, after_s, signals, apart_s)
+    faults = _faults_of_end(place, signals[0], code, said)
     left = [run for run in place.runs() if run != before]
     kept = launches_of(left[-1]) if left else []
     hint = f"--resume results/{left[-1].name}" if left else "give the same command again"
-    stopped = process.returncode == 128 + signals[0]
-    hints = (hint, "deploymark report", "before it began")
-    if stopped and not any(words in said for words in hints):
+    hints = (hint, "deploymark report")
+    if code == 128 + signals[0] and not any(words in said for words in hints):
         faults.append(f"no true hint ({hint}): {said[-300:]}")
     resumable = bool(left) and (left[-1] / "run.json").is_file()
     arguments = ("run", "--resume", str(left[-1])) if resumable else ("run", "m.yaml")
@@ -172,4 +155,33 @@ def faults_after(
         faults.append(f"launches {[record['launch'] for record in after]}")
     if place.leftovers():
         faults.append(f"left over: {place.leftovers()}")
+    return faults
+
+
+def _interrupted(
+    place: Place, after_s: float, signals: Sequence[signal.Signals], apart_s: float
+) -> tuple[int, str]:
+    """Exit code and output of a run that gets those signals, unless it ends before."""
+    process = place.start("run", "m.yaml")
+    try:
+        process.communicate(timeout=after_s)
+    except subprocess.TimeoutExpired:
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(apart_s)
+    said, _ = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def _faults_of_end(place: Place, number: signal.Signals, code: int, said: str) -> list[str]:
+    """What is wrong with how a run ended that got a signal."""
+    faults = []
+    if code not in {0, -number, 128 + number}:
+        faults.append(f"exit {code}: {said[-800:]}")
+    if "Traceback" in said and number is not signal.SIGKILL:
+        faults.append(f"traceback: {said[-800:]}")
+    if not place.processes_gone():
+        faults.append(f"processes left: {place.processes()}")
+    if place.latest.is_symlink() and not (place.latest / "cells.json").is_file():
+        faults.append("latest is no run to be reported")
     return faults
