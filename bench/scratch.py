@@ -8,6 +8,7 @@ process says nothing. A folder without the name of such a one is never touched.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import shutil
@@ -16,10 +17,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-try:
+_LOCKS = importlib.util.find_spec("fcntl") is not None
+"""Windows has none: nothing is swept there."""
+
+if _LOCKS:
     import fcntl
-except ImportError:  # Windows has none: nothing is swept there
-    fcntl = None  # type: ignore[assignment]
 
 CHILD_PREFIX = "deploymark-child"
 """Temporary folders of children; ``deploymark-child-<process>-<random>``."""
@@ -51,8 +53,9 @@ def _made(prefix: str, parent: Path | None) -> tuple[Path, int | None]:
     """A new folder and its lock. A sweep may come between the two: then it is made again."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"{prefix}-{os.getpid()}-", dir=parent))
-        if fcntl is None or (descriptor := _locked(folder)) is not None:
-            return folder, None if fcntl is None else descriptor
+        descriptor = _locked(folder) if _LOCKS else None
+        if descriptor is not None or not _LOCKS:
+            return folder, descriptor
         time.sleep(_SWEEP_S)
         if folder.is_dir():  # no sweep has it: the file system has no locks
             return folder, None
@@ -75,7 +78,7 @@ def owned_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 
 def sweep(prefix: str, parent: Path | None = None) -> int:
     """Remove what processes that are gone left behind; how many folders. Others' are left alone."""
-    if fcntl is None:
+    if not _LOCKS:
         return 0
     swept = 0
     name = re.compile(rf"{re.escape(prefix)}-\d+-[^-]+")

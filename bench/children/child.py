@@ -48,8 +48,12 @@ _OUT_OF_MEMORY_WORDS = (
     "out of memory",
     "failed to allocate memory",
     "not enough memory",
+    "failed to map segment from shared object",
 )
-"""How runtimes word a failed allocation (C++ standard library, PyTorch, CUDA, ONNX Runtime)."""
+"""How a failed allocation is worded (C++ standard library, PyTorch, CUDA, ONNX Runtime, glibc)."""
+
+_LOADING_CPU_S = 5.0
+"""Seconds of processor time that loading numpy never takes, not on a slow board either."""
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2), linux/prctl.h."""
@@ -91,7 +95,7 @@ def is_told() -> bool:
 
 
 def _end_with_parent() -> None:
-    """Leave when the parent's end of standard input closes; on Linux the kernel sees to it too.
+    """Leave when the parent's end of standard input closes.
 
     What comes on standard input meanwhile are commands, a line of JSON each.
     """
@@ -105,29 +109,54 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process with the one that started it: Linux."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _limit_memory(*bounds_mb: int | None) -> None:
+def _limit_memory(*bounds_mb: int | None) -> bool:
     """Bound the private memory of this process, and offer it to the kernel first if memory ends.
 
-    The tightest of the bounds (MiB) counts.
+    The tightest of the bounds (MiB) counts. Whether there is room for numpy.
 
     RLIMIT_DATA counts private writable mappings (Linux 4.7, setrlimit(2)); RLIMIT_AS would count
     the large reservations that runtimes make and never touch.
     """
     if sys.platform != "linux":
-        return
+        return True
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     bounds = [bound for bound in bounds_mb if bound is not None]
-    if bounds:
-        import resource
+    if not bounds:
+        return True
+    import resource
 
-        limit = min(bounds) << 20
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    limit = min(bounds) << 20
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    return _room_for_numpy()
+
+
+def _room_for_numpy() -> bool:
+    """Whether numpy can be loaded, tried in a process beside this one.
+
+    Its OpenBLAS takes a buffer of 32 MiB at the first product of matrices, which is in the import,
+    and asks for it again for ever where there is no room (``blas_memory_alloc``): it would be seen
+    as a timeout. No Python runs meanwhile, so what ends it is a signal's default action.
+    """
+    trial = os.fork()
+    if trial == 0:
+        _die_with_parent()
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, _LOADING_CPU_S)
+        with contextlib.suppress(Exception):  # what else may be wrong is told by who needs it
+            import numpy  # noqa: F401
+        os._exit(0)
+    _, status = os.waitpid(trial, 0)
+    return not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF)
 
 
 def _read_job() -> Message:
@@ -176,14 +205,17 @@ def serve(work: Callable[[Message, Send], Message]) -> None:
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     job = _read_job()
+    _die_with_parent()
+    has_room = _limit_memory(job.get("memory_mb"), job.get("memory_limit_mb"))
     _end_with_parent()
-    _limit_memory(job.get("memory_mb"), job.get("memory_limit_mb"))
 
     def send(message: Message) -> None:
         stream.write(json.dumps(message, allow_nan=False) + "\n")
         stream.flush()
 
     try:
+        if not has_room:
+            raise MemoryError("too little for the buffers of numpy")
         result = work(job, send)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is sent as a typed failure
         import traceback
