@@ -153,7 +153,7 @@ def _room_for_numpy() -> bool:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, _LOADING_CPU_S)
         with contextlib.suppress(Exception):  # what else may be wrong is told by who needs it
-            import numpy  # noqa: F401
+            import numpy as np  # noqa: F401
         os._exit(0)
     _, status = os.waitpid(trial, 0)
     return not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF)
