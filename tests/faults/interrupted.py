@@ -36,11 +36,12 @@ class Place:
 
     root: Path
     launches: int = 3
+    matrix: str = MATRIX
 
     def __post_init__(self) -> None:
         for folder in (self.work, self.temporary):
             folder.mkdir(parents=True, exist_ok=True)
-        text = MATRIX.replace("LAUNCHES", str(self.launches))
+        text = self.matrix.replace("LAUNCHES", str(self.launches))
         (self.work / "m.yaml").write_text(text)
 
     @property

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from deploymark.bench.children import memory_limit
+from deploymark.bench.children import memory_limit, spawn
 from deploymark.bench.children.memory_limit import (
     Enforcement,
     Limited,
     enforcement,
     memory_events,
+    oom_kills,
     own_group,
     parent_of_groups,
 )
@@ -109,6 +110,51 @@ def test_the_group_of_a_process(
         MOUNTINFO.format(mount=mount).replace(" / " + str(mount), f" {root} {mount}")
     )
     assert own_group(tmp_path) == (None if below is None else (mount / below, mount))
+
+
+def test_kills_are_counted_in_the_group_and_on_the_machine(tmp_path: Path) -> None:
+    proc, group = tmp_path / "proc" / "self", tmp_path / "cgroup" / "app"
+    for folder in (proc, group):
+        folder.mkdir(parents=True)
+    assert oom_kills(proc) == {}
+    (proc.parent / "vmstat").write_text("nr_free_pages 12\noom_kill 3\ndrop_pagecache 0\n")
+    assert oom_kills(proc) == {"machine": 3}
+    (proc / "cgroup").write_text("0::/app\n")
+    (proc / "mountinfo").write_text(MOUNTINFO.format(mount=group.parent))
+    (group / "memory.events").write_text(EVENTS)
+    assert oom_kills(proc) == {"group": 1, "machine": 3}
+
+
+@linux
+def test_a_kill_that_the_kernel_counts_is_for_want_of_memory(
+    child: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child writes the group's count as the kernel does, and dies as one killed by it."""
+    group = tmp_path / "group"
+    (group / "own").mkdir(parents=True)
+    events = group / "own" / "memory.events"
+    events.write_text("oom 0\noom_kill 0\n")
+    monkeypatch.setattr(
+        spawn, "oom_kills", lambda: {"group": memory_events(group / "own")["oom_kill"]}
+    )
+    job = {"mib": 0, "write_events_in": str(group)}
+    end = run(child, tmp_path, None, **job, events=EVENTS)
+    assert end.outcome.status == "out_of_memory"
+    assert "(oom_kill)" in end.outcome.reason
+    assert not end.outcome.outside
+    end = run(child, tmp_path, None, **job, events=EVENTS)
+    assert (end.outcome.status, end.outcome.outside) == ("crashed", True)
+    assert "the kernel counts no kill for want of memory" in end.outcome.reason
+
+
+@linux
+def test_too_little_for_numpy_is_told_long_before_the_time_limit(
+    child: str, tmp_path: Path
+) -> None:
+    end = run(child, tmp_path, None, mib=0, memory_mb=64)
+    assert end.outcome.status == "out_of_memory", end.outcome
+    assert "buffers of numpy" in end.outcome.reason
+    assert "limits.memory_mb" in end.outcome.remedy
 
 
 def test_groups_are_made_below_the_nearest_that_hands_memory_on(tmp_path: Path) -> None:
