@@ -25,7 +25,7 @@ pytest.importorskip("onnxruntime")
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A place in which a run was made: artifacts in the store, ``latest`` a run."""
-    place = Place(tmp_path_factory.mktemp("signals"), launches=6)
+    place = Place(tmp_path_factory.mktemp("signals"), launches=4)
     code, said = place.finish("run", "m.yaml")
     assert code == 0, said
     return place
@@ -69,7 +69,7 @@ def test_a_signal_stops_a_run_that_goes_on(warm: Place, name: str, times: int, c
     assert ended == 0, said
     after = launches_of(run)
     assert after[: len(before)] == before
-    assert [record["launch"] for record in after] == list(range(6))
+    assert [record["launch"] for record in after] == list(range(4))
     assert warm.latest.resolve() == run
 
 
@@ -102,7 +102,7 @@ def test_what_a_killed_run_leaves_is_swept_at_the_next_start(warm: Place) -> Non
     assert code == 0, said
     assert warm.leftovers() == [somebody_elses]
     somebody_elses.rmdir()
-    assert [record["launch"] for record in launches_of(run)] == list(range(6))
+    assert [record["launch"] for record in launches_of(run)] == list(range(4))
 
 
 def test_a_worker_killed_by_hand_is_launched_again(warm: Place) -> None:
@@ -120,5 +120,24 @@ def test_a_worker_killed_by_hand_is_launched_again(warm: Place) -> None:
     again = [record for record in launches_of(run) if record["launch"] == failed[0]["launch"]]
     assert [record["attempt"] for record in again] == [0, 1]
     (cell,) = json.loads((run / "cells.json").read_text())
-    assert (cell["status"], cell["launches"]) == ("ok", 6)
+    assert (cell["status"], cell["launches"]) == ("ok", 4)
     assert any("made again after a failure" in note for note in cell["notes"])
+
+
+def test_a_gate_that_was_stopped_says_that_it_is_unfinished(warm: Place) -> None:
+    run = str(warm.latest.resolve())
+    process = warm.start("gate", "--baseline", run, "--candidate", run, "--max-pairs", "200")
+    results = warm.work / "results"
+    assert wait_until(
+        lambda: any(file.stat().st_size for file in results.glob("gate-*/pairs.jsonl"))
+    )
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    (gate,) = results.glob("gate-*")
+    assert f"stopped by SIGTERM; nothing was decided; its pairs are in results/{gate.name}" in said
+    assert "Traceback" not in said
+    assert "unfinished" in (gate / "summary.md").read_text()
+    assert not (results / "latest-gate").is_symlink()
+    assert warm.processes_gone()
+    assert not warm.leftovers()
