@@ -289,7 +289,7 @@ class Store:
         return None
 
     def write_inspection(self, key: str, values: Mapping[str, Any]) -> None:
-        """Keep what was found out about a checkpoint. Raises StorageError where there is no room."""
+        """Keep what was found out about a checkpoint. Raises StorageError when full."""
         path = self.home / "inspections" / f"{key}.json"
         write_text_atomically(path, dump_json(sealed(values)) + "\n")
 

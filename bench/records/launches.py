@@ -61,7 +61,7 @@ def read_launches(folder: Path, file: str = LAUNCHES_FILE) -> Iterator[dict[str,
 def _record(line: bytes) -> dict[str, Any]:
     values = json.loads(line)
     if not isinstance(values, dict):
-        raise ValueError("the line is no JSON object")
+        raise ValueError("the line is no JSON object")  # noqa: TRY004 - as bad JSON is told
     return unsealed(values)
 
 
