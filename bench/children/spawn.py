@@ -25,6 +25,7 @@ import deploymark
 from deploymark.bench.children.memory_limit import Limited, limited
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.run import STATUSES, Outcome
+from deploymark.bench.room import blame_full_disk, writing
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds ``bench`` and ``backends``: the repository, or the installed package."""
@@ -339,15 +340,19 @@ def run_child(
     ``memory_limit_mb`` (MiB) is a limit that it really runs under (``memory_limit``): it ends
     ``out_of_memory`` where it takes more. ``on_message`` sees progress messages as they come. The
     child and its children are gone when this returns or raises. Raises BadInputError if ``python``
-    is no interpreter, and for what the child itself calls bad input.
+    is no interpreter, and for what the child itself calls bad input, StorageError where a full disk
+    ended it.
     """
     if _stopping.is_set():
         return ChildEnd(Outcome("crashed", "the run was stopped"), None, 0.0)
     result: dict[str, Any] | None = None
     failed: dict[str, Any] | None = None
-    with started(
-        module, job, log=log, python=python, env=env, memory_limit_mb=memory_limit_mb
-    ) as child:
+    with (
+        writing(Path(tempfile.gettempdir())),
+        started(
+            module, job, log=log, python=python, env=env, memory_limit_mb=memory_limit_mb
+        ) as child,
+    ):
         try:
             while (message := child.receive(child.started + timeout_s)) is not None:
                 event = message.pop("event", "")
@@ -363,6 +368,8 @@ def run_child(
             outcome = _outcome(child, result, failed)
         if child.limit is not None:
             outcome = child.limit.outcome(outcome)
+    if not outcome.ok:
+        blame_full_disk(outcome.reason, (tempfile.gettempdir(), log.parent, job.get("folder")))
     duration_s = time.monotonic() - child.started
     return ChildEnd(outcome, result if outcome.ok else None, duration_s)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from deploymark.bench.errors import BadInputError, NothingToRunError
+from deploymark.bench.errors import BadInputError, NothingToRunError, StorageError
 from deploymark.bench.matrix.request import RunRequest, expand_resolved, resolve_matrix
 from deploymark.bench.matrix.selection import matches
 from deploymark.bench.progress import Progress
@@ -70,6 +70,11 @@ class RunSession:
                 )
         except Timeout:
             raise BadInputError(f"{self.folder}: another process is at this run") from None
+        except StorageError as error:
+            raise StorageError(
+                f"{error.message}; what was finished is kept",
+                remedy=f"{error.remedy} Then go on: deploymark run --resume {self.folder}".strip(),
+            ) from error
         return self.measured
 
     def close(self) -> None:
