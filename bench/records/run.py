@@ -225,7 +225,8 @@ class RunInfo:
     ``timings`` are seconds by part of the run (``build_s``, ``measure_s``, …). ``options`` are the
     words of the command line that changed the matrix of ``matrix_file`` (``--model``, ``/my.pt``).
     ``bundle`` tells the bundle that was measured (file, sha256 of its manifest, python of its
-    workers), empty where none was. ``checksums`` are SHA-256 of files that have none of their own, by name.
+    workers), empty where none was. ``checksums`` are SHA-256 of files that have none of their own,
+    by name.
     """
 
     matrix: dict[str, Any]
