@@ -54,7 +54,17 @@ ZSTD_LEVEL = 3
 
 _CHUNK_BYTES = 1 << 20
 
-_FOLDERS = ("artifacts", "variants", "datasets", "inspections", "images", "tmp", "locks", "leases")
+_FOLDERS = (
+    "artifacts",
+    "variants",
+    "datasets",
+    "inspections",
+    "images",
+    "tmp",
+    "locks",
+    "leases",
+    "bundles",
+)
 
 Shelf = Literal["artifacts", "variants"]
 """What is kept under keys: exported files, and the checkpoints that recipes make."""
@@ -302,6 +312,11 @@ class Store:
         self._lease.use(f"images/{name}.npy", f"images/{name}.json")
         return self.home / "images" / f"{name}.npy"
 
+    def bundle_path(self, sha256: str) -> Path:
+        """Where a bundle lies once it is unpacked; in use from now on."""
+        self._lease.use(f"bundles/{sha256}")
+        return self.home / "bundles" / sha256
+
     def images_elsewhere(self, path: Path) -> list[Path]:
         """Where what belongs at ``images_path`` may lie, too: in the store that is only read."""
         return [place / "images" / path.name for place in self.places if place != self.home]
@@ -351,6 +366,7 @@ class Store:
             *(self.root / "datasets").iterdir(),
             *(self.root / "images").iterdir(),
             *(self.root / "inspections").iterdir(),
+            *(self.root / "bundles").iterdir(),
         ]:
             name = path.relative_to(self.root).as_posix()
             if name in used or name.partition("/")[0] in used or name.endswith(".partial"):

@@ -137,7 +137,7 @@ def _export(task: BuildTask, store: Store, log: Path) -> Built:
 def _check_room(task: BuildTask, store: Store) -> None:
     """Raise StorageError where the export will not fit, by the size of the checkpoint."""
     with contextlib.suppress(OSError, TypeError):  # no file, as of a loader
-        size = Path(task.model.path).stat().st_size
+        size = Path(task.model.path or "").stat().st_size
         factor = _ROOM_FACTORS.get(task.recipe["backend"], _ROOM_FACTOR)
         require_room(store.home, int(size * factor), f"the export of {task.label}")
 

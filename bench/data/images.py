@@ -84,9 +84,9 @@ def prepare_images(
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(stream, header)  # type: ignore[no-untyped-call]
                 for index, path in enumerate(paths):
-                    pixels, place = letterboxed(path, spec)
+                    pixels, lies = letterboxed(path, spec)
                     stream.write(pixels.tobytes())
-                    geometries.append(place)
+                    geometries.append(lies)
                     if progress:
                         progress(index + 1, len(paths))
             _write_geometries(destination, spec, geometries, sha256_of(partial))

@@ -153,7 +153,7 @@ def _lost_boxes(folder: Path) -> Callable[[Mapping[str, Any]], bool]:
         if not name or not sha256:
             return False
         try:
-            return sha256_of(folder / PREDICTIONS_FOLDER / name) != sha256
+            return bool(sha256_of(folder / PREDICTIONS_FOLDER / name) != sha256)
         except OSError:
             return True
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploymark.bench.build.artifacts import Built
 from deploymark.bench.data.images import Stamp, stamp
+from deploymark.bench.errors import BadInputError
 from deploymark.bench.progress import Progress
 from deploymark.bench.run.built_cells import rebuild
 from deploymark.bench.run.plan import Plan, PlannedCell
@@ -92,6 +93,11 @@ class Upkeep:
             hashes.append(dataset.calibration_hash)
         for (images, paths), content_hash in zip(known, hashes, strict=True):
             if not self._as_it_was(images.path):
+                if images.path.is_relative_to(self._store.home / "bundles"):
+                    raise BadInputError(
+                        f"{images.path} left the store or was changed during the run",
+                        remedy="It is unpacked again from the bundle when the run goes on.",
+                    )
                 prepared(paths, content_hash, model.detectors[size].spec, self._store)
                 self._stamps[images.path] = stamp(images.path)
                 self._progress.note(f"{images.path.name}: looked at again, made again if damaged")
