@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deploymark.backends.base import DeploymarkError
 
-__all__ = ["BadInputError", "DeploymarkError", "NothingToRunError", "together"]
+__all__ = ["BadInputError", "DeploymarkError", "NothingToRunError", "StorageError", "together"]
 
 
 class BadInputError(DeploymarkError):
@@ -15,6 +15,13 @@ class BadInputError(DeploymarkError):
 
 class NothingToRunError(BadInputError):
     """A selection or a matrix that leaves no cell (exit code 2)."""
+
+
+class StorageError(DeploymarkError):
+    """A folder that takes no more: full, over its quota, read-only, somebody else's (exit code 2).
+
+    Nothing that was finished is lost by it.
+    """
 
 
 def together(faults: Sequence[BadInputError]) -> BadInputError:

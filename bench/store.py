@@ -4,16 +4,24 @@ An artifact lies under ``artifacts/<recipe key>/<version key>/``. The recipe key
 asked (model bytes, steps, precision, options, calibration set, shape), the version key what made it
 (exporter packages, Deploymark's own exporter source). A machine that has no exporter takes the
 newest artifact of the recipe: what was built on a workstation is measured on a device so.
+
+A store that cannot be written (read-only, somebody else's) serves what it has; new things go to a
+store beside it, which is looked into first.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
+import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,8 +32,16 @@ import platformdirs
 from filelock import FileLock
 
 from deploymark.backends.inputs import InputSpec
-from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.files import dump_json, write_text_atomically
+from deploymark.bench.errors import BadInputError, StorageError
+from deploymark.bench.leases import Lease
+from deploymark.bench.records.files import (
+    dump_json,
+    printable,
+    sealed,
+    unsealed,
+    write_text_atomically,
+)
+from deploymark.bench.room import writing
 from deploymark.bench.scratch import owned_folder, sweep
 
 CACHE_VARIABLE = "DEPLOYMARK_CACHE"
@@ -40,7 +56,17 @@ ZSTD_LEVEL = 3
 _CHUNK_BYTES = 1 << 20
 _WORKSPACE = "workspace"
 
-_FOLDERS = ("artifacts", "variants", "datasets", "inspections", "images", "tmp", "locks")
+_FOLDERS = (
+    "artifacts",
+    "variants",
+    "datasets",
+    "inspections",
+    "images",
+    "tmp",
+    "locks",
+    "leases",
+    "bundles",
+)
 
 Shelf = Literal["artifacts", "variants"]
 """What is kept under keys: exported files, and the checkpoints that recipes make."""
@@ -74,6 +100,15 @@ class StoredArtifact:
     build_s: float
     notes: list[str] = dataclasses.field(default_factory=list)
     zstd_bytes: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Removed:
+    """What was removed of a store; ``skipped`` entries are in use by running processes."""
+
+    entries: int
+    bytes: int
+    skipped: int
 
 
 def cache_root() -> Path:
@@ -159,45 +194,62 @@ class Store:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or cache_root()
         try:
-            for name in _FOLDERS:
-                (self.root / name).mkdir(parents=True, exist_ok=True)
+            _make_folders(self.root)
+            self.home = self.root
         except OSError as error:
-            raise BadInputError(
-                f"{self.root}: the cache cannot be written: {error.strerror or error}",
-                remedy=f"Name another folder in the environment variable {CACHE_VARIABLE}.",
-            ) from error
+            if not (self.root / "artifacts").is_dir():
+                raise BadInputError(
+                    f"{self.root}: the cache cannot be written: {error.strerror or error}",
+                    remedy=f"Name another folder in the environment variable {CACHE_VARIABLE}.",
+                ) from error
+            self.home = _store_beside(self.root)
+        self.places = (self.root,) if self.home == self.root else (self.home, self.root)
+        self._lease = Lease(self.home / "leases")
+
+    @property
+    def datasets(self) -> Path:
+        """The folder of data sets that are drawn; in use from now on."""
+        self._lease.use("datasets")
+        return self.home / "datasets"
 
     def lock(self, name: str) -> FileLock:
         """A lock between processes; ``name`` is a key of this store."""
-        return FileLock(self.root / "locks" / f"{name}.lock")
+        return FileLock(self.home / "locks" / f"{name}.lock")
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        """An empty folder on the store's file system, removed at the end unless moved away."""
-        with owned_folder(_WORKSPACE, self.root / "tmp") as folder:
+        """An empty folder on the store's file system, removed at the end unless moved away.
+
+        Raises StorageError where the disk takes no more.
+        """
+        with writing(self.home), owned_folder(_WORKSPACE, self.home / "tmp") as folder:
             yield folder
 
     def sweep(self) -> None:
         """Remove the workspaces that processes which are gone left behind."""
-        sweep(_WORKSPACE, self.root / "tmp")
+        sweep(_WORKSPACE, self.home / "tmp")
 
     def find(self, key: ArtifactKey, shelf: Shelf = "artifacts") -> StoredArtifact | None:
         """The artifact of a key, its bytes checked against their hash; None if there is none."""
-        folder = self.root / shelf / key.recipe
-        if key.version is not None:
-            return self._read(folder / key.version)
-        with contextlib.suppress(OSError):
-            made = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-            return next((found for path in made if (found := self._read(path))), None)
+        self._lease.use(f"{shelf}/{key.recipe}/{key.version}")  # before it is looked at
+        for place in self.places:
+            folder = place / shelf / key.recipe
+            made = [folder / str(key.version)]
+            if key.version is None:
+                made = sorted(folder.glob("*"), key=_modified, reverse=True)
+                self._lease.use(*(f"{shelf}/{key.recipe}/{path.name}" for path in made))
+            for path in made:
+                if found := self._read(path):
+                    return found
         return None
 
     def _read(self, folder: Path) -> StoredArtifact | None:
         try:
             values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            artifact = StoredArtifact(folder=folder / FILES, **values)
-        except (OSError, ValueError, TypeError):
+            artifact = StoredArtifact(folder=folder / FILES, **unsealed(values))
+            return artifact if folder_sha256(artifact.folder) == artifact.sha256 else None
+        except (OSError, ValueError, TypeError, AttributeError, BadInputError):
             return None
-        return artifact if folder_sha256(artifact.folder) == artifact.sha256 else None
 
     def add(
         self,
@@ -226,8 +278,9 @@ class Store:
             "build_s": round(build_s, 3),
             "notes": list(notes),
         }
-        (workspace / MANIFEST).write_text(dump_json(values) + "\n", encoding="utf-8")
-        target = self.root / shelf / key.recipe / str(key.version)
+        (workspace / MANIFEST).write_text(dump_json(sealed(values)) + "\n", encoding="utf-8")
+        self._lease.use(f"{shelf}/{key.recipe}/{key.version}")
+        target = self.home / shelf / key.recipe / str(key.version)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():  # what lay there failed its check
             shutil.rmtree(target)
@@ -235,19 +288,22 @@ class Store:
         return StoredArtifact(folder=target / FILES, **values)
 
     def read_inspection(self, key: str) -> dict[str, Any] | None:
-        """What was found out about a checkpoint before; None if nothing was."""
-        try:
-            values: dict[str, Any] = json.loads(self._inspection(key).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return values
+        """What was found out about a checkpoint before; None if nothing was, or it is damaged."""
+        self._lease.use(f"inspections/{key}.json")
+        for place in self.places:
+            path = place / "inspections" / f"{key}.json"
+            try:
+                return unsealed(json.loads(path.read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, TypeError) as error:
+                say_note(f"{path} is damaged ({error}): it is made anew")
+        return None
 
     def write_inspection(self, key: str, values: Mapping[str, Any]) -> None:
-        """Keep what was found out about a checkpoint."""
-        write_text_atomically(self._inspection(key), dump_json(dict(values)) + "\n")
-
-    def _inspection(self, key: str) -> Path:
-        return self.root / "inspections" / f"{key}.json"
+        """Keep what was found out about a checkpoint. Raises StorageError when full."""
+        path = self.home / "inspections" / f"{key}.json"
+        write_text_atomically(path, dump_json(sealed(values)) + "\n")
 
     def images_path(self, dataset_hash: str, spec: InputSpec) -> Path:
         """Where the images of a list of images lie as ``spec`` places them (a ``.npy`` file).
@@ -255,17 +311,32 @@ class Store:
         Colours and values do not tell: the file has them as the pictures do.
         """
         name = "-".join(filter(None, (dataset_hash[:32], str(spec.size), spec.placed)))
-        return self.root / "images" / f"{name}.npy"
+        self._lease.use(f"images/{name}.npy", f"images/{name}.json")
+        return self.home / "images" / f"{name}.npy"
+
+    def bundle_path(self, sha256: str) -> Path:
+        """Where a bundle lies once it is unpacked; in use from now on."""
+        self._lease.use(f"bundles/{sha256}")
+        return self.home / "bundles" / sha256
+
+    def images_elsewhere(self, path: Path) -> list[Path]:
+        """Where what belongs at ``images_path`` may lie, too: in the store that is only read."""
+        return [place / "images" / path.name for place in self.places if place != self.home]
 
     def find_sha256(self, wanted: Collection[str]) -> dict[str, StoredArtifact]:
         """The artifacts with those hashes of their files, by hash; sound ones only."""
         found: dict[str, StoredArtifact] = {}
-        for manifest in sorted((self.root / "artifacts").glob(f"*/*/{MANIFEST}")):
+        manifests = [
+            path for place in self.places for path in place.glob(f"artifacts/*/*/{MANIFEST}")
+        ]
+        for manifest in sorted(manifests):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 sha256 = json.loads(manifest.read_text(encoding="utf-8")).get("sha256")
                 if sha256 in wanted and sha256 not in found:
                     artifact = self._read(manifest.parent)
                     if artifact is not None:
+                        folder = manifest.parent
+                        self._lease.use(f"artifacts/{folder.parent.name}/{folder.name}")
                         found[sha256] = artifact
         return found
 
@@ -278,26 +349,83 @@ class Store:
         """Bytes of all files of the store."""
         return sum(path.stat().st_size for path in _files(self.root))
 
-    def remove(self, *, older_than_days: float = 0.0) -> tuple[int, int]:
-        """Remove artifacts and prepared images not touched for so many days: (entries, bytes)."""
+    def remove(self, *, older_than_days: float = 0.0) -> Removed:
+        """Remove what was not touched for so many days, but for what running processes use.
+
+        Raises StorageError where the store is read-only or somebody else's.
+        """
+        if self.home != self.root:
+            raise StorageError(
+                f"{self.root}: nothing can be removed: the cache is read-only or somebody else's",
+                remedy="Clear it as the user who owns it, where it can be written.",
+            )
         limit = time.time() - older_than_days * 86_400
-        entries, size = 0, 0
+        used = self._lease.others()
+        entries, size, skipped = 0, 0, 0
         for path in [
             *(self.root / "artifacts").glob("*/*"),
             *(self.root / "variants").glob("*/*"),
             *(self.root / "datasets").iterdir(),
             *(self.root / "images").iterdir(),
             *(self.root / "inspections").iterdir(),
+            *(self.root / "bundles").iterdir(),
         ]:
-            if path.stat().st_mtime > limit:
+            name = path.relative_to(self.root).as_posix()
+            if name in used or name.partition("/")[0] in used or name.endswith(".partial"):
+                skipped += 1
                 continue
-            entries += 1
-            inside = _files(path) if path.is_dir() else [path]
-            size += sum(item.stat().st_size for item in inside)
-            if path.is_dir():
-                shutil.rmtree(path)
-                with contextlib.suppress(OSError):
-                    path.parent.rmdir()
-            else:
-                path.unlink()
-        return entries, size
+            if _modified(path) > limit:
+                continue
+            with contextlib.suppress(FileNotFoundError), writing(path):
+                size += _remove(path)
+                entries += 1
+        return Removed(entries, size, skipped)
+
+
+def _remove(path: Path) -> int:
+    """Remove a file or a folder; its bytes."""
+    size = sum(item.stat().st_size for item in (_files(path) if path.is_dir() else [path]))
+    if path.is_dir():
+        shutil.rmtree(path)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+    else:
+        path.unlink()
+    return size
+
+
+def _modified(path: Path) -> float:
+    """When a file was changed last; long ago where it is gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _make_folders(root: Path) -> None:
+    """Make the folders of a store. Raises OSError where it cannot be written."""
+    for name in _FOLDERS:
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            code = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(code, os.strerror(code))
+
+
+@functools.cache
+def _store_beside(root: Path) -> Path:
+    """Where new things go while ``root`` cannot be written; told once a process."""
+    own = Path(platformdirs.user_cache_dir("deploymark")) / "beside"
+    try:
+        _make_folders(own)
+    except OSError:
+        own = Path(tempfile.mkdtemp(prefix="deploymark-store-"))
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        _make_folders(own)
+    say_note(f"{root} cannot be written: what it has is used, new things go to {own}")
+    return own
+
+
+def say_note(text: str) -> None:
+    """One line for the user about the store."""
+    sys.stderr.write(f"deploymark: note: {printable(text)}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +19,19 @@ from deploymark.bench.children.spawn import children_stop_with, source_hash
 from deploymark.bench.machine.fingerprint import usable_cpus
 from deploymark.bench.matrix.model_source import ModelSource
 from deploymark.bench.records.run import Outcome
+from deploymark.bench.room import require_room
 from deploymark.bench.store import FILES, ArtifactKey, Store, StoredArtifact, digest
 
 _CHILD_BYTES = 3 << 30
 """Memory of an export child that quantizes, seen at its largest, rounded up."""
 
 _MAX_JOBS = 4
+
+_ROOM_FACTOR = 6.0
+_ROOM_FACTORS = {"torch": 3.0, "onnxruntime": 6.0, "litert": 12.0, "paddle": 12.0}
+"""Disk that an export takes while it is at work, in sizes of the checkpoint (FP16 weights): the
+artifact in FP32, and the files on the way to it. Those that go through several formats take more.
+"""
 
 _EXPORTER_SOURCE = (
     "backends/**/*.py",
@@ -93,6 +101,7 @@ def parallel_jobs() -> int:
 
 def _export(task: BuildTask, store: Store, log: Path) -> Built:
     recipe = task.recipe
+    _check_room(task, store)
     with store.workspace() as workspace:
         files = workspace / FILES
         files.mkdir()
@@ -123,6 +132,14 @@ def _export(task: BuildTask, store: Store, log: Path) -> Built:
             notes=end.result["notes"],
         )
     return Built(Outcome("ok"), artifact)
+
+
+def _check_room(task: BuildTask, store: Store) -> None:
+    """Raise StorageError where the export will not fit, by the size of the checkpoint."""
+    with contextlib.suppress(OSError, TypeError):  # no file, as of a loader
+        size = Path(task.model.path or "").stat().st_size
+        factor = _ROOM_FACTORS.get(task.recipe["backend"], _ROOM_FACTOR)
+        require_room(store.home, int(size * factor), f"the export of {task.label}")
 
 
 def build_one(task: BuildTask, store: Store, log: Path) -> Built:

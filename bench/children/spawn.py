@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +22,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import deploymark
-from deploymark.bench.children.memory_limit import Limited, limited, oom_kills
+from deploymark.bench.children import memory_limit
+from deploymark.bench.children.deaths import outcome_of_death
+from deploymark.bench.children.memory_limit import Limited, limited
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.run import STATUSES, Outcome
+from deploymark.bench.room import blame_full_disk, writing
 from deploymark.bench.scratch import CHILD_PREFIX, WORKER_PREFIX, owned_folder
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +49,6 @@ _TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")
 """Where ``tempfile`` and C libraries look for the temporary folder, on every system."""
 
 _EXIT_GRACE_S = 10.0
-_LOG_TAIL_BYTES = 4000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,57 +141,6 @@ def _reader(stream: BinaryIO, lines: queue.Queue[bytes | None]) -> None:
     lines.put(None)
 
 
-def _tail(log: Path) -> str:
-    """The last line of the log that says something, for a crash that left no other word."""
-    with contextlib.suppress(OSError):
-        text = log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return lines[-1] if lines else ""
-    return ""
-
-
-def _outcome_of_death(code: int, log: Path, kills: Mapping[str, int]) -> Outcome:
-    """What a child's exit code means where it sent neither a result nor a failure.
-
-    ``kills`` are the kernel's counters (``oom_kills``) as the child was started.
-    """
-    tail = _tail(log)
-    said = f"; its last words: {tail}" if tail else ""
-    if code == -signal.SIGKILL and any(
-        count > kills.get(counter, count) for counter, count in oom_kills().items()
-    ):
-        return Outcome(
-            "out_of_memory",
-            f"the kernel killed the process (SIGKILL) as memory ran out (oom_kill){said}",
-            "Free memory, choose a smaller imgsz or batch, or set limits.memory_mb.",
-        )
-    if code in _SENT_BY_OTHERS:
-        knows = ", and the kernel counts no kill for want of memory" if kills else ""
-        return Outcome(
-            "crashed",
-            f"the process was killed from outside ({signal.Signals(-code).name}{knows}){said}",
-            "Go on with deploymark run --resume, which makes the launch again.",
-            outside=True,
-        )
-    if any(words in tail.lower() for words in ("bad_alloc", "cannot allocate memory")):
-        return Outcome(
-            "out_of_memory",
-            f"the process ended for want of memory{said}",
-            "Raise limits.memory_mb, or choose a smaller imgsz or batch.",
-        )
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return Outcome("crashed", f"the process died of {signal.Signals(-code).name}{said}")
-    return Outcome("crashed", f"the process ended with exit code {code} and no result{said}")
-
-
-_SENT_BY_OTHERS = tuple(
-    -int(getattr(signal, name))
-    for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
-    if hasattr(signal, name)
-)
-"""Exit codes of a process that somebody sent a signal: no runtime sends itself one of these."""
-
 _running: set[subprocess.Popen[bytes]] = set()
 _stopping = threading.Event()
 
@@ -242,7 +194,7 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self.started = time.monotonic()
-        self._kills = oom_kills()
+        self._kills = memory_limit.oom_kills()
         with log.open("ab") as log_stream:
             self._process = subprocess.Popen(
                 command,
@@ -288,7 +240,7 @@ class Child:
             code = self._process.wait(timeout=_EXIT_GRACE_S)
         except subprocess.TimeoutExpired:
             code = 0
-        return _outcome_of_death(code, self.log, self._kills)
+        return outcome_of_death(code, self.log, self._kills)
 
     def wait_briefly(self) -> None:
         """Let a child that has said all leave by itself, for a while."""
@@ -356,15 +308,19 @@ def run_child(
     ``memory_limit_mb`` (MiB) is a limit that it really runs under (``memory_limit``): it ends
     ``out_of_memory`` where it takes more. ``on_message`` sees progress messages as they come. The
     child and its children are gone when this returns or raises. Raises BadInputError if ``python``
-    is no interpreter, and for what the child itself calls bad input.
+    is no interpreter, and for what the child itself calls bad input, StorageError where a full disk
+    ended it.
     """
     if _stopping.is_set():
         return ChildEnd(Outcome("crashed", "the run was stopped"), None, 0.0)
     result: dict[str, Any] | None = None
     failed: dict[str, Any] | None = None
-    with started(
-        module, job, log=log, python=python, env=env, memory_limit_mb=memory_limit_mb
-    ) as child:
+    with (
+        writing(Path(tempfile.gettempdir())),
+        started(
+            module, job, log=log, python=python, env=env, memory_limit_mb=memory_limit_mb
+        ) as child,
+    ):
         try:
             while (message := child.receive(child.started + timeout_s)) is not None:
                 event = message.pop("event", "")
@@ -380,6 +336,8 @@ def run_child(
             outcome = _outcome(child, result, failed)
         if child.limit is not None:
             outcome = child.limit.outcome(outcome)
+    if not outcome.ok:
+        blame_full_disk(outcome.reason, (tempfile.gettempdir(), log.parent, job.get("folder")))
     duration_s = time.monotonic() - child.started
     return ChildEnd(outcome, result if outcome.ok else None, duration_s)
 

@@ -63,5 +63,6 @@ def cache_clear(
     """Remove artifacts, recipes' checkpoints, prepared images and inspections from the store."""
     from deploymark.bench.store import Store
 
-    entries, size = Store().remove(older_than_days=older_than_days)
-    console.print(f"{entries} entries removed, {size / 1e6:.1f} MB")
+    removed = Store().remove(older_than_days=older_than_days)
+    kept = f"; {removed.skipped} left, in use by a run" if removed.skipped else ""
+    console.print(f"{removed.entries} entries removed, {removed.bytes / 1e6:.1f} MB{kept}")

@@ -10,7 +10,6 @@ from pathlib import Path
 from deploymark.backends.base import Detector
 from deploymark.bench.data.class_names import match_names
 from deploymark.bench.data.datasets import Dataset
-from deploymark.bench.data.images import prepare_images
 from deploymark.bench.errors import BadInputError, together
 from deploymark.bench.gate.pairing import Measurable
 from deploymark.bench.machine.fingerprint import git_commit
@@ -42,7 +41,7 @@ from deploymark.bench.records.verdicts import Side
 from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.census import tell_census
 from deploymark.bench.run.plan import prepare
-from deploymark.bench.run.planned_model import dataset_of
+from deploymark.bench.run.planned_model import dataset_of, prepared
 from deploymark.bench.store import Store, StoredArtifact
 from deploymark.bench.worker.letterbox import Geometry
 from deploymark.bench.yaml_source import YamlSource
@@ -305,11 +304,8 @@ class _RunData:
         """A cell of the run with its images, and its boxes where they are of the same images."""
         dataset = self.dataset(cell.model)
         spec = Detector.read(artifact.detector).spec.at(cell.imgsz)
-        images = prepare_images(
-            [image.path for image in dataset.scored],
-            spec,
-            self._store.images_path(dataset.scored_hash, spec),
-        )
+        paths = [image.path for image in dataset.scored]
+        images = prepared(paths, dataset.scored_hash, spec, self._store)
         same = any(
             item["model"] == cell.model and item["scored_hash"] == dataset.scored_hash
             for item in self.run.info.datasets

@@ -1,17 +1,28 @@
 """Reading and writing the JSON of records: whole files, replaced in one step.
 
 A figure that was not measured is ``None``, never 0 and never NaN: ``json`` is told to refuse NaN.
+
+A record may carry its own checksum as its last key, ``crc``: one that does not match is refused, so
+that no flipped bit changes a figure in silence. One without, of an older version, is read as it is.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deploymark.bench.errors import BadInputError
+from deploymark.bench.room import writing
+
+CRC = "crc"
+"""The key of a record's checksum."""
+
+_CRC_MARK = "crc32:"
 
 
 def dump_json(value: Any, *, indent: int | None = 1) -> str:
@@ -28,10 +39,61 @@ def printable(text: str) -> str:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` in one step, so that no reader sees half of it."""
+    """Replace ``path`` in one step, so that no reader sees half of it.
+
+    Raises StorageError where the disk takes no more; what lay there is untouched then.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(printable(text), encoding="utf-8")
-    partial.replace(path)
+    with writing(path):
+        try:
+            partial.write_text(printable(text), encoding="utf-8")
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _crc(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{_CRC_MARK}{zlib.crc32(text.encode()):08x}"
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with its checksum, over the canonical JSON of all else, as its last key."""
+    plain = json.loads(json.dumps(dict(values), allow_nan=False))
+    plain.pop(CRC, None)
+    return {**plain, CRC: _crc(plain)}
+
+
+def unsealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without its checksum, where it has one. Raises ValueError where that is another.
+
+    The last value tells a checksum by its mark as well: the flipped bit may be in the key.
+    """
+    plain = dict(values)
+    last = next(reversed(plain), None)
+    marked = last is not None and str(plain[last]).startswith(_CRC_MARK)
+    if not marked and CRC not in plain:
+        return plain
+    found = plain.pop(CRC, None)
+    if found != _crc(plain):
+        raise ValueError("its content does not match its checksum: the file is damaged")
+    return plain
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_sum(path: Path, sha256: str | None) -> None:
+    """Raise BadInputError for a file of other bytes than were written; ``None`` is not known."""
+    if sha256 is not None and sha256_of(path) != sha256:
+        raise BadInputError(
+            f"{path} cannot be read: it does not match its checksum in the run: it is damaged",
+            remedy=f"Make it again of the launches: deploymark run --resume {path.parent}",
+        )
 
 
 def read_json(path: Path) -> Any:

@@ -10,6 +10,7 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 from deploymark.bench.errors import BadInputError
+from deploymark.bench.records.files import check_sum
 from deploymark.bench.records.launches import read_launches
 from deploymark.bench.records.run import SAMPLES_FILE, CellResult, Run
 
@@ -50,6 +51,7 @@ def samples_frame(run: Run) -> pd.DataFrame:
 
     path = run.folder / SAMPLES_FILE
     try:
+        check_sum(path, run.info.checksums.get(SAMPLES_FILE))
         table = pq.read_table(path)
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error}") from error

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from deploymark.bench.records.files import dump_json, unreadable
+from deploymark.bench.records.files import dump_json, sealed, unreadable, unsealed
+from deploymark.bench.room import writing
 
 LAUNCHES_FILE = "launches.jsonl"
 
@@ -17,28 +18,51 @@ Record = Mapping[str, Any]
 
 
 def append_launch(stream: TextIO, record: Mapping[str, Any]) -> None:
-    """Add one line to ``launches.jsonl`` or its like, on the disk before this returns."""
-    stream.write(dump_json(record, indent=None) + "\n")
+    """Add one line with its checksum to ``launches.jsonl`` or its like, on the disk at return.
+
+    Raises StorageError where the disk takes no more: what was there before is as it was.
+    """
+    line = (dump_json(sealed(record), indent=None) + "\n").encode()
     stream.flush()
-    os.fsync(stream.fileno())
+    file = stream.fileno()
+    before = os.lseek(file, 0, os.SEEK_END)
+    with writing(Path(stream.name)):
+        try:
+            while line:
+                line = line[os.write(file, line) :]
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, before)
+            raise
 
 
 def read_launches(folder: Path, file: str = LAUNCHES_FILE) -> Iterator[dict[str, Any]]:
     """The finished launches, in order. A last line cut off by a kill is left out.
 
-    Raises BadInputError for a line that is no JSON.
+    Raises BadInputError for a line that is no JSON, or does not match its checksum.
     """
     path = folder / file
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
+                yield _record(line)
             except ValueError as error:
-                raise unreadable(f"{path}:{number}", error) from error
+                raise unreadable(
+                    f"{path}:{number}",
+                    error,
+                    remedy=f"Make what it had again: deploymark run --resume {folder}",
+                ) from error
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError("the line is no JSON object")  # noqa: TRY004 - as bad JSON is told
+    return unsealed(values)
 
 
 def standing(records: Sequence[Record]) -> list[Record]:
@@ -68,13 +92,41 @@ def counted(records: Sequence[Record], *, disturbed: bool) -> list[Record]:
     return list({record["launch"]: record for record in done}.values())
 
 
-def drop_torn_line(folder: Path, file: str = LAUNCHES_FILE) -> None:
-    """Cut off a last line that has no end, so that the next append starts a line of its own."""
+def drop_torn_line(
+    folder: Path,
+    file: str = LAUNCHES_FILE,
+    lost: Callable[[Record], bool] = lambda _record: False,
+) -> int:
+    """Cut off a last line that has no end, so that the next append starts a line of its own.
+
+    Lines that are damaged go to ``<file>.damaged``, and of each cell its last line with boxes where
+    they are ``lost``: what they had is made again. Their number.
+    """
     path = folder / file
     if not path.exists():
-        return
-    whole = path.read_bytes()
-    keep = whole.rfind(b"\n") + 1
-    if keep != len(whole):
+        return 0
+    lines = path.read_bytes().splitlines(keepends=True)
+    torn = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+    bad: set[int] = set()
+    boxes: dict[str, tuple[int, Record]] = {}
+    for number, line in enumerate(lines):
+        try:
+            record = _record(line)
+        except ValueError:
+            bad.add(number)
+            continue
+        if record.get("predictions"):
+            boxes[str(record.get("cell"))] = number, record
+    bad |= {number for number, record in boxes.values() if lost(record)}
+    if bad:
+        with writing(path):
+            with path.with_name(f"{file}.damaged").open("ab") as stream:
+                stream.writelines(lines[number] for number in sorted(bad))
+            partial = path.with_name(f".{file}.partial")
+            kept = [line for number, line in enumerate(lines) if number not in bad]
+            partial.write_bytes(b"".join(kept))
+            partial.replace(path)
+    elif torn:
         with path.open("r+b") as stream:
-            stream.truncate(keep)
+            stream.truncate(sum(map(len, lines)))
+    return len(bad)

@@ -19,7 +19,9 @@ from deploymark.bench.records.files import (
     known,
     read_beside,
     read_json,
+    sealed,
     unreadable,
+    unsealed,
     write_text_atomically,
 )
 
@@ -227,7 +229,8 @@ class RunInfo:
     ``timings`` are seconds by part of the run (``build_s``, ``measure_s``, …). ``options`` are the
     words of the command line that changed the matrix of ``matrix_file`` (``--model``, ``/my.pt``).
     ``bundle`` tells the bundle that was measured (file, sha256 of its manifest, python of its
-    workers), empty where none was.
+    workers), empty where none was. ``checksums`` are SHA-256 of files that have none of their own,
+    by name.
     """
 
     matrix: dict[str, Any]
@@ -252,6 +255,7 @@ class RunInfo:
     timings: dict[str, float] = dataclasses.field(default_factory=dict)
     bundle: dict[str, Any] = dataclasses.field(default_factory=dict)
     options: list[str] = dataclasses.field(default_factory=list)
+    checksums: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,12 +269,12 @@ class Run:
 
 def write_run_info(folder: Path, info: RunInfo) -> None:
     """Write ``run.json``."""
-    write_text_atomically(folder / RUN_FILE, dump_json(dataclasses.asdict(info)) + "\n")
+    write_text_atomically(folder / RUN_FILE, dump_json(sealed(dataclasses.asdict(info))) + "\n")
 
 
 def write_cells(folder: Path, cells: Sequence[CellResult]) -> None:
     """Write ``cells.json``."""
-    rows = [dataclasses.asdict(cell) for cell in cells]
+    rows = [sealed(dataclasses.asdict(cell)) for cell in cells]
     write_text_atomically(folder / CELLS_FILE, dump_json(rows) + "\n")
 
 
@@ -294,7 +298,9 @@ def read_run_info(folder: Path) -> RunInfo:
         path, version, SCHEMA_VERSION, remedy="Use the version of Deploymark that wrote the run."
     )
     try:
-        return RunInfo(**known(RunInfo, values))
+        return RunInfo(**known(RunInfo, unsealed(values)))
+    except ValueError as error:
+        raise unreadable(path, error) from error
     except TypeError as error:
         raise BadInputError(f"{path} is incomplete: {error}") from error
 
@@ -307,14 +313,15 @@ def load_run(folder: Path) -> Run:
     info = read_run_info(folder)
     path = folder / CELLS_FILE
     try:
-        cells = tuple(CellResult(**known(CellResult, row)) for row in read_json(path))
+        cells = tuple(CellResult(**known(CellResult, unsealed(row))) for row in read_json(path))
     except FileNotFoundError:
         raise BadInputError(
             f"{folder} has no {CELLS_FILE}: the run was stopped before it ended",
             remedy=f"Go on with: deploymark run --resume {folder}",
         ) from None
-    except (TypeError, AttributeError) as error:
-        raise unreadable(path, error) from error
+    except (TypeError, AttributeError, ValueError) as error:
+        again = f"Make it again of the launches: deploymark run --resume {folder}"
+        raise unreadable(path, error, remedy=again) from error
     return Run(folder=folder, info=info, cells=cells)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deploymark.bench.build.artifacts import BuildTask, Built, build_all, parallel_jobs
+from deploymark.bench.build.artifacts import BuildTask, Built, build_all, build_one, parallel_jobs
 from deploymark.bench.build.recipes import Recipe, StepDone, carry_out, in_store, recipe_facts
 from deploymark.bench.progress import Progress, duration_text
 from deploymark.bench.records.run import LOGS_FOLDER, Outcome, write_variants
@@ -40,6 +40,22 @@ def build_cells(
         cell.id: Built(Outcome("ok"), cell.artifact) for cell in cells if cell.artifact is not None
     }
     return {**built, **given}
+
+
+def rebuild(plan: Plan, cell: PlannedCell, folder: Path, store: Store, progress: Progress) -> Built:
+    """What is measured of a cell whose artifact is gone, made again; ``folder`` gets the logs."""
+    logs, made = folder / LOGS_FOLDER, {}
+    if cell.recipe_of_model is not None:
+        made = carry_out(
+            [cell.recipe_of_model],
+            store,
+            logs,
+            jobs=1,
+            on_message=lambda name, what: progress.now(f"{name}: {what}"),
+            on_done=lambda name, done: progress.now(f"{name}: {done.outcome.status}"),
+        )
+    progress.now(f"{cell.id}: export")
+    return build_one(_build_task(plan, cell, made), store, logs / f"build-{cell.id}.log")
 
 
 def _carry_out_recipes(

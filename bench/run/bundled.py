@@ -41,8 +41,6 @@ from deploymark.bench.run.planned_model import PlannedModel
 from deploymark.bench.store import Store, StoredArtifact
 from deploymark.bench.worker.letterbox import Geometry
 
-BUNDLES = "bundles"
-
 
 @dataclasses.dataclass(frozen=True)
 class Unpacked:
@@ -61,7 +59,7 @@ def unpack(bundle: Path, store: Store, progress: Progress) -> Unpacked:
     """
     with Container(bundle) as container:
         sha256 = hashlib.sha256(container.manifest.dump()).hexdigest()
-        folder = store.root / BUNDLES / sha256
+        folder = store.bundle_path(sha256)
         with store.lock(f"bundle-{sha256}"):
             if (found := find(sha256, store)) is not None:
                 return found
@@ -79,7 +77,7 @@ def unpack(bundle: Path, store: Store, progress: Progress) -> Unpacked:
 
 def find(sha256: str, store: Store) -> Unpacked | None:
     """A bundle that was unpacked before; None where it is not there, or is not what it was."""
-    folder = store.root / BUNDLES / sha256
+    folder = store.bundle_path(sha256)
     try:
         text = (folder / MANIFEST).read_bytes()
         if hashlib.sha256(text).hexdigest() != sha256:

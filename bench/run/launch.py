@@ -12,6 +12,7 @@ from deploymark.backends import registry
 from deploymark.backends.base import Detector
 from deploymark.bench.children.spawn import WORKER, ChildEnd, run_child, thread_environment
 from deploymark.bench.matrix.cells import Cell
+from deploymark.bench.records.files import sha256_of
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.run.schedule import LaunchSlot
 from deploymark.bench.run.weighing import blamed, weigh
@@ -102,6 +103,9 @@ def launch(
         "predictions": None
         if task.predictions is None or not outcome.ok
         else task.predictions.name,
+        "predictions_sha256": sha256_of(task.predictions)
+        if outcome.ok and task.predictions is not None and task.predictions.is_file()
+        else None,
         **(figures if outcome.ok else {}),
     }
 

@@ -6,7 +6,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from deploymark.backends.base import CALIBRATED_PRECISIONS, Detector, Size, UnavailableError
+from deploymark.backends.base import (
+    CALIBRATED_PRECISIONS,
+    Detector,
+    InputSpec,
+    Size,
+    UnavailableError,
+)
 from deploymark.bench.data.class_names import ClassMatch, compare_classes, match_names
 from deploymark.bench.data.datasets import Dataset, load_dataset
 from deploymark.bench.data.images import PreparedImages, prepare_images
@@ -110,12 +116,12 @@ def plan_model(
         spec = detectors[size].spec
         doing = "stretching" if spec.resize == "stretch" else "letterboxing"
         say(f"{name}: {doing} {len(scored_paths)} images to {size} px")
-        destination = store.images_path(dataset.scored_hash, spec)
         progress = _sometimes(say, f"{name}: {doing} to {size} px")
-        scored[size] = prepare_images(scored_paths, spec, destination, progress)
+        scored[size] = prepared(scored_paths, dataset.scored_hash, spec, store, progress)
         if size in calibrated and dataset.calibration:
-            destination = store.images_path(dataset.calibration_hash, spec)
-            calibration[size] = prepare_images(dataset.calibration, spec, destination, progress)
+            calibration[size] = prepared(
+                dataset.calibration, dataset.calibration_hash, spec, store, progress
+            )
     planned = PlannedModel(
         name, path, sha256, dataset, detectors, scored, calibration, class_map, match
     )
@@ -126,6 +132,20 @@ def plan_model(
     return planned
 
 
+def prepared(
+    paths: Sequence[Path],
+    content_hash: str,
+    spec: InputSpec,
+    store: Store,
+    progress: Callable[[int, int], None] | None = None,
+) -> PreparedImages:
+    """Images as ``spec`` places them, from the store or made now. Raises as ``prepare_images``."""
+    destination = store.images_path(content_hash, spec)
+    return prepare_images(
+        paths, spec, destination, progress, elsewhere=store.images_elsewhere(destination)
+    )
+
+
 def _with_training(
     model: PlannedModel, entry: ModelEntry, matrix: Matrix, store: Store, say: Say
 ) -> PlannedModel:
@@ -134,7 +154,7 @@ def _with_training(
     try:
         if entry.data == f"{BUILTIN}digits":
             say(f"{model.name}: drawing {DIGITS_IMAGES} images to train on, where not done before")
-            training = digits_training(store.root / "datasets")
+            training = digits_training(store.datasets)
             source = dataclasses.replace(source, training=training)
         say(f"{model.name}: reading the train split")
         progress = _sometimes(say, f"{model.name}: reading the train split")

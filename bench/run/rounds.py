@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from deploymark.bench.build.artifacts import Built
 from deploymark.bench.doctor.activity import restless
 from deploymark.bench.matrix.validity import OnDisturbed, Validity, disturbances
 from deploymark.bench.progress import Progress, duration_text
+from deploymark.bench.records.files import sha256_of
 from deploymark.bench.records.launches import (
     LAUNCHES_FILE,
     append_launch,
@@ -56,12 +57,14 @@ def launch_all(
     folder: Path,
     progress: Progress,
     interim: Interim | None = None,
+    upkeep: Callable[[str], None] = lambda _cell: None,
 ) -> tuple[Launches, dict[str, str]]:
     """Launch the cells that have an artifact until each has enough; the records of each, in order.
 
     With ``interim`` (results of launches so far) those get no further ones that cannot be the
     answer to the matrix's question; why, by cell, is the second value. Launches found in the folder
-    are kept and not made again.
+    are kept and not made again. ``upkeep`` is called with a cell before each launch of it: it makes
+    again what is missing, and keeps ``built`` up to date.
     """
     by_id = {
         cell.id: cell
@@ -69,7 +72,9 @@ def launch_all(
         if cell.outcome is None and cell.id in built and built[cell.id].outcome.ok
     }
     rules = {name: stopping_rule(cell.cell, plan.matrix) for name, cell in by_id.items()}
-    launches = {name: records for name, records in _read_done(folder).items() if name in by_id}
+    launches = {
+        name: records for name, records in _read_done(folder, progress).items() if name in by_id
+    }
     done = {
         name: forgiven(
             [made(record) for record in records],
@@ -104,6 +109,7 @@ def launch_all(
             where = f"{slot.cell} {_which(slot, rule, before)}"
             file = (folder / PREDICTIONS_FOLDER).resolve() / f"{slot.cell}.npz"
             scored = file if boxes.wanted(slot, launches.get(slot.cell, ())) else None
+            upkeep(slot.cell)
             record = _launch_one(
                 plan, by_id[slot.cell], built[slot.cell], slot, folder, progress, where, scored
             )
@@ -142,12 +148,31 @@ def _say_if_restless(validity: Validity, progress: Progress) -> None:
         progress.note(f"restless machine: {found}; {_THEN[validity.on_disturbed]}")
 
 
-def _read_done(folder: Path) -> Launches:
-    drop_torn_line(folder)
+def _read_done(folder: Path, progress: Progress) -> Launches:
+    if damaged := drop_torn_line(folder, lost=_lost_boxes(folder)):
+        progress.note(f"{damaged} damaged lines of {LAUNCHES_FILE} set aside, to be made again")
     done: Launches = {}
     for record in read_launches(folder):
         done.setdefault(record["cell"], []).append(record)
     return done
+
+
+def _lost_boxes(folder: Path) -> Callable[[Mapping[str, Any]], bool]:
+    """Tells a launch whose boxes are gone or damaged, by the checksum that it gave them.
+
+    A cell has one file of boxes, of the last launch that wrote one.
+    """
+
+    def lost(record: Mapping[str, Any]) -> bool:
+        name, sha256 = record.get("predictions"), record.get("predictions_sha256")
+        if not name or not sha256:
+            return False
+        try:
+            return bool(sha256_of(folder / PREDICTIONS_FOLDER / name) != sha256)
+        except OSError:
+            return True
+
+    return lost
 
 
 def _which(slot: LaunchSlot, rule: StoppingRule, before: list[Made]) -> str:

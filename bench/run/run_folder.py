@@ -20,7 +20,8 @@ from deploymark.backends import waiting
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.fingerprint import fingerprint, git_commit
 from deploymark.bench.matrix.schema import Matrix
-from deploymark.bench.records.launches import read_launches
+from deploymark.bench.records.files import sha256_of
+from deploymark.bench.records.launches import LAUNCHES_FILE
 from deploymark.bench.records.run import (
     LOGS_FOLDER,
     PREDICTIONS_FOLDER,
@@ -29,6 +30,7 @@ from deploymark.bench.records.run import (
     read_run_info,
     write_run_info,
 )
+from deploymark.bench.room import writing
 from deploymark.bench.run.launch import now
 from deploymark.bench.run.plan import Plan
 from deploymark.bench.run.planned_model import PlannedModel
@@ -175,7 +177,10 @@ def dated_folder(results: Path, host: str, commit: str | None, prefix: str = "")
 
 def has_launches(folder: Path) -> bool:
     """Whether a launch of the run was finished."""
-    return next(read_launches(folder), None) is not None
+    try:
+        return b"\n" in (folder / LAUNCHES_FILE).read_bytes()
+    except FileNotFoundError:
+        return False
 
 
 def discard(folder: Path) -> None:
@@ -233,8 +238,11 @@ def check_same_inputs(info: RunInfo, plan: Plan) -> None:
             )
 
 
-def write_samples(folder: Path, rows: list[tuple[str, int, list[int]]]) -> None:
-    """Write ``samples.parquet`` from (cell, launch, nanoseconds of each iteration)."""
+def write_samples(folder: Path, rows: list[tuple[str, int, list[int]]]) -> str:
+    """Write ``samples.parquet`` from (cell, launch, nanoseconds of each iteration); its SHA-256.
+
+    Raises StorageError where the disk takes no more.
+    """
     cells = [cell for cell, _, times in rows for _ in times]
     launches = [launch for _, launch, times in rows for _ in times]
     iterations = [index for _, _, times in rows for index in range(len(times))]
@@ -248,5 +256,11 @@ def write_samples(folder: Path, rows: list[tuple[str, int, list[int]]]) -> None:
         }
     )
     partial = folder / f".{SAMPLES_FILE}.partial"
-    pq.write_table(table, partial, compression="zstd")
-    partial.replace(folder / SAMPLES_FILE)
+    with writing(folder / SAMPLES_FILE):
+        try:
+            pq.write_table(table, partial, compression="zstd")
+            sha256 = sha256_of(partial)
+            partial.replace(folder / SAMPLES_FILE)
+        finally:
+            partial.unlink(missing_ok=True)
+    return sha256

@@ -10,6 +10,7 @@ from deploymark.bench.progress import Progress
 from deploymark.bench.records.launches import counted
 from deploymark.bench.records.run import (
     NOT_FAILURES,
+    SAMPLES_FILE,
     CellResult,
     RunInfo,
     write_cells,
@@ -36,6 +37,7 @@ from deploymark.bench.run.rounds import launch_all
 from deploymark.bench.run.run_folder import write_samples
 from deploymark.bench.run.scenarios import run_scenarios
 from deploymark.bench.run.timings import Timings, of_launches
+from deploymark.bench.run.upkeep import Upkeep
 from deploymark.bench.score.fidelity import CellImages, add_fidelity
 from deploymark.bench.score.memory import add_memory
 from deploymark.bench.store import Store
@@ -76,13 +78,17 @@ def execute(
     )
     info.artifacts_reused = sum(item.reused for item in exported.values())
     interim = InterimResults(plan, cells, built, folder, info) if can_be_decided(plan) else None
+    upkeep = Upkeep(plan, cells, built, folder, store, progress)
     with timings.part("measure_s"):
-        launches, closed = launch_all(plan, cells, built, folder, progress, interim)
+        launches, closed = launch_all(plan, cells, built, folder, progress, interim, upkeep)
     info.timings |= of_launches(launches)
+    upkeep.all()
     with timings.part("memory_s"):
         weighed = weigh_cells(plan, cells, built, launches, closed, folder, progress)
+    upkeep.all()
     with timings.part("energy_s"):
         energy = run_energy(plan, cells, built, launches, closed, folder, progress)
+    upkeep.all()
     with timings.part("scenarios_s"):
         scenarios = run_scenarios(plan, cells, built, folder, progress)
     predictions = predictions_of(cells, launches, folder)
@@ -92,6 +98,7 @@ def execute(
     for cell, result in results.items():
         add_memory(result, weighed.get(cell, ()))
     energy.add_to(results)
+    upkeep.all()  # agreement reads the prepared images
     guards = OutputGuards(plan, cells, built)
     with timings.part("compare_s"):
         guards.judge(results, launches, scores, predictions)
@@ -109,7 +116,7 @@ def execute(
         cell: counted(records, disturbed=results[cell].disturbed)
         for cell, records in launches.items()
     }
-    write_samples(
+    info.checksums[SAMPLES_FILE] = write_samples(
         folder,
         [
             (cell, record["launch"], record["latency_ns"])
@@ -119,6 +126,7 @@ def execute(
     )
     write_cells(folder, list(results.values()))
     info.disturbed = marked_cells(list(results.values()), launches, plan.matrix.validity)
+    info.notes += [note for note in upkeep.notes if note not in info.notes]
     info.finished, info.exit_status = now(), status
     write_run_info(folder, info)
     return Measured(

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from deploymark.bench import interruptions
-from deploymark.bench.errors import BadInputError, NothingToRunError
+from deploymark.bench.errors import BadInputError, NothingToRunError, StorageError
 from deploymark.bench.matrix.request import RunRequest, expand_resolved, resolve_matrix
 from deploymark.bench.matrix.selection import matches
 from deploymark.bench.progress import Progress
@@ -49,7 +49,10 @@ DEFAULT_RESULTS = Path("results")
 
 @dataclasses.dataclass
 class RunSession:
-    """A run that is ready to start or to go on."""
+    """A run that is ready to start or to go on.
+
+    ``kept`` tells that its folder stays although nothing was measured: a hint names it.
+    """
 
     plan: Plan
     info: RunInfo
@@ -57,6 +60,7 @@ class RunSession:
     store: Store
     resumed: bool = False
     measured: Measured | None = None
+    kept: bool = False
 
     @property
     def benchmark_file(self) -> Path:
@@ -74,6 +78,12 @@ class RunSession:
                 point_latest(self.folder)  # only now can it be reported
         except Timeout:
             raise BadInputError(f"{self.folder}: another process is at this run") from None
+        except StorageError as error:
+            self.kept = True
+            raise StorageError(
+                f"{error.message}; what was finished is kept",
+                remedy=f"{error.remedy} Then go on: deploymark run --resume {self.folder}".strip(),
+            ) from error
         return self.measured
 
     def how_to_go_on(self) -> str:
@@ -84,7 +94,7 @@ class RunSession:
         named = shlex.quote(str(self.folder))
         if self.measured is not None:
             return f"its figures are written; report them with: deploymark report {named}"
-        if self.resumed or has_launches(self.folder):
+        if self.resumed or self.kept or has_launches(self.folder):
             return f"go on with: deploymark run --resume {named}"
         self.close()
         return (
@@ -94,7 +104,7 @@ class RunSession:
 
     def close(self) -> None:
         """Leave no empty run directory behind."""
-        if self.measured is None and not self.resumed:
+        if self.measured is None and not (self.resumed or self.kept):
             discard(self.folder)
 
 

@@ -31,7 +31,9 @@ class CommandLine:
         self.folder = folder
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        return {**os.environ, **(extra or {})}
+        # a pytest that it starts is no worker of ours
+        own = {name: value for name, value in os.environ.items() if "XDIST" not in name}
+        return {**own, **(extra or {})}
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "deploymark", *arguments]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 import time
@@ -93,10 +94,10 @@ def test_inspections_are_kept(store: Store) -> None:
 
 def test_clearing_spares_what_is_new(store: Store) -> None:
     add(store)
-    assert store.remove(older_than_days=1) == (0, 0)
-    entries, size = store.remove()
-    assert entries == 1
-    assert size > 1000
+    assert dataclasses.astuple(store.remove(older_than_days=1)) == (0, 0, 0)
+    removed = store.remove()
+    assert removed.entries == 1
+    assert removed.bytes > 1000
     assert store.find(KEY) is None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploymark.bench.children import memory_limit, spawn
+from deploymark.bench.children import memory_limit
 from deploymark.bench.children.memory_limit import (
     Enforcement,
     Limited,
@@ -135,7 +135,7 @@ def test_a_kill_that_the_kernel_counts_is_for_want_of_memory(
     events = group / "own" / "memory.events"
     events.write_text("oom 0\noom_kill 0\n")
     monkeypatch.setattr(
-        spawn, "oom_kills", lambda: {"group": memory_events(group / "own")["oom_kill"]}
+        memory_limit, "oom_kills", lambda: {"group": memory_events(group / "own")["oom_kill"]}
     )
     job = {"mib": 0, "write_events_in": str(group)}
     end = run(child, tmp_path, None, **job, events=EVENTS)

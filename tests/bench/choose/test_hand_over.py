@@ -119,6 +119,7 @@ def test_an_artifact_of_an_older_version_is_read_as_it_was_meant(
 ) -> None:
     (manifest,) = (Store().root / "artifacts").glob(f"*/*/{MANIFEST}")
     known = json.loads(manifest.read_text())
+    del known["crc"]  # older versions wrote none
     known["detector"] = {"names": ["cat"], "layout": "anchors-last", "boxes": "normalised"}
     manifest.write_text(json.dumps(known))
     hand_over(*answered, tmp_path / "ship")

@@ -167,10 +167,13 @@ def test_names_that_are_no_text_survive_a_run_and_its_resumption(
         stderr=subprocess.DEVNULL,
     ) as process:
         until = time.monotonic() + 300
-        while not list(folder.glob("results/2*/launches.jsonl")) and time.monotonic() < until:
+        files = folder.glob("results/2*/launches.jsonl")
+        while not any(file.stat().st_size for file in files) and time.monotonic() < until:
             time.sleep(0.1)
+            files = folder.glob("results/2*/launches.jsonl")
         process.send_signal(signal.SIGINT)
-    run = run_of(deploymark("run", "--resume", "results/latest"), deploymark)
+    (stopped,) = folder.glob("results/2*")
+    run = run_of(deploymark("run", "--resume", str(stopped)), deploymark)
     assert {cell["status"] for cell in run["cells"].values()} == {"ok"}
     assert (run["info"]["datasets"][0]["scored_images"], run["info"]["exit_status"]) == (14, 0)
     assert "\\udcfe" in (deploymark.latest / "run.json").read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from deploymark.bench.data.images import PreparedImages
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.progress import Progress
+from deploymark.bench.records.launches import read_launches
 from deploymark.bench.records.run import Outcome
 from deploymark.bench.run import rounds
 from deploymark.bench.run.launch import LaunchTask
@@ -99,8 +99,7 @@ class Run:
         return Plan(self.matrix, "m.yaml", "", tuple(self.cells), {"m": model}, (), {})
 
     def lines(self) -> list[dict[str, Any]]:
-        text = (self.folder / "launches.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        return list(read_launches(self.folder))
 
 
 ONE = "m-a-fp32-onnxruntime-cpu-64-t1"

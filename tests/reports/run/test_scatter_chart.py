@@ -93,3 +93,27 @@ def test_one_figure_still_makes_axes_with_a_length(make_cell: MakeCell) -> None:
     for channel in ("x", "y"):
         low, high = encoding[channel]["scale"]["domain"]
         assert low < high
+
+
+def test_intervals_marks_and_what_has_no_accuracy(make_cell: MakeCell) -> None:
+    cells = [
+        make_cell("a", map50_95=0.40),
+        make_cell("busy", map50_95=0.38, disturbed=True),
+        make_cell("unscored", map50_95=None, latency_p50_ms=90.0),
+        make_cell("untimed", latency_p50_ms=None),
+    ]
+    ends = {"a": (0.35, 0.44)}
+    spec = scatter_chart.latency_accuracy_chart(cells, ends, chosen="a")
+    assert spec is not None
+    rows = {row["cell"]: row for row in spec["datasets"]["cells"]}
+    assert (rows["a"]["map_low"], rows["a"]["map_high"]) == (0.35, 0.44)
+    assert rows["a"]["accuracy"] == "0.400 [0.350, 0.440]"
+    assert rows["busy"]["map_low"] is None
+    assert [row["cell"] for row in spec["datasets"]["chosen"]] == ["a"]
+    assert [row["cell"] for row in spec["datasets"]["unscored"]] == ["unscored"]
+    assert rows["busy"]["disturbed"] == "yes"
+    assert spec["datasets"]["limits_x"] == spec["datasets"]["limits_y"] == []
+    low, high = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert low < 12
+    assert high > 90
+    assert scatter_chart.not_drawn(cells) == 1
