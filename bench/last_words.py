@@ -40,7 +40,7 @@ _FORESEEN: dict[int, tuple[str, str]] = {
 """What these errors of the system mean, and what to do."""
 
 
-class RunStopped(Exception):
+class RunStopped(Exception):  # noqa: N818 - it says what happened to the run
     """A run in ``folder`` ended by its cause (``__cause__``), before its figures were there."""
 
     def __init__(self, folder: Path) -> None:

@@ -39,7 +39,7 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise
         except BrokenPipeError:
             raise  # click ends quietly where nobody reads any more
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the front door
             tell(error)
             # without its cause: nothing below the front door shows a traceback
             raise typer.Exit(EXIT_BAD_INPUT) from None
