@@ -16,8 +16,8 @@ TIMEOUT_S = 60
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def command(*arguments: str, cwd: Path, shell: str = "") -> subprocess.CompletedProcess[str]:
-    """``deploymark`` with ``arguments``; ``shell`` is run before it (a limit, another folder)."""
+def command(*arguments: str, cwd: Path, before: str = "") -> subprocess.CompletedProcess[str]:
+    """``deploymark`` with ``arguments``; ``before`` is run in a shell before it (a limit, another folder)."""
     environment = os.environ | {
         "DEPLOYMARK_CACHE": str(cwd / "cache"),
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
@@ -25,10 +25,16 @@ def command(*arguments: str, cwd: Path, shell: str = "") -> subprocess.Completed
         "PYTHONIOENCODING": "ascii",
     }
     line = [sys.executable, "-m", "deploymark", *arguments]
-    if shell:
-        line = ["sh", "-c", f'{shell}; exec "$@"', "sh", *line]
+    if before:
+        line = ["sh", "-c", f'{before}; exec "$@"', "sh", *line]
     return subprocess.run(
-        line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
+        line,
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
     )
 
 
@@ -100,7 +106,7 @@ def test_compare_refuses_nan(tmp_path: Path) -> None:
 
 
 def test_a_working_folder_that_was_deleted(tmp_path: Path) -> None:
-    done = command("report", cwd=tmp_path, shell="mkdir gone; cd gone; rmdir ../gone")
+    done = command("report", cwd=tmp_path, before="mkdir gone; cd gone; rmdir ../gone")
     assert done.returncode == 2, done.stderr
     assert "deploymark: error: " in done.stderr
     assert "Traceback" not in done.stderr
