@@ -9,7 +9,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -35,7 +34,8 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             command(*args, **kwargs)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        # UsageError and ClickException of the click that typer brings
+        except (*typer.BadParameter.__mro__[1:3], typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:
             raise  # click ends quietly where nobody reads any more
