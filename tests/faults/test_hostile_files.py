@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def command(*arguments: str, cwd: Path, before: str = "") -> subprocess.CompletedProcess[str]:
-    """``deploymark`` with ``arguments``; ``before`` is run in a shell before it ."""
+    """``deploymark`` with ``arguments``; ``before`` is run in a shell before it."""
     environment = os.environ | {
         "DEPLOYMARK_CACHE": str(cwd / "cache"),
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
