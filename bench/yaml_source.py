@@ -15,6 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.text_files import read_text
+from deploymark.bench.yaml_limits import check_limits
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
@@ -94,7 +95,10 @@ def load_yaml(path: Path, *, shown_as: str | None = None) -> YamlSource:
     except FileNotFoundError:
         raise BadInputError(f"{file}: no such file") from None
     try:
+        check_limits(text, file)
         document = yaml.load(text)
+    except BadInputError:
+        raise
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file

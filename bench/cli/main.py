@@ -5,6 +5,8 @@ Exit codes: 0 fine, 1 a cell failed or regressed, 2 usage or bad input, 3 inconc
 
 from __future__ import annotations
 
+import sys
+
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -20,7 +22,7 @@ from deploymark.bench.cli.gate import gate
 from deploymark.bench.cli.history import history
 from deploymark.bench.cli.report import report
 from deploymark.bench.cli.run import list_cells, run
-from deploymark.bench.cli.shared import console, mends_errors
+from deploymark.bench.cli.shared import EXIT_BAD_INPUT, console, mends_errors, tell
 
 app = typer.Typer(
     name="deploymark",
@@ -122,5 +124,9 @@ app.command(
 
 
 def main() -> None:
-    """The console script."""
-    app()
+    """The console script: whatever ends it, no traceback is shown."""
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001 - the front door
+        tell(error)
+        sys.exit(EXIT_BAD_INPUT)

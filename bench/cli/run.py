@@ -103,7 +103,7 @@ def carry_out(session: Any, options: str = "", *, timings: bool = False) -> int:
     from deploymark.bench import pytest_plugin
     from deploymark.bench.pytest_plugin.plugin import SessionPlugin
 
-    plugin = SessionPlugin(session, timings=timings)
+    plugin = SessionPlugin(session, timings=timings, told_outside=True)
     config = Path(pytest_plugin.__file__).with_name("pytest.ini")
     arguments = [
         "--pyargs",
@@ -120,6 +120,8 @@ def carry_out(session: Any, options: str = "", *, timings: bool = False) -> int:
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
         os.environ.pop(name, None)
     code = pytest.main(arguments, plugins=[_Handover(plugin)])
+    if plugin.error is not None:
+        raise plugin.error
     if code == pytest.ExitCode.INTERRUPTED:
         sys.stderr.write(f"stopped; go on with: deploymark run --resume {session.folder}\n")
         return EXIT_INTERRUPTED

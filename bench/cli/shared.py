@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from deploymark.backends.base import DeploymarkError
+from deploymark.bench.last_words import last_words
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -24,7 +24,7 @@ console = Console(highlight=False)
 
 
 def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Show an error of our tree as one message, and exit with 2."""
+    """Show an error as one message (``bench.last_words``), and exit with 2."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -34,11 +34,23 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             command(*args, **kwargs)
-        except DeploymarkError as error:
-            sys.stderr.write(f"deploymark: error: {error}\n")
-            raise typer.Exit(EXIT_BAD_INPUT) from error
+        # UsageError and ClickException of the click that typer brings
+        except (*typer.BadParameter.__mro__[1:3], typer.Exit, typer.Abort):
+            raise
+        except BrokenPipeError:
+            raise  # click ends quietly where nobody reads any more
+        except Exception as error:  # noqa: BLE001 - the front door
+            tell(error)
+            # without its cause: nothing below the front door shows a traceback
+            raise typer.Exit(EXIT_BAD_INPUT) from None
 
     return wrapped
+
+
+def tell(error: BaseException) -> None:
+    """Say on stderr what ended the command; nothing where nobody hears it."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"deploymark: error: {last_words(error)}\n")
 
 
 def write_file(option: str, path: Path, text: str) -> None:

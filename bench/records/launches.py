@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from deploymark.bench.records.files import dump_json, unreadable
+from deploymark.bench.records.strict_json import checked_launch, parse_json
 
 LAUNCHES_FILE = "launches.jsonl"
 
@@ -26,17 +26,17 @@ def append_launch(stream: TextIO, record: Mapping[str, Any]) -> None:
 def read_launches(folder: Path, file: str = LAUNCHES_FILE) -> Iterator[dict[str, Any]]:
     """The finished launches, in order. A last line cut off by a kill is left out.
 
-    Raises BadInputError for a line that is no JSON.
+    Raises BadInputError for a line that is no JSON, or no launch.
     """
     path = folder / file
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith("\n"):
                 return
             try:
-                yield json.loads(line)
+                yield checked_launch(parse_json(line))
             except ValueError as error:
                 raise unreadable(f"{path}:{number}", error) from error
 

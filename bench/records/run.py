@@ -7,7 +7,7 @@ measured is ``None``, never 0 and never NaN.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,6 +22,7 @@ from deploymark.bench.records.files import (
     unreadable,
     write_text_atomically,
 )
+from deploymark.bench.records.strict_json import shaped
 
 SCHEMA_VERSION = 1
 
@@ -290,9 +291,9 @@ def read_run_info(folder: Path) -> RunInfo:
         path, version, SCHEMA_VERSION, remedy="Use the version of Deploymark that wrote the run."
     )
     try:
-        return RunInfo(**known(RunInfo, values))
-    except TypeError as error:
-        raise BadInputError(f"{path} is incomplete: {error}") from error
+        return shaped(RunInfo, known(RunInfo, values))
+    except ValueError as error:
+        raise BadInputError(f"{path} is incomplete or no record of a run: {error}") from error
 
 
 def load_run(folder: Path) -> Run:
@@ -303,15 +304,28 @@ def load_run(folder: Path) -> Run:
     info = read_run_info(folder)
     path = folder / CELLS_FILE
     try:
-        cells = tuple(CellResult(**known(CellResult, row)) for row in read_json(path))
+        cells = tuple(_cells(read_json(path)))
     except FileNotFoundError:
         raise BadInputError(
             f"{folder} has no {CELLS_FILE}: the run was stopped before it ended",
             remedy=f"Go on with: deploymark run --resume {folder}",
         ) from None
-    except (TypeError, AttributeError) as error:
+    except ValueError as error:
         raise unreadable(path, error) from error
     return Run(folder=folder, info=info, cells=cells)
+
+
+def _cells(rows: Any) -> Iterator[CellResult]:
+    """The cells of ``cells.json``. Raises ValueError: which cell, which column, what is there."""
+    if not isinstance(rows, list):
+        raise ValueError("expected a list of cells")  # noqa: TRY004 - input, no bug
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise ValueError(f"[{index}]: expected a mapping")  # noqa: TRY004 - as above
+        try:
+            yield shaped(CellResult, known(CellResult, row))
+        except ValueError as error:
+            raise ValueError(f"[{index}].{error}") from None
 
 
 def read_variants(folder: Path) -> list[dict[str, Any]]:
