@@ -23,6 +23,7 @@ from deploymark.bench.records.files import (
     write_text_atomically,
 )
 from deploymark.bench.records.strict_json import shaped
+from deploymark.bench.records.under_way import under_way
 
 SCHEMA_VERSION = 1
 
@@ -306,6 +307,11 @@ def load_run(folder: Path) -> Run:
     try:
         cells = tuple(_cells(read_json(path)))
     except FileNotFoundError:
+        if under_way(folder):
+            raise BadInputError(
+                f"{folder} is a run that is running: it has no {CELLS_FILE} yet",
+                remedy="Wait for its end; its progress is where it was started.",
+            ) from None
         raise BadInputError(
             f"{folder} has no {CELLS_FILE}: the run was stopped before it ended",
             remedy=f"Go on with: deploymark run --resume {folder}",
