@@ -31,6 +31,7 @@ _FORESEEN: dict[int, tuple[str, str]] = {
     errno.EROFS: ("the file system is read-only", "Name a folder that can be written"),
     errno.EACCES: ("permission denied", "Use a folder of your own, or ask its owner"),
     errno.EPERM: ("not permitted", "Use a folder of your own, or ask its owner"),
+    errno.ENAMETOOLONG: ("the name is too long", "Name another file or folder"),
     errno.EMFILE: ("too many open files", "Raise the limit: ulimit -n 1024"),
     errno.ENFILE: ("the system has too many open files", "End other programs"),
     errno.EAGAIN: (_NEW_PROCESS.lower(), "Raise the limit (ulimit -u), or end other programs"),

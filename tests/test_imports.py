@@ -32,7 +32,7 @@ FLOORS = (
     ("bench.meters",),
     ("bench.children", "bench.store", "bench.statistics"),
     ("bench.yaml_source", "bench.records"),
-    ("bench.text_files", "bench.last_words", "bench.yaml_limits"),
+    ("bench.text_files", "bench.last_words"),
     ("bench.errors", "bench.progress", "bench.assets"),
     ("backends",),
 )

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 from rich.console import Console
@@ -22,6 +22,11 @@ EXIT_INTERRUPTED = 130
 
 console = Console(highlight=False)
 
+_OF_TYPER = cast(
+    "tuple[type[Exception], ...]", (*typer.BadParameter.__mro__[1:3], typer.Exit, typer.Abort)
+)
+"""What typer tells by itself; the first two are UsageError and ClickException of its click."""
+
 
 def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Show an error as one message (``bench.last_words``), and exit with 2."""
@@ -34,8 +39,7 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             command(*args, **kwargs)
-        # UsageError and ClickException of the click that typer brings
-        except (*typer.BadParameter.__mro__[1:3], typer.Exit, typer.Abort):
+        except _OF_TYPER:
             raise
         except BrokenPipeError:
             raise  # click ends quietly where nobody reads any more

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from deploymark.bench.records.files import dump_json, unreadable
-from deploymark.bench.records.strict_json import checked_launch, parse_json
+from deploymark.bench.records.strict_json import (
+    check_launch,
+    check_whole,
+    checked_launch,
+    parse_json,
+)
 
 LAUNCHES_FILE = "launches.jsonl"
 
@@ -36,9 +41,21 @@ def read_launches(folder: Path, file: str = LAUNCHES_FILE) -> Iterator[dict[str,
             if not line.endswith("\n"):
                 return
             try:
-                yield checked_launch(parse_json(line))
+                record = checked_launch(parse_json(line))
+                if file == LAUNCHES_FILE:
+                    check_launch(record)
+                yield record
             except ValueError as error:
                 raise unreadable(f"{path}:{number}", error) from error
+
+
+def check_launches(folder: Path) -> None:
+    """Raise BadInputError where a launch lacks what figures are made of: to go on with a run."""
+    for number, record in enumerate(read_launches(folder), 1):
+        try:
+            check_whole(record)
+        except ValueError as error:
+            raise unreadable(f"{folder / LAUNCHES_FILE}:{number}", error) from error
 
 
 def counted(records: Sequence[Record], *, disturbed: bool) -> list[Record]:
@@ -48,11 +65,11 @@ def counted(records: Sequence[Record], *, disturbed: bool) -> list[Record]:
     its last attempt: the undisturbed one where there is one, as none follows it. So it is where
     every launch was disturbed, too: the cell is ``invalid`` then, and its figures show how far off.
     """
-    done = [record for record in records if record["status"] == "ok"]
+    done = [record for record in records if record.get("status") == "ok"]
     calm = [record for record in done if not record.get("disturbed")]
     if calm and not disturbed:
         return calm
-    return list({record["launch"]: record for record in done}.values())
+    return list({record.get("launch"): record for record in done}.values())
 
 
 def drop_torn_line(folder: Path, file: str = LAUNCHES_FILE) -> None:

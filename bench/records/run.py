@@ -22,7 +22,7 @@ from deploymark.bench.records.files import (
     unreadable,
     write_text_atomically,
 )
-from deploymark.bench.records.strict_json import shaped
+from deploymark.bench.records.strict_json import check_machine, shaped
 from deploymark.bench.records.under_way import under_way
 
 SCHEMA_VERSION = 1
@@ -292,9 +292,11 @@ def read_run_info(folder: Path) -> RunInfo:
         path, version, SCHEMA_VERSION, remedy="Use the version of Deploymark that wrote the run."
     )
     try:
-        return shaped(RunInfo, known(RunInfo, values))
+        info = shaped(RunInfo, known(RunInfo, values))
+        check_machine(info.machine)
     except ValueError as error:
         raise BadInputError(f"{path} is incomplete or no record of a run: {error}") from error
+    return info
 
 
 def load_run(folder: Path) -> Run:

@@ -20,7 +20,7 @@ from deploymark.backends import waiting
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.fingerprint import fingerprint, git_commit
 from deploymark.bench.matrix.schema import Matrix, recorded_matrix
-from deploymark.bench.records.launches import LAUNCHES_FILE
+from deploymark.bench.records.launches import LAUNCHES_FILE, check_launches
 from deploymark.bench.records.run import (
     LOGS_FOLDER,
     PREDICTIONS_FOLDER,
@@ -200,6 +200,7 @@ def point_latest(folder: Path, link: str = LATEST) -> None:
 def reopen(folder: Path) -> tuple[RunInfo, Matrix]:
     """The run to go on with. Raises BadInputError if it is none, or of another machine."""
     info = read_run_info(folder)
+    check_launches(folder)
     here = fingerprint()
     for key in ("host", "cpu"):
         if info.machine.get(key) != here[key]:

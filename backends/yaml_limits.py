@@ -7,17 +7,7 @@ nodes that it stands for, so that aliases of aliases ("billion laughs") are seen
 from __future__ import annotations
 
 import dataclasses
-
-from ruamel.yaml import YAML
-from ruamel.yaml.events import (
-    AliasEvent,
-    CollectionEndEvent,
-    CollectionStartEvent,
-    NodeEvent,
-    ScalarEvent,
-)
-
-from deploymark.bench.errors import BadInputError
+from typing import Any
 
 MAX_CHARACTERS = 4_000_000
 """Of a file. The names of 20,000 classes take a tenth of it."""
@@ -42,21 +32,33 @@ class _Collection:
     nodes: int = 1
 
 
-def check_limits(text: str, file: str) -> None:
-    """Raise BadInputError, with line and column, where ``text`` exceeds a limit.
+class YamlLimitError(ValueError):
+    """A text exceeds a limit: ``what``, at ``line`` and ``column`` (from 1; 0 for the whole)."""
 
-    Raises ruamel's YAMLError where it is no YAML.
+    def __init__(self, what: str, line: int = 0, column: int = 0) -> None:
+        super().__init__(f"{what} (line {line})" if line else what)
+        self.what = what
+        self.line = line
+        self.column = column
+
+
+def check_limits(text: str) -> None:
+    """Raise YamlLimitError where ``text`` exceeds a limit, ruamel's YAMLError where it is no YAML.
+
+    ``ruamel.yaml`` must be there.
     """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.events import CollectionEndEvent, NodeEvent
+
     if len(text) > MAX_CHARACTERS:
-        raise BadInputError(
-            f"{file}: has {len(text)} characters, at most {MAX_CHARACTERS} are read"
-        )
+        raise YamlLimitError(f"has {len(text)} characters, at most {MAX_CHARACTERS} are read")
     count = _Count()
     for event in YAML(typ="safe", pure=True).parse(text):
         if isinstance(event, CollectionEndEvent):
             count.close()
         elif isinstance(event, NodeEvent) and (wrong := count.add(event)):
-            raise _exceeds(file, event, wrong)
+            mark = event.start_mark
+            raise YamlLimitError(wrong, mark.line + 1, mark.column + 1)
 
 
 class _Count:
@@ -75,8 +77,10 @@ class _Count:
         if closed.anchor:
             self._sizes[closed.anchor] = closed.nodes
 
-    def add(self, event: NodeEvent) -> str:
+    def add(self, event: Any) -> str:
         """Count a node; which limit it exceeds, empty where none."""
+        from ruamel.yaml.events import AliasEvent, CollectionStartEvent, ScalarEvent
+
         nodes = 1
         if isinstance(event, AliasEvent):
             if any(item.anchor == event.anchor for item in self._open):
@@ -103,8 +107,3 @@ class _Count:
         if self._nodes > MAX_NODES:
             return f"has more than {MAX_NODES} nodes, aliases written out"
         return ""
-
-
-def _exceeds(file: str, event: NodeEvent, what: str) -> BadInputError:
-    mark = event.start_mark
-    return BadInputError(f"{file}:{mark.line + 1}:{mark.column + 1}: {what}")
