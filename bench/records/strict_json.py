@@ -49,7 +49,7 @@ def _adapter(cls: type[Any]) -> pydantic.TypeAdapter[Any]:
 def shaped(cls: type[Record], values: Mapping[str, Any]) -> Record:
     """``values`` as the dataclass ``cls``. Raises ValueError: which field, and what is there."""
     try:
-        record: Record = _adapter(cast(Any, cls)).validate_python(dict(values))
+        record: Record = _adapter(cast("Any", cls)).validate_python(dict(values))
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(step) for step in first["loc"])
