@@ -29,6 +29,8 @@ from deploymark.backends.layout import AS_SEEN, ReadAs
 from deploymark.backends.recognise import Metadata, reading
 from deploymark.backends.recognise_input import input_contract
 from deploymark.backends.recognise_several import reading_of_several
+from deploymark.backends.untrusted import LITERAL_ERRORS
+from deploymark.backends.yaml_limits import check_limits
 
 METADATA_FILE = "metadata.yaml"
 """Ultralytics' name of the file that it puts beside formats that are folders."""
@@ -54,13 +56,17 @@ def _literal(value: Any) -> Any:
         return value
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except LITERAL_ERRORS:
         return value
 
 
 def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, Mapping):
-        return tuple(str(name) for _, name in sorted(value.items(), key=lambda item: int(item[0])))
+        try:
+            ordered = sorted(value.items(), key=lambda item: int(item[0]))
+        except (ValueError, TypeError, OverflowError):
+            return ()  # by no numbers: nobody knows which class is which
+        return tuple(str(name) for _, name in ordered)
     if isinstance(value, (list, tuple)):
         return tuple(str(name) for name in value)
     return ()
@@ -104,7 +110,7 @@ def metadata_from_json(text: str) -> Metadata:
     """Ultralytics' metadata from JSON; empty where the text is none."""
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Metadata()
     return read_metadata(values) if isinstance(values, Mapping) else Metadata()
 
@@ -125,8 +131,10 @@ def metadata_beside(folder: Path) -> Metadata:
             f"{path} cannot be read without ruamel.yaml", remedy="pip install ruamel.yaml"
         ) from error
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        check_limits(text)
+        values = YAML(typ="safe", pure=True).load(text)
+    except (OSError, ValueError, YAMLError) as error:
         first = str(error).splitlines()[0]
         raise LoadError(f"{path} cannot be read: {first}") from error
     return read_metadata(values) if isinstance(values, Mapping) else Metadata()

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from deploymark.backends.yaml_limits import YamlLimitError, check_limits
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.text_files import read_text
 
@@ -94,7 +95,11 @@ def load_yaml(path: Path, *, shown_as: str | None = None) -> YamlSource:
     except FileNotFoundError:
         raise BadInputError(f"{file}: no such file") from None
     try:
+        check_limits(text)
         document = yaml.load(text)
+    except YamlLimitError as error:
+        where = f"{file}:{error.line}:{error.column}" if error.line else file
+        raise BadInputError(f"{where}: {error.what}") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file

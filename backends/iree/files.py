@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from deploymark.backends.base import Artifact, LoadError
+from deploymark.backends.untrusted import ARCHIVE_ERRORS
 
 FACTS_FILE = "model.json"
 """Shape and processor of the module: IREE keeps neither where the runtime can read it."""
@@ -35,7 +36,7 @@ def read_facts(artifact: Artifact) -> Facts:
             str(values["target_cpu"]),
             tuple(str(feature) for feature in values["features"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LoadError(f"{path} is no note of an IREE module: {error}") from error
 
 
@@ -47,7 +48,7 @@ def require_whole(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+    except ARCHIVE_ERRORS as error:
         raise LoadError(f"{path} is no IREE module, or it is cut off: {error}") from error
     if damaged is not None:
         raise LoadError(f"{path} is damaged: the checksum of its part {damaged} is another")

@@ -25,6 +25,7 @@ from deploymark.backends.layout import (
 )
 from deploymark.backends.recognise import Metadata
 from deploymark.backends.short_types import SHORT_TYPES
+from deploymark.backends.untrusted import ARCHIVE_ERRORS, LITERAL_ERRORS, read_part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,9 +151,9 @@ def read_notes(path: Path) -> Metadata:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if METADATA_ENTRY in names:
-                return metadata_from_json(archive.read(METADATA_ENTRY).decode())
-            values = ast.literal_eval(archive.read(names[0]).decode()) if names else None
-    except (OSError, zipfile.BadZipFile, ValueError, SyntaxError, UnicodeDecodeError):
+                return metadata_from_json(read_part(archive, METADATA_ENTRY).decode())
+            values = ast.literal_eval(read_part(archive, names[0]).decode()) if names else None
+    except (*ARCHIVE_ERRORS, *LITERAL_ERRORS):
         return Metadata()
     return read_metadata(values) if isinstance(values, dict) else Metadata()
 

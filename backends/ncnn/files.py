@@ -104,9 +104,12 @@ def image_size(path: Path, layers: tuple[Layer, ...]) -> Size:
     """
     for layer in layers:
         if layer.kind == "Input":
-            width, height = (
-                int(layer.parameters.get(key, "0")) for key in (INPUT_WIDTH, INPUT_HEIGHT)
-            )
+            try:
+                width, height = (
+                    int(layer.parameters.get(key, "0")) for key in (INPUT_WIDTH, INPUT_HEIGHT)
+                )
+            except ValueError:
+                raise LoadError(f"{path} is damaged: the size of its input is no number") from None
             if width > 0 and height > 0:
                 return Size(height, width)
     for file, pattern in zip(companions(path), (METADATA_SIZE, SAMPLE_SIZE), strict=True):

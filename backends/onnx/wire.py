@@ -26,6 +26,9 @@ ENTRY_KEY, ENTRY_VALUE = 1, 2
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types of ``protobuf.dev/programming-guides/encoding``."""
 
+LONGEST_SHIFT = 63
+"""Of an integer's last 7 bits: it has 64 bits at most."""
+
 FLOAT, FLOAT16 = 1, 10
 """``TensorProto.DataType``."""
 
@@ -134,6 +137,8 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
     while True:
         byte = data[place]
         place += 1
+        if shift > LONGEST_SHIFT:
+            raise ValueError(f"a number of more than 64 bits at byte {place}")
         value |= (byte & 0x7F) << shift
         if byte < 0x80:  # noqa: PLR2004 - the highest bit says that more follow
             return value, place

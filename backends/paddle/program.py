@@ -71,7 +71,15 @@ def read_program(path: Path) -> Program:
         raise LoadError(f"{path} cannot be read: {error}") from error
     try:
         return _program(json.loads(text))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise LoadError(
             f"{path} is no program of Paddle, or it is cut off: {type(error).__name__}: {error}"
         ) from error
@@ -140,6 +148,8 @@ def require_whole(path: Path, program: Program) -> None:
                 break
             bytes_ = _bytes_of(description)
             lengths.append(bytes_)
+            if bytes_ > size:
+                break
             place = file.seek(bytes_, 1)
     if place != size or sorted(lengths) != expected:
         raise LoadError(f"{path} does not hold the weights of its program, or it is cut off")

@@ -21,6 +21,7 @@ from typing import Any
 from deploymark.backends.base import LoadError, LoadOptions, UnavailableError
 from deploymark.backends.hardware import cpu
 from deploymark.backends.loading import require_shape
+from deploymark.backends.untrusted import ARCHIVE_ERRORS, read_part
 
 INPUT_SHAPE = "deploymark_input_shape"
 """Our note of the input's shape, ``1,3,320,320``: the package has none."""
@@ -59,8 +60,8 @@ def read_notes(path: Path) -> dict[str, str]:
             if damaged is not None:
                 raise LoadError(f"{path} is damaged at {damaged}")
             names = sorted(filter(NOTES.fullmatch, archive.namelist()))
-            notes = [json.loads(archive.read(name)) for name in names]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+            notes = [json.loads(read_part(archive, name)) for name in names]
+    except ARCHIVE_ERRORS as error:
         raise LoadError(f"{path} is no whole AOTInductor package: {error}") from error
     found = next((note for note in notes if INPUT_SHAPE in note), None)
     if found is None:

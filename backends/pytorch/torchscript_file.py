@@ -206,7 +206,7 @@ def _parsed(text: str | bytes) -> Mapping[str, Any]:
     """The note as a mapping; empty where it is none."""
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, Mapping) else {}
 

@@ -15,9 +15,9 @@ from deploymark.bench.errors import BadInputError, DeploymarkError
 from deploymark.bench.matrix.cells import AS_IS
 from deploymark.bench.matrix.figures import ABSENT
 from deploymark.bench.matrix.request import expand_resolved
-from deploymark.bench.matrix.schema import Matrix
+from deploymark.bench.matrix.schema import recorded_matrix
 from deploymark.bench.records.answer import Answer
-from deploymark.bench.records.run import CellResult, Run
+from deploymark.bench.records.run import RUN_FILE, CellResult, Run
 from deploymark.bench.store import Store, StoredArtifact
 from deploymark.bench.yaml_source import YamlSource
 
@@ -72,7 +72,7 @@ def _artifact(run: Run, cell: CellResult) -> tuple[StoredArtifact, Sequence[str]
     if sha256 in stored:
         return stored[sha256], None
     if cell.variant == AS_IS:
-        matrix = Matrix.model_validate(run.info.matrix)
+        matrix = recorded_matrix(run.info.matrix, run.folder / RUN_FILE)
         where = YamlSource(run.info.matrix_file, None)
         resolved = expand_resolved(matrix, where, run.info.selection, to_be_built=False)
         for one in resolved.cells:

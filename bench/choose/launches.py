@@ -34,7 +34,7 @@ _CI = {
 def values_by_launch(records: Sequence[Record], figure: str, *, batch: int) -> dict[int, float]:
     """The figure of each launch that has it, in the column's unit, by the launch's number."""
     read = _reader(figure, batch)
-    found = {record["launch"]: read(record) for record in records}
+    found = {record["launch"]: read(record) for record in records if "launch" in record}
     return {launch: float(value) for launch, value in found.items() if value is not None}
 
 

@@ -115,8 +115,12 @@ def gate(
             select=select,
             python=python,
             skip_bad=skip_bad,
+            option=option,
         )
-        for reference, python in ((baseline, baseline_python), (candidate, candidate_python))
+        for option, reference, python in (
+            ("--baseline", baseline, baseline_python),
+            ("--candidate", candidate, candidate_python),
+        )
     ]
     check_of_use(requests)
     if requires:
@@ -190,7 +194,7 @@ def _tell(found: Gate, folder: Path) -> None:
     from deploymark.reports.gate.junit import write_junit
     from deploymark.reports.gate.report import write_gate_report
     from deploymark.reports.gate.summary import write_gate_summary
-    from deploymark.reports.gate.words import headline
+    from deploymark.reports.gate.words import headline, lost
 
     write_junit(folder)
     write_action_json(folder)
@@ -212,7 +216,8 @@ def _tell(found: Gate, folder: Path) -> None:
             console.print(escape(f"{cell.cell}: {cell.reason}.{hint}"), soft_wrap=True)
     for item in found.unmatched:
         console.print(escape(f"{item['cell']}: not compared: {item['reason']}"), style="dim")
-    console.print(f"[bold]{escape(headline(found))}[/bold]", soft_wrap=True)
+    for line in filter(None, (headline(found), lost(found))):
+        console.print(f"[bold]{escape(line)}[/bold]", soft_wrap=True)
     console.print(escape(f"summary: {summary}"), soft_wrap=True)
     console.print(escape(f"report: {report}"), soft_wrap=True)
 

@@ -6,6 +6,8 @@ and its number for a signal (130 for Ctrl-C).
 
 from __future__ import annotations
 
+import sys
+
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -21,7 +23,7 @@ from deploymark.bench.cli.gate import gate
 from deploymark.bench.cli.history import history
 from deploymark.bench.cli.report import report
 from deploymark.bench.cli.run import list_cells, run
-from deploymark.bench.cli.shared import console, mends_errors
+from deploymark.bench.cli.shared import EXIT_BAD_INPUT, console, mends_errors, tell
 
 app = typer.Typer(
     name="deploymark",
@@ -123,5 +125,9 @@ app.command(
 
 
 def main() -> None:
-    """The console script."""
-    app()
+    """The console script: whatever ends it, no traceback is shown."""
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001 - the front door
+        tell(error)
+        sys.exit(EXIT_BAD_INPUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,7 +54,10 @@ def report(
 def _write_one(run_folder: Path) -> None:
     from deploymark.bench.choose.of_run import complete
     from deploymark.bench.explain.explain import explain_run
+    from deploymark.bench.records.under_way import under_way
 
+    if under_way(run_folder):
+        sys.stderr.write(f"{run_folder} is a run that is running: this is what it had before\n")
     complete(run_folder)
     explain_run(run_folder)
     for path in write_reports(run_folder):

@@ -125,7 +125,7 @@ def _under_pytest(session: Any, options: str, *, timings: bool) -> int:
     from deploymark.bench import pytest_plugin
     from deploymark.bench.pytest_plugin.plugin import SessionPlugin
 
-    plugin = SessionPlugin(session, timings=timings)
+    plugin = SessionPlugin(session, timings=timings, told_outside=True)
     config = Path(pytest_plugin.__file__).with_name("pytest.ini")
     arguments = [
         "--pyargs",
@@ -141,7 +141,10 @@ def _under_pytest(session: Any, options: str, *, timings: bool) -> int:
     # what a user set for their own tests is not meant for this run
     for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
         os.environ.pop(name, None)
-    return pytest.main(arguments, plugins=[_Handover(plugin)])
+    code = pytest.main(arguments, plugins=[_Handover(plugin)])
+    if plugin.error is not None:
+        raise plugin.error
+    return code
 
 
 class _Handover:

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from deploymark.backends.base import DeploymarkError
 from deploymark.bench import interruptions
+from deploymark.bench.last_words import last_words
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -22,9 +22,14 @@ EXIT_INCONCLUSIVE = 3
 
 console = Console(highlight=False)
 
+_OF_TYPER = cast(
+    "tuple[type[Exception], ...]", (*typer.BadParameter.__mro__[1:3], typer.Exit, typer.Abort)
+)
+"""What typer tells by itself; the first two are UsageError and ClickException of its click."""
+
 
 def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Show an error of our tree as one message, and exit with 2; a signal as 128 and its number."""
+    """Show an error as one message (``bench.last_words``), and exit with 2; a signal as 128 + it."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -37,9 +42,14 @@ def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
                 _tells_of_a_signal(command, *args, **kwargs)
         except KeyboardInterrupt:  # in the last steps before its end
             raise typer.Exit(interruptions.exit_code()) from None
-        except DeploymarkError as error:
-            sys.stderr.write(f"deploymark: error: {error}\n")
-            raise typer.Exit(EXIT_BAD_INPUT) from error
+        except _OF_TYPER:
+            raise
+        except BrokenPipeError:
+            raise  # click ends quietly where nobody reads any more
+        except Exception as error:  # noqa: BLE001 - the front door
+            tell(error)
+            # without its cause: nothing below the front door shows a traceback
+            raise typer.Exit(EXIT_BAD_INPUT) from None
 
     return wrapped
 
@@ -51,6 +61,12 @@ def _tells_of_a_signal(command: Callable[..., None], *args: Any, **kwargs: Any) 
     except KeyboardInterrupt:
         interruptions.tell()
         raise typer.Exit(interruptions.exit_code()) from None
+
+
+def tell(error: BaseException) -> None:
+    """Say on stderr what ended the command; nothing where nobody hears it."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"deploymark: error: {last_words(error)}\n")
 
 
 def write_file(option: str, path: Path, text: str) -> None:

@@ -129,7 +129,7 @@ def same_images(first: Run, other: Run, model: str) -> bool:
     """Whether two runs scored a model on the same images, as far as they recorded it."""
     hashes = [
         {
-            dataset.get("scored_hash")
+            str(dataset.get("scored_hash") or "")
             for dataset in run.info.datasets
             if dataset.get("model", model) == model
         }

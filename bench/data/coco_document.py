@@ -60,6 +60,8 @@ def identity(value: Any) -> Identity | None:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
+    if isinstance(value, int):
+        return value  # of any size: a float would not hold it
     return int(value) if math.isfinite(value) and value == int(value) else None
 
 

@@ -174,7 +174,9 @@ def _images(path: Path, records: Sequence[Any], faults: Faults) -> dict[Identity
             detail = f"id {record['id']!r} or file_name {name!r} is none"
             faults.add(COCO_IMAGE_RECORD, where, detail)
         elif size is None:
-            detail = f"width {record['width']!r} or height {record['height']!r} is no number"
+            detail = (
+                f"width {record.get('width')!r} or height {record.get('height')!r} is no number"
+            )
             faults.add(COCO_IMAGE_RECORD, where, detail)
         elif key in found:
             faults.add(IMAGE_TWICE, where, f"id {key!r} is also of images[{found[key]['place']}]")

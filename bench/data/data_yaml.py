@@ -11,6 +11,7 @@ from deploymark.bench.data.image_lists import (
     IMAGE_SUFFIXES,
     Listing,
     is_folder,
+    is_there,
     listing,
     normal,
     path_forms,
@@ -242,4 +243,4 @@ def _place(root: Path, value: str) -> Path:
     forms = path_forms(value)
     tried = [normal(root / form) for form in forms]
     tried += [normal(root / form.removeprefix("../")) for form in forms]
-    return next((place for place in tried if is_folder(place) or place.exists()), tried[0])
+    return next((place for place in tried if is_there(place)), tried[0])

@@ -119,6 +119,14 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything is there; no name that comes from outside is an error."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def normal(path: Path) -> Path:
     """Absolute, without ``..``; links are kept, because labels are found by an image's own path."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve() would follow links

@@ -53,6 +53,8 @@ _SHOWN_LINE = 60
 
 _SEPARATED = re.compile(r"[-+.\deE\s]+([,;][-+.\deE\s]*)+")
 
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
 Row = tuple[int, float, float, float, float]
 """Class, x1, y1, x2, y2; coordinates as shares of the image's sides."""
 
@@ -161,7 +163,8 @@ class LabelReader:
         except ValueError:
             separated = _SEPARATED.fullmatch(line.strip())
             kind = LABEL_SEPARATOR if separated else LABEL_NOT_NUMBERS
-            self._bad(kind, path, number, f"not all numbers: {_shown(line)}")
+            told = line if separated else _numbers_alone(words)
+            self._bad(kind, path, number, f"not all numbers: {_shown(told)}")
             return None
         columns, keypoints = len(values), self._format.keypoint_columns
         if columns == keypoints:
@@ -243,6 +246,14 @@ def _like_keypoints(coordinates: list[float]) -> bool:
         ):
             return True
     return False
+
+
+def _numbers_alone(words: list[str]) -> str:
+    """The words of a line that are numbers, the others as ``…``.
+
+    A label may be a link to any file, whose text is nobody's to quote.
+    """
+    return " ".join(word if _NUMBER.fullmatch(word) else "…" for word in words)
 
 
 def _shown(line: str) -> str:

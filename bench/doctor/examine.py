@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -94,6 +95,13 @@ def _cache() -> Finding:
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     text = f"{root}, {free / (1 << 30):.0f} GiB free"
+    if not os.access(there, os.W_OK) or os.statvfs(there).f_flag & os.ST_RDONLY:
+        return Finding(
+            "problem",
+            "cache",
+            f"{text}, cannot be written: what it has is used, and nothing is added",
+            f"set {CACHE_VARIABLE} to a folder that can be written",
+        )
     if free < _LOW_DISK_BYTES:
         return Finding(
             "problem",

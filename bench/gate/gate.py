@@ -25,7 +25,14 @@ from deploymark.bench.matrix.gate_settings import GateSettings
 from deploymark.bench.progress import Progress, duration_text
 from deploymark.bench.records.launches import append_launch
 from deploymark.bench.records.run import LOGS_FOLDER, PREDICTIONS_FOLDER, Outcome
-from deploymark.bench.records.verdicts import PAIRS_FILE, CellVerdict, Gate, overall, write_gate
+from deploymark.bench.records.verdicts import (
+    PAIRS_FILE,
+    CellVerdict,
+    Gate,
+    Verdict,
+    overall,
+    write_gate,
+)
 from deploymark.bench.run.launch import now
 
 EXIT_OK = 0
@@ -62,9 +69,12 @@ def run_gate(
     boxer = Boxer(folder / PREDICTIONS_FOLDER, logs)
     progress.phase("score", len(matched))
     for cell in matched:
-        found = judge(cell, paired.get(cell.id), rules, boxer, logs, progress.now)
-        verdicts.append(found)
-        progress.done(f"{cell.id}: {found.verdict}")
+        judged = judge(cell, paired.get(cell.id), rules, boxer, logs, progress.now)
+        verdicts.append(judged)
+        progress.done(f"{cell.id}: {judged.verdict}")
+    found = [item.verdict for item in verdicts]
+    if not settings.allow_missing and any(item["side"] == SIDES[0] for item in unmatched):
+        found.append("inconclusive")  # nobody knows how the cell is that the candidate lost
     gate = Gate(
         baseline=baseline.side,
         candidate=candidate.side,
@@ -72,8 +82,8 @@ def run_gate(
         settings=_settings(settings, error, candidate.seed),
         started=started,
         finished=now(),
-        verdict=overall(item.verdict for item in verdicts),
-        exit_status=exit_status(verdicts),
+        verdict=overall(found),
+        exit_status=exit_status(found),
         cells=verdicts,
         unmatched=unmatched,
         deploymark_version=deploymark.__version__,
@@ -86,9 +96,9 @@ def _names(side: ResolvedSide) -> str:
     return ", ".join([*side.cells, *side.outcomes]) or "none"
 
 
-def exit_status(cells: Sequence[CellVerdict]) -> int:
-    """1 where a cell regressed, broke its budget or failed; 3 where one is open."""
-    found = overall(cell.verdict for cell in cells)
+def exit_status(verdicts: Sequence[Verdict]) -> int:
+    """1 where a cell regressed, broke its budget or failed; 3 where one is open or was lost."""
+    found = overall(verdicts)
     if found == "regressed":
         return EXIT_REGRESSED
     return EXIT_INCONCLUSIVE if found == "inconclusive" else EXIT_OK

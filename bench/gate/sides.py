@@ -25,7 +25,7 @@ from deploymark.bench.matrix.request import (
     resolve_matrix,
     skipping_faults,
 )
-from deploymark.bench.matrix.schema import Matrix, packaged_matrices
+from deploymark.bench.matrix.schema import Matrix, packaged_matrices, recorded_matrix
 from deploymark.bench.matrix.validity import Validity
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.run import (
@@ -53,7 +53,8 @@ _YAML = (".yaml", ".yml")
 class SideRequest:
     """What names a side, and what narrows it, as for ``deploymark run``.
 
-    ``python`` is the interpreter that has the runtime; None for that of the matrix.
+    ``python`` is the interpreter that has the runtime; None for that of the matrix. ``option`` is
+    what the reference was given with.
     """
 
     reference: str
@@ -67,6 +68,7 @@ class SideRequest:
     select: str = ""
     python: str | None = None
     skip_bad: bool = False
+    option: str = "--model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +165,7 @@ def resolve_cells(request: SideRequest) -> ResolvedMatrix:
     kind = reference_kind(request.reference)
     if kind == "run":
         info = read_run_info(Path(request.reference))
-        matrix = Matrix.model_validate(info.matrix)
+        matrix = recorded_matrix(info.matrix, Path(request.reference) / RUN_FILE)
         where = YamlSource(info.matrix_file, None)
         if request.skip_bad:
             matrix = skipping_faults(matrix)
@@ -187,6 +189,7 @@ def _resolved_matrix(request: SideRequest, kind: str) -> ResolvedMatrix:
         RunRequest(
             matrix=request.reference if kind == "matrix" else None,
             model=request.reference if kind == "model" else None,
+            model_option=request.option,
             data=request.data if kind == "model" else None,
             imgsz=request.imgsz,
             backends=request.backends,

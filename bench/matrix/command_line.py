@@ -28,6 +28,7 @@ class Overrides:
     """What the command line gives, in its words; empty where it gives nothing.
 
     ``launches`` is how many each cell gets, no fewer and no more; ``max_images`` are scored on.
+    ``model_option`` is what the user typed before the model: a gate has two other names for it.
     """
 
     model: str | None = None
@@ -40,6 +41,7 @@ class Overrides:
     input_range: Sequence[str] = ()
     launches: int | None = None
     max_images: int | None = None
+    model_option: str = "--model"
 
     def places(self) -> dict[Place, str]:
         """The places of a matrix that it fills, and the option that fills each."""
@@ -54,7 +56,7 @@ class Overrides:
         if self.max_images is not None:
             found["scoring", "max_images"] = "--max-images"
         if self.model is not None:
-            found["models",] = found["models", 0] = f"--model {self.model}"
+            found["models",] = found["models", 0] = f"{self.model_option} {self.model}"
             found["models", 0, "data"] = f"--data {self.data}"
             found["models", 0, "family"] = f"--family {self.family}"
             found["models", 0, "boxes"] = f"--boxes {self.boxes}"

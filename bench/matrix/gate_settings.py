@@ -108,6 +108,11 @@ class GateSettings(_Strict):
         min_length=1,
         description="Figures whose change is judged; energy only where it was measured.",
     )
+    allow_missing: bool = Field(
+        default=False,
+        description="Whether a cell of the baseline that the candidate lost decides nothing. By "
+        "default the gate is inconclusive.",
+    )
 
     latency_p50_ms: Cost | None = Field(None, description="`max_rise` is in place of `min_effect`.")
     latency_p90_ms: Ceiling | None = None

@@ -174,7 +174,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A mapping from a file of JSON. Raises BadInputError."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise BadInputError(f"{path} is no mapping")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from deploymark.backends import registry
 from deploymark.backends.base import PrecisionName, Size
@@ -29,7 +30,14 @@ from deploymark.bench.matrix.sections import (
 )
 from deploymark.bench.matrix.strict import Strict
 from deploymark.bench.matrix.validity import Validity
-from deploymark.bench.yaml_source import YamlSource, did_you_mean, load_yaml, validate
+from deploymark.bench.yaml_source import (
+    YamlSource,
+    did_you_mean,
+    dotted_path,
+    load_yaml,
+    sentence,
+    validate,
+)
 
 
 class Matrix(Strict):
@@ -150,6 +158,18 @@ def read_matrix(path: Path) -> tuple[Matrix, YamlSource]:
     if source.document is None:
         raise BadInputError(f"{source.file}:1:1: the matrix is empty")
     return validate(source, Matrix), source
+
+
+def recorded_matrix(values: Mapping[str, Any], file: Path) -> Matrix:
+    """The matrix that a run recorded in ``file``, whoever wrote it. Raises BadInputError."""
+    try:
+        return Matrix.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = dotted_path(("matrix", *first["loc"]))
+        raise BadInputError(
+            f"{file}: {place}: {sentence(first)}", remedy="Run its matrix again instead."
+        ) from None
 
 
 if __name__ == "__main__":  # python -m deploymark.bench.matrix.schema > matrices/matrix.schema.json

@@ -7,6 +7,8 @@ with an option ``--matrix``.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,9 +24,14 @@ CELL_FIXTURE = "deploymark_cell"
 class SessionPlugin:
     """A run handed over to pytest by the command line."""
 
-    def __init__(self, session: RunSession, *, timings: bool = False) -> None:
+    def __init__(
+        self, session: RunSession, *, timings: bool = False, told_outside: bool = False
+    ) -> None:
         self.session = session
+        self.told_outside = told_outside
         self.timings = timings
+        self.error: Exception | None = None
+        """What ended the run before its figures were there: the command line tells it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -111,11 +118,27 @@ def deploymark_measured(request: pytest.FixtureRequest) -> Measured:
         and CELL_FIXTURE in item.callspec.params
     ]
     capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        try:
+    try:
+        with capture.global_and_fixture_disabled():
             return session.run(chosen)
-        except KeyboardInterrupt:  # without the excerpt of our source that pytest would show
-            pytest.exit("the run was stopped", returncode=pytest.ExitCode.INTERRUPTED)
+    except KeyboardInterrupt:  # without the excerpt of our source that pytest would show
+        pytest.exit("the run was stopped", returncode=pytest.ExitCode.INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - an excerpt of our source tells a user nothing
+        _stopped(request.config, session, error)
+        pytest.exit("the run was stopped by an error", returncode=pytest.ExitCode.INTERRUPTED)
+
+
+def _stopped(config: pytest.Config, session: RunSession, error: Exception) -> None:
+    """Keep an error for the command line; tell it here where pytest was started by hand."""
+    from deploymark.bench.last_words import RunStopped, last_words
+
+    stopped = RunStopped(session.folder)
+    stopped.__cause__ = error
+    found = config.pluginmanager.get_plugin("deploymark-session")
+    if isinstance(found, SessionPlugin) and found.told_outside:
+        found.error = stopped
+        return
+    sys.stderr.write(f"deploymark: error: {last_words(stopped)}\n")
 
 
 def _cell_of(item: pytest.Function) -> str:
@@ -141,6 +164,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     session = _session(config)
     if session is None or session.measured is None:
         return
+    try:
+        _close_run(terminalreporter, config, session)
+    except Exception as error:  # noqa: BLE001 - as in the fixture above
+        _stopped(config, session, error)
+
+
+def _close_run(terminalreporter: Any, config: pytest.Config, session: RunSession) -> None:
     from deploymark.bench.explain.explain import explain_run
     from deploymark.bench.history.history import write_history
     from deploymark.bench.records.run import write_run_info
@@ -178,3 +208,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     session = _session(config)
     if session is not None:
         session.close()
+    found = config.pluginmanager.get_plugin("deploymark-session")
+    if isinstance(found, SessionPlugin) and found.told_outside:
+        # pytest-benchmark makes it where nothing is saved, too; one that holds anything stays
+        with contextlib.suppress(OSError):
+            (config.invocation_params.dir / ".benchmarks").rmdir()

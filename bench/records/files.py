@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.bench.errors import BadInputError
+from deploymark.bench.records.strict_json import parse_json
 from deploymark.bench.room import writing
 
 CRC = "crc"
@@ -102,7 +103,7 @@ def read_json(path: Path) -> Any:
     Raises FileNotFoundError where there is none, BadInputError where it cannot be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:

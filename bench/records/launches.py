@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from deploymark.bench.records.files import dump_json, sealed, unreadable, unsealed
+from deploymark.bench.records.strict_json import (
+    check_launch,
+    check_whole,
+    checked_launch,
+    parse_json,
+)
 from deploymark.bench.room import writing
 
 LAUNCHES_FILE = "launches.jsonl"
@@ -39,7 +44,7 @@ def append_launch(stream: TextIO, record: Mapping[str, Any]) -> None:
 def read_launches(folder: Path, file: str = LAUNCHES_FILE) -> Iterator[dict[str, Any]]:
     """The finished launches, in order. A last line cut off by a kill is left out.
 
-    Raises BadInputError for a line that is no JSON, or does not match its checksum.
+    Raises BadInputError for a line that is no JSON or no launch, or does not match its checksum.
     """
     path = folder / file
     if not path.exists():
@@ -49,7 +54,11 @@ def read_launches(folder: Path, file: str = LAUNCHES_FILE) -> Iterator[dict[str,
             if not line.endswith(b"\n"):
                 return
             try:
-                yield _record(line)
+                values = parse_json(line.decode("utf-8", "replace"))
+                record = checked_launch(values)
+                if file == LAUNCHES_FILE:
+                    check_launch(record)
+                yield unsealed(record)
             except ValueError as error:
                 raise unreadable(
                     f"{path}:{number}",
@@ -59,7 +68,7 @@ def read_launches(folder: Path, file: str = LAUNCHES_FILE) -> Iterator[dict[str,
 
 
 def _record(line: bytes) -> dict[str, Any]:
-    values = json.loads(line)
+    values = parse_json(line.decode("utf-8", "replace"))
     if not isinstance(values, dict):
         raise ValueError("the line is no JSON object")  # noqa: TRY004 - as bad JSON is told
     return unsealed(values)
@@ -78,6 +87,15 @@ def standing(records: Sequence[Record]) -> list[Record]:
     ]
 
 
+def check_launches(folder: Path) -> None:
+    """Raise BadInputError where a launch lacks what figures are made of: to go on with a run."""
+    for number, record in enumerate(read_launches(folder), 1):
+        try:
+            check_whole(record)
+        except ValueError as error:
+            raise unreadable(f"{folder / LAUNCHES_FILE}:{number}", error) from error
+
+
 def counted(records: Sequence[Record], *, disturbed: bool) -> list[Record]:
     """The launches of a cell that make its figures, of all lines that it has, in order.
 
@@ -85,11 +103,11 @@ def counted(records: Sequence[Record], *, disturbed: bool) -> list[Record]:
     its last attempt: the undisturbed one where there is one, as none follows it. So it is where
     every launch was disturbed, too: the cell is ``invalid`` then, and its figures show how far off.
     """
-    done = [record for record in records if record["status"] == "ok"]
+    done = [record for record in records if record.get("status") == "ok"]
     calm = [record for record in done if not record.get("disturbed")]
     if calm and not disturbed:
         return calm
-    return list({record["launch"]: record for record in done}.values())
+    return list({record.get("launch"): record for record in done}.values())
 
 
 def drop_torn_line(

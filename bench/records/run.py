@@ -7,7 +7,7 @@ measured is ``None``, never 0 and never NaN.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,6 +24,8 @@ from deploymark.bench.records.files import (
     unsealed,
     write_text_atomically,
 )
+from deploymark.bench.records.strict_json import check_machine, shaped
+from deploymark.bench.records.under_way import under_way
 
 SCHEMA_VERSION = 1
 
@@ -298,11 +300,12 @@ def read_run_info(folder: Path) -> RunInfo:
         path, version, SCHEMA_VERSION, remedy="Use the version of Deploymark that wrote the run."
     )
     try:
-        return RunInfo(**known(RunInfo, unsealed(values)))
+        info = shaped(RunInfo, known(RunInfo, values))
+        check_machine(info.machine)
+        unsealed(values)
     except ValueError as error:
-        raise unreadable(path, error) from error
-    except TypeError as error:
-        raise BadInputError(f"{path} is incomplete: {error}") from error
+        raise BadInputError(f"{path} is incomplete or no record of a run: {error}") from error
+    return info
 
 
 def load_run(folder: Path) -> Run:
@@ -313,8 +316,13 @@ def load_run(folder: Path) -> Run:
     info = read_run_info(folder)
     path = folder / CELLS_FILE
     try:
-        cells = tuple(CellResult(**known(CellResult, unsealed(row))) for row in read_json(path))
+        cells = tuple(_cells(read_json(path)))
     except FileNotFoundError:
+        if under_way(folder):
+            raise BadInputError(
+                f"{folder} is a run that is running: it has no {CELLS_FILE} yet",
+                remedy="Wait for its end; its progress is where it was started.",
+            ) from None
         raise BadInputError(
             f"{folder} has no {CELLS_FILE}: the run was stopped before it ended",
             remedy=f"Go on with: deploymark run --resume {folder}",
@@ -323,6 +331,21 @@ def load_run(folder: Path) -> Run:
         again = f"Make it again of the launches: deploymark run --resume {folder}"
         raise unreadable(path, error, remedy=again) from error
     return Run(folder=folder, info=info, cells=cells)
+
+
+def _cells(rows: Any) -> Iterator[CellResult]:
+    """The cells of ``cells.json``. Raises ValueError: which cell, which column, what is there."""
+    if not isinstance(rows, list):
+        raise ValueError("expected a list of cells")  # noqa: TRY004 - input, no bug
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise ValueError(f"[{index}]: expected a mapping")  # noqa: TRY004 - as above
+        try:
+            cell = shaped(CellResult, known(CellResult, row))
+            unsealed(row)
+            yield cell
+        except ValueError as error:
+            raise ValueError(f"[{index}].{error}") from None
 
 
 def read_variants(folder: Path) -> list[dict[str, Any]]:

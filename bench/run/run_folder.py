@@ -19,12 +19,13 @@ import deploymark
 from deploymark.backends import waiting
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.machine.fingerprint import fingerprint, git_commit
-from deploymark.bench.matrix.schema import Matrix
+from deploymark.bench.matrix.schema import Matrix, recorded_matrix
 from deploymark.bench.records.files import sha256_of
-from deploymark.bench.records.launches import LAUNCHES_FILE
+from deploymark.bench.records.launches import LAUNCHES_FILE, check_launches
 from deploymark.bench.records.run import (
     LOGS_FOLDER,
     PREDICTIONS_FOLDER,
+    RUN_FILE,
     SAMPLES_FILE,
     RunInfo,
     read_run_info,
@@ -213,6 +214,7 @@ def point_latest(folder: Path, link: str = LATEST) -> None:
 def reopen(folder: Path) -> tuple[RunInfo, Matrix]:
     """The run to go on with. Raises BadInputError if it is none, or of another machine."""
     info = read_run_info(folder)
+    check_launches(folder)
     here = fingerprint()
     for key in ("host", "cpu"):
         if info.machine.get(key) != here[key]:
@@ -221,7 +223,7 @@ def reopen(folder: Path) -> tuple[RunInfo, Matrix]:
                 f"here {here[key]!r})",
                 remedy="Go on with it there, or start a new run here.",
             )
-    return info, Matrix.model_validate(info.matrix)
+    return info, recorded_matrix(info.matrix, folder / RUN_FILE)
 
 
 def check_same_inputs(info: RunInfo, plan: Plan) -> None:

@@ -20,8 +20,14 @@ from deploymark.bench.data.label_record import read_labels
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.matrix.entries import model_name
 from deploymark.bench.matrix.request import data_source
-from deploymark.bench.matrix.schema import Matrix
-from deploymark.bench.records.run import LABELS_STEM, PREDICTIONS_FOLDER, CellResult, Run
+from deploymark.bench.matrix.schema import recorded_matrix
+from deploymark.bench.records.run import (
+    LABELS_STEM,
+    PREDICTIONS_FOLDER,
+    RUN_FILE,
+    CellResult,
+    Run,
+)
 from deploymark.bench.score.agreement_interval import agreement_interval
 from deploymark.bench.score.coco_matches import Predictions
 from deploymark.bench.score.map_interval import MapFigure, resampled
@@ -119,7 +125,7 @@ class RunScores:
 
         Its classes go by position where no artifact is there to name them.
         """
-        matrix = Matrix.model_validate(self._run.info.matrix)
+        matrix = recorded_matrix(self._run.info.matrix, self._run.folder / RUN_FILE)
         entry = next((entry for entry in matrix.models if model_name(entry) == model), None)
         recorded = {str(item.get("model")): item for item in self._run.info.datasets}
         if entry is None or model not in recorded:

@@ -155,6 +155,7 @@ def _context(gate: Gate) -> dict[str, Any]:
     return {
         "gate": gate,
         "sentence": gate_words.headline(gate),
+        "lost": gate_words.lost(gate),
         "machine_line": facts.machine_line(gate.machine),
         "facts": [fact for fact in headline if fact.text],
         "counts": gate_words.counts(cells),

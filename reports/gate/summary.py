@@ -174,6 +174,8 @@ def render_gate_summary(gate: Gate) -> str:
     cells = gate_words.by_severity(gate.cells)
     headline = shortened(gate_words.headline(gate), _LONGEST_HEADLINE)
     lines = [f"# Deploymark gate: {escape(gate.verdict)}", "", escape(headline)]
+    if lost := shortened(gate_words.lost(gate), _LONGEST_HEADLINE):
+        lines += ["", f"**{escape(lost)}**"]
     rows = _table(cells) if cells else []
     decided = [f"{escape(names)}: {escape(how)}" for names, how in gate_words.methods(cells)]
     sections = [

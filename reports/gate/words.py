@@ -244,6 +244,20 @@ def headline(gate: Gate) -> str:
     return "; ".join(parts) + "."
 
 
+def lost(gate: Gate) -> str:
+    """That the candidate lost cells of the baseline, where that decides; empty elsewhere."""
+    if gate.settings.get("allow_missing") is not False:
+        return ""
+    names = [str(item.get("cell")) for item in gate.unmatched if item.get("side") == "baseline"]
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (
+        f"Missing: {figures.plural(len(names), 'cell')} of the baseline, which the candidate has "
+        f"lost: {', '.join(names[:_NAMED])}{more}."
+    )
+
+
 def side_words(side: Side) -> list[tuple[str, str]]:
     """What one side of the comparison was, as (name, text)."""
     facts = [("reference", side.reference), ("kind", side.kind)]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deploymark.reports.page import figures
 from deploymark.reports.page.facts import LONG_LIST, Fact, nested_facts
 
 
@@ -45,7 +46,7 @@ def _words(value: Any) -> tuple[str, ...]:
 def _fault(fault: Mapping[str, Any]) -> str:
     """``2 × a class out of range (each leaves out a row): a.txt:4: …; …``."""
     places = [str(place) for place in fault.get("places") or ()]
-    count = int(fault.get("count") or len(places))
+    count = int(figures.number(fault.get("count")) or len(places))
     more = f"; and {count - len(places)} more" if count > len(places) else ""
     what = fault.get("leaves_out") or "row"
     return (

@@ -40,6 +40,13 @@ def _times_ms(launch: Record) -> list[float | None]:
     return [launch["cold_ms"], *first, *missing, *(time / 1e6 for time in launch["latency_ns"])]
 
 
+def _is_whole(launch: Record) -> bool:
+    """Whether a launch tells its first times; those of another program may tell less."""
+    warm_up = launch.get("warmup") or {}
+    told = bool(warm_up.get("first_ns")) and isinstance(warm_up.get("iterations"), int)
+    return told and {"cold_ms", "latency_ns"} <= launch.keys()
+
+
 def _at(times: Sequence[float | None], place: int) -> float | None:
     """The median of the inferences from one that is drawn up to the next."""
     ends = [*_NUMBERS[1:], _NUMBERS[-1] + 1]
@@ -75,7 +82,7 @@ def warm_up_rows(cells: Sequence[CellResult], launches: Iterable[Record]) -> lis
     rows: list[Row] = []
     for name, cell in measured.items():
         used = counted(made.get(name, []), disturbed=cell.disturbed)
-        kept = [launch for launch in used if launch["warmup"].get("first_ns")]
+        kept = [launch for launch in used if _is_whole(launch)]
         if not kept or cell.latency_p50_ms is None or cell.warmup_iterations is None:
             continue
         numbers, medians = _curve(kept)
