@@ -62,9 +62,7 @@ def shaped(cls: type[Record], values: Mapping[str, Any]) -> Record:
 _TEXTS = frozenset(
     {"cell", "status", "reason", "remedy", "started", "predictions", "e2e_reason", "source", "kind"}
 )
-_MAPPINGS = frozenset(
-    {"warmup", "conditions", "outputs", "runtime_settings", "executed_precision", "windows"}
-)
+_MAPPINGS = frozenset({"warmup", "conditions", "outputs", "runtime_settings", "executed_precision"})
 _UNITS = ("_ns", "_ms", "_s", "_bytes", "_w", "_per_image", "_per_wh", "_hours", "_us")
 """Endings of what is a number, or a list of numbers."""
 
@@ -83,12 +81,12 @@ def checked_launch(record: Any) -> dict[str, Any]:
             raise _wrong(name, "text", value)
         if name in {"launch", "attempt"} and (isinstance(value, bool) or type(value) is not int):
             raise _wrong(name, "a whole number", value)
-        if name in _MAPPINGS and not isinstance(value, (dict, list)):
+        if name in _MAPPINGS and not isinstance(value, dict):
             raise _wrong(name, "a mapping", value)
         if name == "disturbed" and not isinstance(value, (list, bool)):
             raise _wrong(name, "a list of sentences", value)
         _check_numbers(name, value)
-        if name in _MAPPINGS and isinstance(value, dict):
+        if name in _MAPPINGS:
             for inner, more in value.items():
                 _check_numbers(f"{name}.{inner}", more)
     return record
