@@ -109,7 +109,7 @@ def check_present(record: Mapping[str, Any], names: Sequence[str]) -> None:
 
 def check_launch(record: Mapping[str, Any]) -> None:
     """Raise ValueError where a launch does not tell its cell or, that it ended well, its times."""
-    check_present(record, ("cell",))
+    check_present(record, ("cell", "status"))
     times = record.get("latency_ns")
     if record.get("status") == "ok" and (not isinstance(times, list) or not times):
         raise _wrong("latency_ns", "a list of times", times)
