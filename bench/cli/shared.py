@@ -29,7 +29,7 @@ _OF_TYPER = cast(
 
 
 def mends_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Show an error as one message (``bench.last_words``), exit 2; a signal as 128 and its number."""
+    """Show an error as one message (``last_words``), exit 2; a signal as 128 and its number."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:

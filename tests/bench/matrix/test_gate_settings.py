@@ -89,6 +89,7 @@ def test_every_budget_is_of_a_figure_that_cells_have() -> None:
         "bursts",
         "burst_iterations",
         "copies",
+        "allow_missing",
     }
     budgets = set(GateSettings.model_fields) - plain - {"figures"}
     assert budgets <= set(CellResult.__dataclass_fields__)

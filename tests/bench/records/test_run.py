@@ -118,13 +118,13 @@ def test_nan_is_never_written(value: float) -> None:
 def test_a_torn_last_launch_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "launches.jsonl"
     with path.open("w") as stream:
-        append_launch(stream, {"cell": "a", "launch": 0})
-        append_launch(stream, {"cell": "b", "launch": 0})
+        append_launch(stream, {"cell": "a", "launch": 0, "status": "crashed"})
+        append_launch(stream, {"cell": "b", "launch": 0, "status": "crashed"})
         stream.write('{"cell": "c", "lau')
     assert [record["cell"] for record in read_launches(tmp_path)] == ["a", "b"]
     drop_torn_line(tmp_path)
     with path.open("a") as stream:
-        append_launch(stream, {"cell": "d", "launch": 0})
+        append_launch(stream, {"cell": "d", "launch": 0, "status": "crashed"})
     assert [record["cell"] for record in read_launches(tmp_path)] == ["a", "b", "d"]
 
 
@@ -145,7 +145,7 @@ def test_disturbed_launches_count_in_a_marked_cell_alone() -> None:
 
 
 def test_a_broken_launch_says_where_it_is(tmp_path: Path) -> None:
-    (tmp_path / "launches.jsonl").write_text('{"cell": "a"}\n{"cell":\n')
+    (tmp_path / "launches.jsonl").write_text('{"cell": "a", "status": "timeout"}\n{"cell":\n')
     with pytest.raises(BadInputError, match=r"launches\.jsonl:2 cannot be read"):
         list(read_launches(tmp_path))
 

@@ -112,7 +112,7 @@ def test_labels_that_give_another_map_are_not_believed(run: Run) -> None:
     [
         ({"datasets": [{"model": "digits", "scored_hash": "other"}]}, "other images"),
         ({"datasets": []}, "does not tell its data set"),
-        ({"matrix": {}}, "Matrix"),
+        ({"matrix": {}}, "matrix.models: Field required"),
         ({"matrix": MATRIX | {"models": [{"path": "digits.pt", "data": "gone.yaml"}]}}, "gone"),
     ],
 )
