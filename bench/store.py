@@ -23,7 +23,6 @@ import shutil
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +33,7 @@ from filelock import FileLock
 from deploymark.backends.inputs import InputSpec
 from deploymark.bench.errors import BadInputError, StorageError
 from deploymark.bench.leases import Lease
+from deploymark.bench.packed_sizes import gzip_bytes, zstd_bytes
 from deploymark.bench.records.files import (
     dump_json,
     printable,
@@ -47,12 +47,6 @@ from deploymark.bench.scratch import owned_folder, sweep
 CACHE_VARIABLE = "DEPLOYMARK_CACHE"
 MANIFEST = "manifest.json"
 FILES = "files"
-GZIP_LEVEL = 6
-"""The level that ``gzip`` itself defaults to, so that the figure can be checked by hand."""
-
-ZSTD_LEVEL = 3
-"""The level that ``zstd`` itself defaults to."""
-
 _CHUNK_BYTES = 1 << 20
 _WORKSPACE = "workspace"
 
@@ -144,27 +138,6 @@ def folder_sha256(folder: Path, files: Sequence[Path] | None = None) -> str:
     return total.hexdigest()
 
 
-def _gzip_bytes(path: Path) -> int:
-    """Size of a file after gzip, without writing it."""
-    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    size = 0
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            size += len(compressor.compress(chunk))
-    return size + len(compressor.flush())
-
-
-def _zstd_bytes(path: Path) -> int:
-    """Size of a file after Zstandard, without writing it."""
-    import pyarrow as pa  # slow to import, and most commands compress nothing
-
-    codec = pa.Codec("zstd", compression_level=ZSTD_LEVEL)
-    if not path.stat().st_size:  # nothing to map
-        return int(codec.compress(b"").size)
-    with pa.memory_map(str(path)) as mapped:
-        return int(codec.compress(mapped.read_buffer()).size)
-
-
 def foreign_artifact(
     folder: Path, entry: str, files: Sequence[str], detector: Mapping[str, Any], *, source: Path
 ) -> StoredArtifact:
@@ -179,8 +152,8 @@ def foreign_artifact(
         entry=entry,
         sha256=folder_sha256(folder, paths),
         bytes=sum(path.stat().st_size for path in paths),
-        gzip_bytes=sum(_gzip_bytes(path) for path in paths),
-        zstd_bytes=sum(_zstd_bytes(path) for path in paths),
+        gzip_bytes=sum(gzip_bytes(path) for path in paths),
+        zstd_bytes=sum(zstd_bytes(path) for path in paths),
         detector=dict(detector),
         recipe={"artifact": str(source)},
         versions={},
@@ -270,8 +243,8 @@ class Store:
             "entry": entry,
             "sha256": folder_sha256(workspace / FILES),
             "bytes": sum(path.stat().st_size for path in files),
-            "gzip_bytes": sum(_gzip_bytes(path) for path in files),
-            "zstd_bytes": sum(_zstd_bytes(path) for path in files),
+            "gzip_bytes": sum(gzip_bytes(path) for path in files),
+            "zstd_bytes": sum(zstd_bytes(path) for path in files),
             "detector": dict(detector),
             "recipe": dict(recipe),
             "versions": dict(versions),

@@ -32,7 +32,7 @@ FLOORS = (
     ("bench.meters",),
     ("bench.children", "bench.store", "bench.statistics"),
     ("bench.yaml_source", "bench.records"),
-    ("bench.leases", "bench.room", "bench.text_files", "bench.last_words"),
+    ("bench.leases", "bench.packed_sizes", "bench.room", "bench.text_files", "bench.last_words"),
     ("bench.errors", "bench.progress", "bench.assets", "bench.interruptions", "bench.scratch"),
     ("backends",),
 )

@@ -1,32 +1,36 @@
-"""Many runs in one data set: cells and launches as Parquet, partitioned by machine.
+"""Collecting runs into a data set (``bench.history.dataset``), and getting one back.
 
-``runs/machine=ID/…``, ``cells/machine=ID/…`` and ``launches/machine=ID/…`` hold a file for each
-collection: DuckDB, pandas and Arrow read them as they are. A folder, or an object store that
-pyarrow has a file system for (``s3://…``, ``gs://…``). A run that is in it already is not added
-again, and nothing in it is ever changed.
+A run that is in it already is not added again, and nothing in it is ever changed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
 import json
 import re
 import statistics
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from deploymark.bench.errors import BadInputError
+from deploymark.bench.history.dataset import (
+    DATASET_VERSION,
+    MARK,
+    SCHEMAS,
+    Place,
+    check_dataset,
+    is_dataset,
+    place_of,
+    read_table,
+)
 from deploymark.bench.history.past_runs import (
     FoundRun,
     by_machine,
@@ -34,76 +38,18 @@ from deploymark.bench.history.past_runs import (
     read_cells,
     read_past_run,
 )
-from deploymark.bench.records.files import dump_json, known, printable, read_beside
+from deploymark.bench.records.files import dump_json, printable, read_beside
 from deploymark.bench.records.launches import LAUNCHES_FILE, Record, read_launches
 from deploymark.bench.records.run import (
     CELLS_FILE,
     RUN_FILE,
     VARIANTS_FILE,
     CellResult,
-    RunInfo,
 )
 from deploymark.bench.records.trends import Skipped
 
-MARK = "deploymark-dataset.json"
-"""The file that tells a data set from a folder of runs."""
-
-DATASET_VERSION = 1
-
 _BESIDE = (VARIANTS_FILE, "answer.json", "scenarios.json")
 """Small files of a run that its reports read, kept whole."""
-
-_TYPES: Mapping[str, pa.DataType] = {
-    "str": pa.string(),
-    "Status": pa.string(),
-    "bool": pa.bool_(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "list[str]": pa.list_(pa.string()),
-    "int | str": pa.string(),
-}
-
-_OF_RUN = pa.schema(
-    [
-        ("run", pa.string()),
-        ("started", pa.timestamp("us", tz="UTC")),
-        ("host", pa.string()),
-        ("git_commit", pa.string()),
-        ("deploymark_version", pa.string()),
-    ]
-)
-"""What every row of every table says of its run."""
-
-
-def _cells_schema() -> pa.Schema:
-    fields = [
-        pa.field(field.name, _TYPES[str(field.type).removesuffix(" | None")])
-        for field in dataclasses.fields(CellResult)
-    ]
-    return pa.schema([*_OF_RUN, *fields])
-
-
-SCHEMAS: Mapping[str, pa.Schema] = {
-    "runs": pa.schema(
-        [*_OF_RUN, ("finished", pa.string()), ("info", pa.string()), ("beside", pa.string())]
-    ),
-    "cells": _cells_schema(),
-    "launches": pa.schema(
-        [
-            *_OF_RUN,
-            ("cell", pa.string()),
-            ("launch", pa.int64()),
-            ("status", pa.string()),
-            ("disturbed", pa.bool_()),
-            ("launch_started", pa.string()),
-            ("duration_s", pa.float64()),
-            ("iterations", pa.int64()),
-            ("latency_p50_ms", pa.float64()),
-            ("record", pa.string()),
-        ]
-    ),
-}
-"""The tables. ``info`` is ``run.json``, ``record`` the line of ``launches.jsonl``, as JSON."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,80 +61,13 @@ class Collected:
     skipped: tuple[Skipped, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Place:
-    """A data set: a file system, and the folder in it."""
-
-    system: pafs.FileSystem
-    folder: str
-    told: str
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a file or folder."""
-        info = self.system.get_file_info(f"{self.folder}/{name}")
-        return bool(info.type != pafs.FileType.NotFound)
-
-    def table(self, name: str, columns: Sequence[str], only: Collection[str] | None) -> pa.Table:
-        """Some columns of a table, of the runs ``only``; all of them where it is None."""
-        folder = f"{self.folder}/{name}"
-        if not self.has(name):
-            return SCHEMAS[name].empty_table().select([*columns])
-        schema = pa.schema([*SCHEMAS[name], ("machine", pa.string())])
-        partitioning = ds.partitioning(pa.schema([("machine", pa.string())]), flavor="hive")
-        found = ds.dataset(
-            folder, schema, format="parquet", filesystem=self.system, partitioning=partitioning
-        )
-        chosen = None if only is None else ds.field("run").isin(list(only))
-        return found.to_table(columns=[*columns], filter=chosen)
-
-
-def _place(name: str) -> _Place:
-    """Where a data set is. Raises BadInputError for an address that no file system is for."""
-    try:
-        if "://" in name:
-            system, folder = pafs.FileSystem.from_uri(name)
-        else:
-            system, folder = pafs.LocalFileSystem(), str(Path(name).absolute())
-    except (OSError, ValueError, pa.ArrowException, ImportError) as error:
-        raise BadInputError(
-            f"{name}: no file system is known for it: {error}",
-            remedy="Give a folder, or an address such as s3://bucket/folder.",
-        ) from error
-    return _Place(system, folder.rstrip("/"), name)
-
-
-def is_dataset(name: str) -> bool:
-    """Whether there is a data set of runs. Raises BadInputError for one of another version."""
-    if "://" not in name and not (Path(name) / MARK).is_file():
-        return False
-    place = _place(name)
-    if not place.has(MARK):
-        return False
-    _check_version(place)
-    return True
-
-
-def _check_version(place: _Place) -> None:
-    try:
-        with place.system.open_input_stream(f"{place.folder}/{MARK}") as stream:
-            found = json.loads(stream.read())["dataset_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{place.told}/{MARK} cannot be read: {error}") from error
-    if found != DATASET_VERSION:
-        raise BadInputError(
-            f"{place.told} is a data set of version {found!r}, this Deploymark reads "
-            f"{DATASET_VERSION}",
-            remedy="Use the version of Deploymark that wrote it, or a newer one.",
-        )
-
-
 def collect(sources: Sequence[Path], into: str) -> Collected:
     """Append the finished runs of ``sources`` (runs, or folders of runs) to a data set.
 
     Raises BadInputError where nothing is a run, or the data set cannot be read or written.
     """
     runs, skipped = _found(sources)
-    place = _place(into)
+    place = place_of(into)
     try:
         _prepare(place)
         there = set(place.table("runs", ["run"], None).column("run").to_pylist())
@@ -227,10 +106,10 @@ def _found(sources: Sequence[Path]) -> tuple[list[FoundRun], list[Skipped]]:
     return sorted(runs.values(), key=lambda run: (run.started, run.name)), skipped
 
 
-def _prepare(place: _Place) -> None:
+def _prepare(place: Place) -> None:
     """Make the data set where there is none. Raises BadInputError where something else is there."""
     if place.has(MARK):
-        _check_version(place)
+        check_dataset(place)
         return
     selector = pafs.FileSelector(place.folder, allow_not_found=True)
     if place.system.get_file_info(selector):
@@ -244,7 +123,7 @@ def _prepare(place: _Place) -> None:
 
 
 def _append(
-    place: _Place, machine: str, runs: Sequence[FoundRun]
+    place: Place, machine: str, runs: Sequence[FoundRun]
 ) -> tuple[list[str], list[Skipped]]:
     rows: dict[str, list[dict[str, Any]]] = {"launches": [], "cells": [], "runs": []}
     added, skipped = [], []
@@ -265,7 +144,7 @@ def _append(
     return added, skipped
 
 
-def _write(place: _Place, folder: str, table: pa.Table) -> None:
+def _write(place: Place, folder: str, table: pa.Table) -> None:
     """A file of its own for each collection, whole or not there."""
     target = f"{place.folder}/{folder}"
     place.system.create_dir(target, recursive=True)
@@ -338,64 +217,6 @@ def _launch(record: Record) -> dict[str, Any]:
     }
 
 
-def runs_of(name: str) -> list[FoundRun]:
-    """All runs of a data set, oldest first; their cells are not read yet. Raises BadInputError."""
-    place = _place(name)
-    table = _read(place, "runs", ["run", "started", "info"], None)
-    found = []
-    for row in table.to_pylist():
-        try:
-            info = RunInfo(**known(RunInfo, json.loads(row["info"])))
-        except (TypeError, ValueError, AttributeError) as error:
-            raise BadInputError(f"{name}: run {row['run']!r} cannot be read: {error}") from error
-        started: dt.datetime = row["started"]
-        found.append(FoundRun(Path(name) / row["run"], info, started))
-    return sorted(found, key=lambda run: (run.started, run.name))
-
-
-def with_cells(
-    name: str, runs: Sequence[FoundRun], figures: Collection[str], wanted: Callable[[str], bool]
-) -> list[FoundRun]:
-    """Runs with the ``wanted`` of their cells: names, axes, status and some figures of them.
-
-    Raises BadInputError.
-    """
-    needed = {*_ALWAYS, *figures}
-    columns = [field.name for field in dataclasses.fields(CellResult) if field.name in needed]
-    table = _read(_place(name), "cells", ["run", *columns], [run.name for run in runs])
-    # Arrow holds more than Python should be asked to look at.
-    names = [cell for cell in pc.unique(table.column("cell")).to_pylist() if wanted(cell)]
-    table = table.filter(pc.is_in(table.column("cell"), pa.array(names, pa.string())))
-    by_run: dict[str, list[CellResult]] = {}
-    values = [table.column(column).to_pylist() for column in columns]
-    for run, *row in zip(table.column("run").to_pylist(), *values, strict=True):
-        by_run.setdefault(run, []).append(CellResult(**dict(zip(columns, row, strict=True))))
-    return [dataclasses.replace(run, cells=tuple(by_run.get(run.name, ()))) for run in runs]
-
-
-_ALWAYS = (
-    "cell",
-    "status",
-    "disturbed",
-    "model",
-    "variant",
-    "precision",
-    "backend",
-    "artifact_sha256",
-    "latency_ci_low_ms",
-    "latency_ci_high_ms",
-    "energy_source",
-)
-"""What a history tells of a cell besides its figures."""
-
-
-def _read(place: _Place, table: str, columns: Sequence[str], only: Collection[str] | None) -> Any:
-    try:
-        return place.table(table, columns, only)
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise BadInputError(f"{place.told}/{table} cannot be read: {error}") from error
-
-
 def split_run(path: str) -> tuple[str, str] | None:
     """``DATASET/RUN`` as its two parts; None for what is no run of a data set."""
     dataset, _, run = path.rstrip("/").rpartition("/")
@@ -410,10 +231,10 @@ def restore(dataset: str, run: str, folder: Path) -> Path:
     It has ``run.json``, ``cells.json``, ``launches.jsonl`` and what lay beside; its boxes and logs
     stay where it was measured. Raises BadInputError.
     """
-    place = _place(dataset)
-    (row, *_) = _read(place, "runs", ["run", "info", "beside"], [run]).to_pylist() or [None]
+    place = place_of(dataset)
+    (row, *_) = read_table(place, "runs", ["run", "info", "beside"], [run]).to_pylist() or [None]
     if row is None:
-        names = _read(place, "runs", ["run"], None).column("run").to_pylist()
+        names = read_table(place, "runs", ["run"], None).column("run").to_pylist()
         raise BadInputError(
             f"{dataset} has no run {printable(run)!r}",
             remedy=f"It has {len(names)}, the newest is {max(names, default='none')}.",
@@ -422,10 +243,10 @@ def restore(dataset: str, run: str, folder: Path) -> Path:
     target = folder / (run if re.fullmatch(r"\w[\w.-]{0,200}", run) else "run")
     target.mkdir(parents=True)
     columns = [field.name for field in dataclasses.fields(CellResult)]
-    cells = _read(place, "cells", columns, [run]).to_pylist()
+    cells = read_table(place, "cells", columns, [run]).to_pylist()
     for cell in cells:
         cell["imgsz"] = int(cell["imgsz"]) if str(cell["imgsz"]).isdigit() else cell["imgsz"]
-    launches = _read(place, "launches", ["record"], [run]).column("record").to_pylist()
+    launches = read_table(place, "launches", ["record"], [run]).column("record").to_pylist()
     (target / RUN_FILE).write_text(row["info"] + "\n", encoding="utf-8")
     (target / CELLS_FILE).write_text(dump_json(cells) + "\n", encoding="utf-8")
     (target / LAUNCHES_FILE).write_text("".join(f"{x}\n" for x in launches), encoding="utf-8")

@@ -15,7 +15,7 @@ from pathlib import Path
 from deploymark.bench.compare.compare import known_figures
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.history.causes import Between, Measured, found_at, origin_of
-from deploymark.bench.history.collected import is_dataset, runs_of, with_cells
+from deploymark.bench.history.dataset import is_dataset, runs_of, with_cells
 from deploymark.bench.history.past_runs import (
     MOST_RUNS,
     FoundRun,

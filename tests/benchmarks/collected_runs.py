@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from deploymark.bench.history.collected import collect, runs_of
+from deploymark.bench.history.collected import collect
+from deploymark.bench.history.dataset import runs_of
 from deploymark.bench.history.history import Choice, history
 from tests.run_series import MACHINE, result, run_maker
 

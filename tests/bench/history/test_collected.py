@@ -13,15 +13,8 @@ import pytest
 
 from deploymark.bench.compare.compare import compare
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.history.collected import (
-    MARK,
-    collect,
-    is_dataset,
-    restore,
-    run_folders,
-    runs_of,
-    split_run,
-)
+from deploymark.bench.history.collected import collect, restore, run_folders, split_run
+from deploymark.bench.history.dataset import MARK, is_dataset, runs_of
 from deploymark.bench.history.history import Choice, history
 from deploymark.bench.records.run import load_run
 from tests.run_series import MACHINE, MakeRun, result, run_maker
