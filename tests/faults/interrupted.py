@@ -30,6 +30,15 @@ backends:
 LEFTOVERS = ("deploymark-child-*", "deploymark-worker-*")
 
 
+def _as_from_a_terminal() -> None:
+    """Signals end a program again: what starts tests in the background may have them ignored.
+
+    Deploymark leaves those ignored that it was started with so, as ``nohup`` asks.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclasses.dataclass
 class Place:
     """A working folder with an artifact store and a folder of temporary files of its own."""
@@ -74,6 +83,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_as_from_a_terminal,  # noqa: PLW1509 - no threads here
         )
 
     def finish(self, *arguments: str, timeout_s: float = 300) -> tuple[int, str]:
