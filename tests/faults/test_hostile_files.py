@@ -20,7 +20,7 @@ def command(*arguments: str, cwd: Path, before: str = "") -> subprocess.Complete
     """``deploymark`` with ``arguments``; ``before`` is run in a shell before it."""
     environment = os.environ | {
         "DEPLOYMARK_CACHE": str(cwd / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "LC_ALL": "C",
         "PYTHONIOENCODING": "ascii",
     }
