@@ -11,17 +11,12 @@ store beside it, which is looked into first.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import dataclasses
-import errno
-import functools
 import hashlib
 import json
 import os
 import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,31 +31,19 @@ from deploymark.bench.leases import Lease
 from deploymark.bench.packed_sizes import gzip_bytes, zstd_bytes
 from deploymark.bench.records.files import (
     dump_json,
-    printable,
     sealed,
     unsealed,
     write_text_atomically,
 )
 from deploymark.bench.room import writing
 from deploymark.bench.scratch import owned_folder, sweep
+from deploymark.bench.store_folders import make_folders, say_note, store_beside
 
 CACHE_VARIABLE = "DEPLOYMARK_CACHE"
 MANIFEST = "manifest.json"
 FILES = "files"
 _CHUNK_BYTES = 1 << 20
 _WORKSPACE = "workspace"
-
-_FOLDERS = (
-    "artifacts",
-    "variants",
-    "datasets",
-    "inspections",
-    "images",
-    "tmp",
-    "locks",
-    "leases",
-    "bundles",
-)
 
 Shelf = Literal["artifacts", "variants"]
 """What is kept under keys: exported files, and the checkpoints that recipes make."""
@@ -167,7 +150,7 @@ class Store:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or cache_root()
         try:
-            _make_folders(self.root)
+            make_folders(self.root)
             self.home = self.root
         except OSError as error:
             if not (self.root / "artifacts").is_dir():
@@ -175,7 +158,7 @@ class Store:
                     f"{self.root}: the cache cannot be written: {error.strerror or error}",
                     remedy=f"Name another folder in the environment variable {CACHE_VARIABLE}.",
                 ) from error
-            self.home = _store_beside(self.root)
+            self.home = store_beside(self.root)
         self.places = (self.root,) if self.home == self.root else (self.home, self.root)
         self._lease = Lease(self.home / "leases")
 
@@ -373,32 +356,3 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _make_folders(root: Path) -> None:
-    """Make the folders of a store. Raises OSError where it cannot be written."""
-    for name in _FOLDERS:
-        folder = root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            code = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
-            raise OSError(code, os.strerror(code))
-
-
-@functools.cache
-def _store_beside(root: Path) -> Path:
-    """Where new things go while ``root`` cannot be written; told once a process."""
-    own = Path(platformdirs.user_cache_dir("deploymark")) / "beside"
-    try:
-        _make_folders(own)
-    except OSError:
-        own = Path(tempfile.mkdtemp(prefix="deploymark-store-"))
-        atexit.register(shutil.rmtree, own, ignore_errors=True)
-        _make_folders(own)
-    say_note(f"{root} cannot be written: what it has is used, new things go to {own}")
-    return own
-
-
-def say_note(text: str) -> None:
-    """One line for the user about the store."""
-    sys.stderr.write(f"deploymark: note: {printable(text)}\n")

@@ -31,6 +31,7 @@ FLOORS = (
     ("bench.worker", "bench.machine"),
     ("bench.meters",),
     ("bench.children", "bench.store", "bench.statistics"),
+    ("bench.store_folders",),
     ("bench.yaml_source", "bench.records"),
     ("bench.leases", "bench.packed_sizes", "bench.room", "bench.text_files", "bench.last_words"),
     ("bench.errors", "bench.progress", "bench.assets", "bench.interruptions", "bench.scratch"),

@@ -20,7 +20,7 @@ from typing import IO, Self
 
 from deploymark.bench.bundle.manifest import MANIFEST, FileEntry, Manifest, read_manifest
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.files import printable
+from deploymark.bench.records.files import printable, sha256_of
 
 ENDING = ".dmb"
 
@@ -95,9 +95,7 @@ def file_entry(name: str, source: Path | bytes) -> FileEntry:
     """Size and hash of what goes into a bundle."""
     if isinstance(source, bytes):
         return FileEntry(path=name, bytes=len(source), sha256=hashlib.sha256(source).hexdigest())
-    with source.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return FileEntry(path=name, bytes=source.stat().st_size, sha256=sha256)
+    return FileEntry(path=name, bytes=source.stat().st_size, sha256=sha256_of(source))
 
 
 class Container:

@@ -36,6 +36,19 @@ def keep(folder: Path, table: RunTable, found: Answer) -> None:
     write_choices(folder, choices_of(table, found.question))
 
 
+def answer_again(folder: Path) -> None:
+    """Answer the question of ``answer.json``, else the run's, by figures that have changed.
+
+    Raises BadInputError where ``folder`` is no run directory, or its answer is none.
+    """
+    former = read_answer(folder)
+    if former is None:
+        answer_run(folder)
+        return
+    table = RunTable(load_run(folder))
+    keep(folder, table, answer(table, former.question))
+
+
 def complete(folder: Path) -> None:
     """Write what is missing of ``answer.json`` and ``choices.json``; an answer that is there stays.
 

@@ -86,9 +86,11 @@ def _short_run(choice: Choice, results: Path) -> Path:
 
 def _fit_run(folder: Path, select: str) -> Collection[str]:
     """Fit the cells of a run that ``select`` chooses, and write its reports anew; their ids."""
+    from deploymark.bench.choose.of_run import answer_again
     from deploymark.bench.run.session import fit_run
 
     chosen = fit_run(folder, select)
+    answer_again(folder)  # a smallest limit may be what was asked for
     for path in write_reports(folder):
         console.print(escape(str(path)))
     return chosen

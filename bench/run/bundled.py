@@ -35,6 +35,7 @@ from deploymark.bench.matrix.request import probe_matrix
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.selection import matches
 from deploymark.bench.progress import Progress
+from deploymark.bench.records.files import sha256_of
 from deploymark.bench.records.run import LABELS_STEM, Outcome, RunInfo
 from deploymark.bench.run.plan import Plan, PlannedCell, decided_here
 from deploymark.bench.run.planned_model import PlannedModel
@@ -84,10 +85,8 @@ def find(sha256: str, store: Store) -> Unpacked | None:
             return None
         manifest = read_manifest(text, folder)
         for entry in manifest.files:
-            path = folder.joinpath(*entry.path.split("/"))
-            with path.open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != entry.sha256:
-                    return None
+            if sha256_of(folder.joinpath(*entry.path.split("/"))) != entry.sha256:
+                return None
     except (OSError, BadInputError):
         return None
     return Unpacked(folder, manifest, sha256)
