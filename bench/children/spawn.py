@@ -49,6 +49,7 @@ _TEMPORARY_VARIABLES = ("TMPDIR", "TEMP", "TMP")
 """Where ``tempfile`` and C libraries look for the temporary folder, on every system."""
 
 _EXIT_GRACE_S = 10.0
+_LISTENER_GRACE_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +137,10 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _reader(stream: BinaryIO, lines: queue.Queue[bytes | None]) -> None:
-    for line in stream:
-        lines.put(line)
+    """Pass lines on to the end, and close the stream: nobody else may, while it is read."""
+    with stream:
+        for line in stream:
+            lines.put(line)
     lines.put(None)
 
 
@@ -207,7 +210,8 @@ class Child:
         _follow(self._process)
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         stream = cast("BinaryIO", self._process.stdout)
-        threading.Thread(target=_reader, args=(stream, self._lines), daemon=True).start()
+        self._listener = threading.Thread(target=_reader, args=(stream, self._lines), daemon=True)
+        self._listener.start()
         self.send(job)
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -251,9 +255,10 @@ class Child:
         """Kill what is left of it."""
         _running.discard(self._process)
         _kill(self._process)
-        for stream in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
-                cast("BinaryIO", stream).close()
+        with contextlib.suppress(OSError):
+            cast("BinaryIO", self._process.stdin).close()
+        # A grandchild that left its group may hold the pipe open: it is not waited for.
+        self._listener.join(_LISTENER_GRACE_S)
 
 
 @contextlib.contextmanager
