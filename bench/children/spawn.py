@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, cast
 
 import deploymark
 from deploymark.bench.children import memory_limit
-from deploymark.bench.children.deaths import outcome_of_death
+from deploymark.bench.children.deaths import outcome_of_death, outcome_of_timeout
 from deploymark.bench.children.memory_limit import Limited, limited
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.run import STATUSES, Outcome
@@ -246,6 +246,10 @@ class Child:
             code = 0
         return outcome_of_death(code, self.log, self._kills)
 
+    def outcome_of_timeout(self, timeout_s: float) -> Outcome:
+        """What it means that the child was not done after so many seconds."""
+        return outcome_of_timeout(self._process.pid, timeout_s)
+
     def wait_briefly(self) -> None:
         """Let a child that has said all leave by itself, for a while."""
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -288,15 +292,6 @@ def started(
             child.close()
 
 
-def timeout_outcome(timeout_s: float) -> Outcome:
-    """The outcome of a child that was not done after so many seconds."""
-    return Outcome(
-        "timeout",
-        f"no end after {timeout_s:g} s",
-        "Raise limits.launch_timeout_s or limits.build_timeout_s if it is only slow.",
-    )
-
-
 def run_child(
     module: str,
     job: Mapping[str, Any],
@@ -336,7 +331,7 @@ def run_child(
                 elif on_message is not None:
                     on_message(message)
         except TimeoutError:
-            outcome = timeout_outcome(timeout_s)
+            outcome = child.outcome_of_timeout(timeout_s)
         else:
             outcome = _outcome(child, result, failed)
         if child.limit is not None:

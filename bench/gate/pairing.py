@@ -26,7 +26,6 @@ from deploymark.bench.children.spawn import (
     outcome_of_failure,
     started,
     thread_environment,
-    timeout_outcome,
 )
 from deploymark.bench.gate.cpu_sets import choose
 from deploymark.bench.gate.rule import pair_log_ratio
@@ -120,7 +119,7 @@ def _next(child: Child, side: int, event: str, deadline: float, limit_s: float) 
         try:
             message = child.receive(deadline)
         except TimeoutError:
-            raise _SideFailedError(side, timeout_outcome(limit_s)) from None
+            raise _SideFailedError(side, child.outcome_of_timeout(limit_s)) from None
         if message is None:
             raise _SideFailedError(side, child.outcome_of_end())
         if message.get("event") == "failed":

@@ -99,7 +99,7 @@ def probe_backends(
     if end.result is None:
         reason = f"asking what is installed failed: {end.outcome.reason}"
         found = {name: Found(Probe(name, installed=False, reason=reason)) for name in wanted}
-        return Answers(found, tuple(OptionsAnswer({}, error=reason) for _ in options))
+        return Answers(found, tuple(OptionsAnswer({}) for _ in options))
     answered = {
         answer["name"]: Found(
             probe=_probe_of(answer),

@@ -104,9 +104,9 @@ class Limits(Strict):
     launch_timeout_s: float = Field(300, gt=0)
     memory_mb: int | None = Field(
         None,
-        ge=64,
+        ge=128,
         description="Private memory of any child in MiB (Linux), against runaway ones; no limit by "
-        "default.",
+        "default. Python, numpy and a runtime alone take some 120.",
     )
     memory_limit_mb: MemoryLimit | None = Field(
         None,

@@ -21,7 +21,6 @@ from deploymark.bench.children.spawn import (
     outcome_of_failure,
     started,
     thread_environment,
-    timeout_outcome,
 )
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.energy_settings import EnergySettings
@@ -98,7 +97,7 @@ class _Worker:
             try:
                 message = self._child.receive(deadline)
             except TimeoutError:
-                raise _FailedError(timeout_outcome(limit_s)) from None
+                raise _FailedError(self._child.outcome_of_timeout(limit_s)) from None
             if message is None:
                 raise _FailedError(self._child.outcome_of_end())
             if message.get("event") == "failed":

@@ -32,6 +32,13 @@ def work(job, send):
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "hang":
         time.sleep(600)
+    if how == "full":
+        pages = []
+        try:
+            while True:
+                pages.append(bytearray(1 << 24))
+        except MemoryError:
+            time.sleep(600)
     if how == "exit":
         os._exit(7)
     if how == "memory":
@@ -129,6 +136,13 @@ def test_memory_is_bounded(child: str, tmp_path: Path) -> None:
     end = run(child, tmp_path, "memory", memory_mb=512)
     assert end.outcome.status == "out_of_memory"
     assert "limits.memory_mb" in end.outcome.remedy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA")
+def test_a_hang_without_memory_left_is_for_want_of_it(child: str, tmp_path: Path) -> None:
+    end = run(child, tmp_path, "full", memory_mb=512, timeout_s=6.0)
+    assert end.outcome.status == "out_of_memory"
+    assert "MiB left of the memory" in end.outcome.reason
 
 
 def test_bad_input_found_by_a_child_is_bad_input(child: str, tmp_path: Path) -> None:
