@@ -94,6 +94,19 @@ def test_a_run_against_itself_and_its_files_against_each_other(
     assert len(json.loads(lines[0])["candidate"]["latency_ns"]) == 4
     ET.parse(folder / "junit.xml")  # noqa: S314 - our own file
 
+    # the size decides alone, and not for worse: the cell that was lost is the matter
+    only_sizes = HEAD.replace("bursts: 4", "figures: [artifact_bytes]")
+    fewer = REAL.replace(HEAD, only_sizes).replace("[fp32, int8]", "[int8]")
+    (deploymark.folder / "fewer.yaml").write_text(fewer)
+    lost = ("gate", "--baseline", "small.yaml", "--candidate", "fewer.yaml")
+    done = deploymark(*lost)
+    assert done.returncode == read(folder)["exit_status"] == 3, done.stdout + done.stderr
+    assert "digits-dense-fp32-onnxruntime-cpu-160" in done.stdout
+    allowing = fewer.replace("gate: {", "gate: {allow_missing: true, ")
+    (deploymark.folder / "fewer.yaml").write_text(allowing)
+    done = deploymark(*lost)
+    assert done.returncode == 0, done.stdout + done.stderr
+
     files = {
         item.recipe["precision"]: str(item.folder / item.entry)
         for item in Store().entries()
