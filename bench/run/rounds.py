@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from deploymark.bench.build.artifacts import Built
 from deploymark.bench.doctor.activity import restless
@@ -47,7 +47,33 @@ _THEN: dict[OnDisturbed, str] = {
     "fail": "cells that stay disturbed will fail",
 }
 
+_MEANWHILE = "; meanwhile its artifact or its images left the store or were changed"
+
 Launches = dict[str, list[dict[str, Any]]]
+
+
+class Keeper(Protocol):
+    """Sees to what launches need of the store (``upkeep.Upkeep``)."""
+
+    def __call__(self, cell: str) -> None:
+        """Make again what the next launch of a cell needs and is missing."""
+
+    def as_found(self, cell: str) -> bool:
+        """Whether it still lies there as it did before the launch."""
+
+
+class NoKeeper:
+    """For launches of what nobody takes away."""
+
+    def __call__(self, cell: str) -> None:
+        """Nothing to do."""
+
+    def as_found(self, cell: str) -> bool:  # noqa: ARG002 - as a keeper's
+        """Nothing was taken away."""
+        return True
+
+
+NO_KEEPER = NoKeeper()
 
 
 def launch_all(
@@ -57,14 +83,14 @@ def launch_all(
     folder: Path,
     progress: Progress,
     interim: Interim | None = None,
-    upkeep: Callable[[str], None] = lambda _cell: None,
+    keeper: Keeper = NO_KEEPER,
 ) -> tuple[Launches, dict[str, str]]:
     """Launch the cells that have an artifact until each has enough; the records of each, in order.
 
     With ``interim`` (results of launches so far) those get no further ones that cannot be the
     answer to the matrix's question; why, by cell, is the second value. Launches found in the folder
-    are kept and not made again. ``upkeep`` is called with a cell before each launch of it: it makes
-    again what is missing, and keeps ``built`` up to date.
+    are kept and not made again. ``keeper`` is asked before each launch of a cell: it makes again
+    what is missing, and keeps ``built`` up to date; a launch that failed as it went is made again.
     """
     by_id = {
         cell.id: cell
@@ -109,11 +135,11 @@ def launch_all(
             where = f"{slot.cell} {_which(slot, rule, before)}"
             file = (folder / PREDICTIONS_FOLDER).resolve() / f"{slot.cell}.npz"
             scored = file if boxes.wanted(slot, launches.get(slot.cell, ())) else None
-            upkeep(slot.cell)
+            keeper(slot.cell)
             record = _launch_one(
                 plan, by_id[slot.cell], built[slot.cell], slot, folder, progress, where, scored
             )
-            append_launch(stream, record)
+            append_launch(stream, record := _blamed_on_store(record, keeper))
             launches.setdefault(slot.cell, []).append(record)
             before.append(made(record))
             if decision is not None and is_over(before):
@@ -220,6 +246,13 @@ def _launch_one(
     conditions = record.get("conditions")
     reasons = disturbances(conditions, plan.matrix.validity) if conditions else []
     return {**record, "disturbed": reasons}
+
+
+def _blamed_on_store(record: dict[str, Any], keeper: Keeper) -> dict[str, Any]:
+    """The record of a launch; one that failed as the store was changed is made again."""
+    if record["status"] == "ok" or keeper.as_found(record["cell"]):
+        return record
+    return {**record, "outside": True, "reason": f"{record['reason']}{_MEANWHILE}"}
 
 
 def _said(record: Mapping[str, Any], rule: StoppingRule) -> str:

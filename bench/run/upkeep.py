@@ -61,7 +61,7 @@ class Upkeep:
         item = self._built.get(cell)
         if item is None or item.artifact is None or planned.key is None:
             return
-        if all(self._as_it_was(path) for path in _files(item.artifact)):
+        if self.as_found(cell):
             return
         self._progress.note(f"{cell}: its artifact left the store or was changed: made again")
         fresh = rebuild(self._plan, planned, self._folder, self._store, self._progress)
@@ -79,6 +79,15 @@ class Upkeep:
         self._built[cell] = fresh
         for path in _files(fresh.artifact):
             self._stamps[path] = stamp(path)
+
+    def as_found(self, cell: str) -> bool:
+        """Whether the cell's artifact and scored images lie there as they did before the launch."""
+        planned, item = self._cells[cell], self._built.get(cell)
+        model = self._plan.models.get(planned.cell.model)
+        paths = [] if item is None or item.artifact is None else _files(item.artifact)
+        if model is not None:
+            paths.append(model.scored[planned.cell.imgsz].path)
+        return all(self._as_it_was(path) for path in paths)
 
     def _as_it_was(self, path: Path) -> bool:
         now = stamp(path)

@@ -145,10 +145,10 @@ def faults_after(
     Empty where ``--resume`` (or the same command, where nothing was kept) ends with exactly the
     planned launches, nothing is left over, and ``latest`` was a run to be reported all the time.
     """
-    before = place.latest.resolve() if place.latest.exists() else None
+    before = set(place.runs())
     code, said = _interrupted(place, after_s, signals, apart_s)
     faults = _faults_of_end(place, signals[0], code, said)
-    left = [run for run in place.runs() if run != before]
+    left = [run for run in place.runs() if run not in before]
     kept = launches_of(left[-1]) if left else []
     hint = f"--resume results/{left[-1].name}" if left else "give the same command again"
     hints = (hint, "deploymark report")

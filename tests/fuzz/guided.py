@@ -76,7 +76,7 @@ def child(name: str, findings: Path, engine: list[str]) -> None:
         if chance.random() < 0.5:
             try:
                 return target.change(bytes(data), chance)[:longest]
-            except ValueError:  # no document any more
+            except (ValueError, RecursionError):  # no document any more
                 pass
         return bytes(atheris.Mutate(data, longest))
 
@@ -109,6 +109,7 @@ def fuzz(name: str, seconds: int, seed: int, findings: Path, keep: bool) -> int:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            timeout=3 * seconds + 300,
             check=False,
         )
         count = _told(name, ended)

@@ -7,8 +7,10 @@ behaves, and finds no object in any image.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,14 @@ def misbehave(options: Any, where: str) -> None:
         while True:
             pages.append(np.ones(1 << 24, dtype=np.uint8))
     raise RuntimeError(f"told to fail at {where}")
+
+
+def vanish(options: Any, folder: Path) -> None:
+    """Take the artifact away and fail, but once: as somebody who clears the store meanwhile."""
+    if "vanished" in options and not (told := Path(options["vanished"])).exists():
+        told.touch()
+        shutil.rmtree(folder)
+        raise RuntimeError("the file that was there is not")
 
 
 class MisbehavingSession(base.Session):
@@ -78,5 +88,6 @@ class MisbehavingBackend(base.Backend):
 
     def load(self, artifact: base.Artifact, options: base.LoadOptions) -> base.Session:
         self.loads = getattr(self, "loads", 0) + 1
+        vanish(options.options, artifact.folder)
         misbehave(options.options, "load" if self.loads == 1 else "reload")
         return MisbehavingSession(options)
