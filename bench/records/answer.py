@@ -6,7 +6,6 @@ An estimate carries its interval, so that a reader sees how sure each sentence i
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +15,10 @@ from deploymark.bench.records.files import (
     check_version,
     dump_json,
     unreadable,
-    write_text_atomically,
+    unsealed,
+    write_sealed,
 )
+from deploymark.bench.records.strict_json import parse_json
 
 ANSWER_SCHEMA_VERSION = 1
 ANSWER_FILE = "answer.json"
@@ -202,7 +203,7 @@ def answer_text(answer: Answer) -> str:
 def write_answer(folder: Path, answer: Answer) -> Path:
     """Write ``answer.json``; returns its path."""
     path = folder / ANSWER_FILE
-    write_text_atomically(path, answer_text(answer))
+    write_sealed(path, dataclasses.asdict(answer))
     return path
 
 
@@ -211,10 +212,11 @@ def read_answer(folder: Path) -> Answer | None:
     path = folder / ANSWER_FILE
     remedy = f"Answer anew with: deploymark choose {folder}"
     try:
-        answer = _ANSWER.validate_python(json.loads(path.read_text(encoding="utf-8")))
+        values = unsealed(dict(parse_json(path.read_text(encoding="utf-8"))))
+        answer = _ANSWER.validate_python(values)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:  # a ValidationError is one
+    except (OSError, ValueError, TypeError) as error:  # a ValidationError is one
         raise unreadable(path, error, remedy=remedy) from error
     check_version(path, answer.schema_version, ANSWER_SCHEMA_VERSION, remedy=remedy)
     return answer

@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from deploymark.bench.records.answer import Question
 from deploymark.bench.records.files import (
     check_version,
     dump_json,
     read_json,
+    sealed,
     unreadable,
+    unsealed,
     write_text_atomically,
 )
 
@@ -101,7 +103,8 @@ def choices_text(choices: Choices) -> str:
 def write_choices(folder: Path, choices: Choices) -> Path:
     """Write ``choices.json``; returns its path."""
     path = folder / CHOICES_FILE
-    write_text_atomically(path, choices_text(choices))
+    values = sealed(dataclasses.asdict(choices))
+    write_text_atomically(path, dump_json(values, indent=None) + "\n")
     return path
 
 
@@ -110,10 +113,10 @@ def read_choices(folder: Path) -> Choices | None:
     path = folder / CHOICES_FILE
     remedy = f"Make it anew with: deploymark choose {folder}"
     try:
-        choices = _CHOICES.validate_python(read_json(path))
+        choices = _CHOICES.validate_python(unsealed(dict(read_json(path))))
     except FileNotFoundError:
         return None
-    except ValidationError as error:
+    except (ValueError, TypeError) as error:  # a ValidationError is one
         raise unreadable(path, error, remedy=remedy) from error
     check_version(path, choices.schema_version, CHOICES_SCHEMA_VERSION, remedy=remedy)
     return choices

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,16 @@ def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, CRC: _crc(plain)}
 
 
+def write_sealed(path: Path, record: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+    """Write a record with its checksum, or a list of records each with its own.
+
+    Raises StorageError where the disk takes no more.
+    """
+    whole = isinstance(record, Mapping)
+    value = sealed(record) if whole else [sealed(row) for row in record]
+    write_text_atomically(path, dump_json(value) + "\n")
+
+
 def unsealed(values: Mapping[str, Any]) -> dict[str, Any]:
     """A record without its checksum, where it has one. Raises ValueError where that is another.
 
@@ -113,7 +123,7 @@ def read_json(path: Path) -> Any:
 def read_beside(path: Path, kind: type[Any]) -> Any:
     """The JSON of a file that not every run has: an empty ``kind`` where there is none.
 
-    Raises BadInputError where it cannot be read, or is of another kind.
+    Raises BadInputError where it cannot be read, is of another kind, or does not match a checksum.
     """
     try:
         value = read_json(path)
@@ -121,7 +131,14 @@ def read_beside(path: Path, kind: type[Any]) -> Any:
         return kind()
     if not isinstance(value, kind):
         raise BadInputError(f"{path} holds no JSON {kind.__name__}")
-    return value
+    try:
+        if isinstance(value, dict):
+            return unsealed(value)
+        rows = value if isinstance(value, list) else []
+        return [unsealed(row) if isinstance(row, dict) else row for row in rows] or value
+    except ValueError as error:
+        again = f"Make it again of the launches: deploymark run --resume {path.parent}"
+        raise unreadable(path, error, remedy=again) from error
 
 
 def known(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:

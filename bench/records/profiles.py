@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploymark.bench.records.files import dump_json, known, read_beside, write_text_atomically
+from deploymark.bench.records.files import known, read_beside, write_sealed
 from deploymark.bench.records.launches import read_launches
 
 PROFILE_LINES_FILE = "profiles.jsonl"
@@ -112,8 +112,7 @@ def read_profiles(folder: Path) -> dict[str, dict[str, Any]]:
 
 def write_explanations(folder: Path, explanations: Sequence[Explanation]) -> None:
     """Write ``explain.json``: a list, one mapping a profiled cell."""
-    rows = [dataclasses.asdict(item) for item in explanations]
-    write_text_atomically(folder / EXPLAIN_FILE, dump_json(rows) + "\n")
+    write_sealed(folder / EXPLAIN_FILE, [dataclasses.asdict(item) for item in explanations])
 
 
 def read_explanations(folder: Path) -> list[Explanation]:

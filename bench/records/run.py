@@ -15,14 +15,12 @@ from deploymark.backends.base import PRECISIONS, Size
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.files import (
     check_version,
-    dump_json,
     known,
     read_beside,
     read_json,
-    sealed,
     unreadable,
     unsealed,
-    write_text_atomically,
+    write_sealed,
 )
 from deploymark.bench.records.strict_json import check_machine, shaped
 from deploymark.bench.records.under_way import under_way
@@ -271,18 +269,17 @@ class Run:
 
 def write_run_info(folder: Path, info: RunInfo) -> None:
     """Write ``run.json``."""
-    write_text_atomically(folder / RUN_FILE, dump_json(sealed(dataclasses.asdict(info))) + "\n")
+    write_sealed(folder / RUN_FILE, dataclasses.asdict(info))
 
 
 def write_cells(folder: Path, cells: Sequence[CellResult]) -> None:
     """Write ``cells.json``."""
-    rows = [sealed(dataclasses.asdict(cell)) for cell in cells]
-    write_text_atomically(folder / CELLS_FILE, dump_json(rows) + "\n")
+    write_sealed(folder / CELLS_FILE, [dataclasses.asdict(cell) for cell in cells])
 
 
 def write_variants(folder: Path, variants: Sequence[Mapping[str, Any]]) -> None:
     """Write ``variants.json``: what the recipes did, one mapping a model and variant."""
-    write_text_atomically(folder / VARIANTS_FILE, dump_json(list(variants)) + "\n")
+    write_sealed(folder / VARIANTS_FILE, variants)
 
 
 def read_run_info(folder: Path) -> RunInfo:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.files import dump_json, known, read_beside, write_text_atomically
+from deploymark.bench.records.files import known, read_beside, write_sealed
 from deploymark.bench.records.run import Status
 
 SCENARIOS_FILE = "scenarios.json"
@@ -81,8 +81,7 @@ class ScenarioResult:
 
 def write_scenarios(folder: Path, scenarios: Sequence[ScenarioResult]) -> None:
     """Write ``scenarios.json``."""
-    rows = [dataclasses.asdict(scenario) for scenario in scenarios]
-    write_text_atomically(folder / SCENARIOS_FILE, dump_json(rows) + "\n")
+    write_sealed(folder / SCENARIOS_FILE, [dataclasses.asdict(item) for item in scenarios])
 
 
 def scenario_of(values: Mapping[str, Any]) -> ScenarioResult:

@@ -14,10 +14,10 @@ from typing import Any, Literal, get_args
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.files import (
     check_version,
-    dump_json,
     read_json,
     unreadable,
-    write_text_atomically,
+    unsealed,
+    write_sealed,
 )
 from deploymark.bench.records.run import Status
 
@@ -143,7 +143,7 @@ def overall(verdicts: Iterable[Verdict]) -> Verdict:
 def write_gate(folder: Path, gate: Gate) -> Path:
     """Write ``gate.json``; returns its path."""
     path = folder / GATE_FILE
-    write_text_atomically(path, dump_json(dataclasses.asdict(gate)) + "\n")
+    write_sealed(path, dataclasses.asdict(gate))
     return path
 
 
@@ -153,6 +153,7 @@ def load_gate(folder: Path) -> Gate:
     try:
         values = read_json(path)
         check_version(path, values.get("schema_version"), GATE_SCHEMA_VERSION)
+        values = unsealed(values)
         cells = [
             CellVerdict(**{**cell, "checks": [Check(**check) for check in cell["checks"]]})
             for cell in values["cells"]
@@ -163,5 +164,5 @@ def load_gate(folder: Path) -> Gate:
         raise BadInputError(
             f"{folder} has no {GATE_FILE}", remedy="Name the folder that a gate wrote."
         ) from None
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise unreadable(path, error) from error

@@ -21,7 +21,7 @@ from deploymark.backends.agreement import (
     matches,
 )
 from deploymark.bench.matrix.cells import is_changed
-from deploymark.bench.records.files import dump_json, write_text_atomically
+from deploymark.bench.records.files import write_sealed
 from deploymark.bench.records.reference import backend_rank
 from deploymark.bench.records.run import FIDELITY_FILE, FIDELITY_FOLDER, CellResult
 from deploymark.bench.score.fidelity_pictures import draw
@@ -219,7 +219,7 @@ def add_fidelity(
         for cell in measured
         if cell.cell in compared
     }
-    write_text_atomically(folder / FIDELITY_FILE, dump_json(record) + "\n")
+    write_sealed(folder / FIDELITY_FILE, record)
 
 
 def _said(found: Fidelity) -> str:

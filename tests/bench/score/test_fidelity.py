@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deploymark.backends.agreement import Boxes
-from deploymark.bench.records.run import CellResult
+from deploymark.bench.records.run import CellResult, read_fidelity
 from deploymark.bench.score.fidelity import (
     PICTURED_CELLS,
     PICTURES_A_CELL,
@@ -264,7 +264,7 @@ def test_a_run_gets_figures_a_file_and_pictures(tmp_path: Path) -> None:
     assert len(told) == 2
     assert f"{changed.cell}: agreement 0.5000 with {reference.cell}" in told
 
-    record = json.loads((tmp_path / "fidelity.json").read_text())
+    record = read_fidelity(tmp_path)
     assert list(record) == [changed.cell]
     entry = record[changed.cell]
     assert entry["reference"] == reference.cell
@@ -305,7 +305,7 @@ def test_only_the_worst_cells_get_pictures(tmp_path: Path) -> None:
 def test_nothing_to_compare_leaves_an_empty_file(tmp_path: Path) -> None:
     one = cell()
     add_fidelity([one], {one.cell: stored(tmp_path, "one", [detections()])}, tmp_path, print)
-    assert json.loads((tmp_path / "fidelity.json").read_text()) == {}
+    assert read_fidelity(tmp_path) == {}
     assert not (tmp_path / "fidelity").exists()
 
 
