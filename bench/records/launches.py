@@ -87,6 +87,11 @@ def standing(records: Sequence[Record]) -> list[Record]:
     ]
 
 
+def went_well(records: Sequence[Record]) -> bool:
+    """Whether a cell was launched and ended well each time, at the last attempt of each launch."""
+    return bool(records) and all(record["status"] == "ok" for record in standing(records))
+
+
 def check_launches(folder: Path) -> None:
     """Raise BadInputError where a launch lacks what figures are made of: to go on with a run."""
     for number, record in enumerate(read_launches(folder), 1):

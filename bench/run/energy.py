@@ -1,7 +1,8 @@
 """The energy launches of a run: after those that are timed, for each cell that went well.
 
-They are lines of ``energy.jsonl`` and are not made again when the run goes on. Their order is that
-of rounds, as the launches' is: the drift of the machine hits every cell alike.
+They are lines of ``energy.jsonl`` and are not made again when the run goes on, but for failures
+that may have gone. Their order is that of rounds, as the launches' is: the drift of the machine
+hits every cell alike.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from deploymark.bench.meters.base import Facts, MeterDiedError, Missing
 from deploymark.bench.meters.recording import recorded
 from deploymark.bench.progress import Progress, duration_text
 from deploymark.bench.records.energy import ENERGY_FILE, read_energy
-from deploymark.bench.records.launches import Record, append_launch, drop_torn_line
+from deploymark.bench.records.launches import Record, append_launch, drop_torn_line, went_well
 from deploymark.bench.records.run import LOGS_FOLDER, CellResult
 from deploymark.bench.run.energy_figures import suiting
 from deploymark.bench.run.energy_launch import EnergyTask, energy_launch
 from deploymark.bench.run.plan import Plan, PlannedCell
+from deploymark.bench.run.retries import is_limited, remembered
 from deploymark.bench.score.energy import add_energy
 from deploymark.bench.worker.measure.gpu_state import is_gpu
 
@@ -63,16 +65,18 @@ def run_energy(
     good = [
         cell
         for cell in cells
-        if launches.get(cell.id)
-        and all(record["status"] == "ok" for record in launches[cell.id])
-        and built[cell.id].artifact is not None
+        if went_well(launches.get(cell.id, ())) and built[cell.id].artifact is not None
     ]
     energy = MeasuredEnergy(settings)
     if settings is None:
         energy.reasons = dict.fromkeys((cell.id for cell in good), OFF)
         return energy
     drop_torn_line(folder, ENERGY_FILE)
-    energy.records = read_energy(folder)
+    limited = {cell.id: is_limited(cell.cell) for cell in cells}
+    energy.records = {
+        cell: remembered(records, limited=limited.get(cell, False))
+        for cell, records in read_energy(folder).items()
+    }
     if not good:
         return energy
     facts, missing = _look(settings, folder)

@@ -9,15 +9,22 @@ from typing import Any, TextIO
 
 from deploymark.bench.build.artifacts import Built
 from deploymark.bench.progress import Progress
-from deploymark.bench.records.launches import Record, append_launch, drop_torn_line, read_launches
+from deploymark.bench.records.launches import (
+    Record,
+    append_launch,
+    drop_torn_line,
+    read_launches,
+    went_well,
+)
 from deploymark.bench.records.memory import MEMORY_LINES_FILE
 from deploymark.bench.records.run import LOGS_FOLDER
 from deploymark.bench.run.launch import now, record, session_job
 from deploymark.bench.run.plan import Plan, PlannedCell
+from deploymark.bench.run.retries import is_limited, remembered
 from deploymark.bench.run.schedule import LaunchSlot
 from deploymark.bench.run.weighing import weigh
 
-Weighed = dict[str, list[dict[str, Any]]]
+Weighed = dict[str, list[Record]]
 """The lines of the memory pass, by cell."""
 
 
@@ -34,28 +41,36 @@ def weigh_cells(
 
     ``closed`` are the cells that cannot be the answer to the run's question, and why: their memory
     is what the timing launches read in passing.
-    Lines found in the folder are kept and not made again; a cell that failed gets no further one.
+    Lines found in the folder are kept and not made again, but for failures that may have gone; a
+    cell that failed gets no further one.
     """
-    done = read_weighed(folder)
-    slots = [
-        (cell, LaunchSlot(cell.id, number))
+    before = read_weighed(folder)
+    done = {
+        cell.id: remembered(before.get(cell.id, ()), limited=is_limited(cell.cell))
         for cell in cells
-        if (records := launches.get(cell.id))
-        and all(item["status"] == "ok" for item in records)
-        and not closed.get(cell.id)
-        for number in range(len(done.get(cell.id, ())), cell.cell.measure.weighings)
+    }
+    slots = [
+        (cell, LaunchSlot(cell.id, number, _attempt(before.get(cell.id, ()), number)))
+        for cell in cells
+        if went_well(launches.get(cell.id, ())) and not closed.get(cell.id)
+        for number in range(len(done[cell.id]), cell.cell.measure.weighings)
     ]
     random.Random(f"{plan.matrix.seed}/memory").shuffle(slots)  # noqa: S311 - no secret
     progress.phase("memory", len(slots))
     with (folder / MEMORY_LINES_FILE).open("a", encoding="utf-8") as stream:
         for cell, slot in slots:
-            if any(line["status"] != "ok" for line in done.get(cell.id, ())):
+            if any(line["status"] != "ok" for line in done[cell.id]):
                 progress.done(f"{cell.id}: not again")
                 continue
             line = _weigh(plan, cell, built[cell.id], slot, folder, stream)
-            done.setdefault(cell.id, []).append(line)
+            done[cell.id].append(line)
             progress.done(f"{cell.id} memory {slot.launch + 1}: {_said(line)}")
     return done
+
+
+def _attempt(before: Sequence[Record], number: int) -> int:
+    """Which attempt at a launch the next one is."""
+    return sum(line["launch"] == number for line in before)
 
 
 def read_weighed(folder: Path) -> Weighed:

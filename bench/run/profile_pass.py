@@ -9,11 +9,18 @@ from typing import Any
 from deploymark.bench.build.artifacts import Built
 from deploymark.bench.children.spawn import WORKER, run_child, thread_environment
 from deploymark.bench.progress import Progress
-from deploymark.bench.records.launches import Record, append_launch, drop_torn_line
-from deploymark.bench.records.profiles import PROFILE_LINES_FILE, read_profiles
+from deploymark.bench.records.launches import (
+    Record,
+    append_launch,
+    drop_torn_line,
+    read_launches,
+    went_well,
+)
+from deploymark.bench.records.profiles import PROFILE_LINES_FILE
 from deploymark.bench.records.run import LOGS_FOLDER
 from deploymark.bench.run.launch import now, record, session_job
 from deploymark.bench.run.plan import Plan, PlannedCell
+from deploymark.bench.run.retries import is_limited, remembered
 from deploymark.bench.run.schedule import LaunchSlot
 
 INFERENCES = 30
@@ -36,12 +43,19 @@ def profile_cells(
 ) -> None:
     """Launch each of the ``wanted`` cells once with its runtime's profiler.
 
-    Those that have a profile in the folder are passed over, unless ``again``. The lines go into
-    ``profiles.jsonl``, each on the disk before the next launch starts.
+    Those that have a profile in the folder are passed over, or one that failed for good, unless
+    ``again``. The lines go into ``profiles.jsonl``, each on the disk before the next launch starts.
     """
     drop_torn_line(folder, PROFILE_LINES_FILE)
-    done = {} if again else read_profiles(folder)
-    chosen = [cell for cell in cells if cell.id in wanted and cell.id not in done]
+    before: dict[str, list[Record]] = {}
+    for line in () if again else read_launches(folder, PROFILE_LINES_FILE):
+        before.setdefault(str(line["cell"]), []).append(line)
+    chosen = [
+        cell
+        for cell in cells
+        if cell.id in wanted
+        and not remembered(before.get(cell.id, ()), limited=is_limited(cell.cell))
+    ]
     if not chosen:
         return
     progress.phase("profile", len(chosen))
@@ -55,9 +69,7 @@ def profile_cells(
 def measured_cells(launches: Mapping[str, Sequence[Record]], closed: Mapping[str, str]) -> set[str]:
     """The cells that are worth a profile: measured, and not closed by the run's decision."""
     return {
-        cell
-        for cell, records in launches.items()
-        if records and all(item["status"] == "ok" for item in records) and not closed.get(cell)
+        cell for cell, records in launches.items() if went_well(records) and not closed.get(cell)
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.launches import Record, standing
 
 _FULL_DISK = ("no space left on device", "disk quota exceeded")
@@ -37,6 +38,17 @@ def may_have_gone(records: Sequence[Record], *, limited: bool) -> set[int]:
     return {
         index for index, record in enumerate(records) if record["status"] != "ok" and may(record)
     }
+
+
+def remembered(records: Sequence[Record], *, limited: bool) -> list[Record]:
+    """The records without those of failures that may have gone: what a resumed pass starts from."""
+    gone = may_have_gone(records, limited=limited)
+    return [record for index, record in enumerate(records) if index not in gone]
+
+
+def is_limited(cell: Cell) -> bool:
+    """Whether the cell runs under a limit of memory that the matrix sets."""
+    return cell.limit_mb is not None or cell.limits.memory_mb is not None
 
 
 def told_of_retries(records: Sequence[Record]) -> list[str]:

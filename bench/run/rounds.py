@@ -16,7 +16,7 @@ from deploymark.bench.records.launches import (
     append_launch,
     drop_torn_line,
     read_launches,
-    standing,
+    went_well,
 )
 from deploymark.bench.records.run import LOGS_FOLDER, PREDICTIONS_FOLDER
 from deploymark.bench.run.boxes import BoxesPlan
@@ -24,7 +24,7 @@ from deploymark.bench.run.confidence import percent, stopping_rule
 from deploymark.bench.run.decision import Decision, Interim, most_rounds
 from deploymark.bench.run.launch import LaunchTask, launch
 from deploymark.bench.run.plan import Plan, PlannedCell
-from deploymark.bench.run.retries import may_have_gone
+from deploymark.bench.run.retries import is_limited, may_have_gone
 from deploymark.bench.run.schedule import (
     LaunchSlot,
     Made,
@@ -104,7 +104,7 @@ def launch_all(
     done = {
         name: forgiven(
             [made(record) for record in records],
-            may_have_gone(records, limited=_is_limited(by_id[name])),
+            may_have_gone(records, limited=is_limited(by_id[name].cell)),
         )
         for name, records in launches.items()
     }
@@ -125,7 +125,7 @@ def launch_all(
                 if leader is None:
                     looked += 1
                     for cell, records in launches.items():
-                        if any(record["status"] != "ok" for record in standing(records)):
+                        if not went_well(records):
                             decision.failed(cell)
                     _say_closed(decision, known, progress)
                     continue
@@ -150,11 +150,6 @@ def launch_all(
     for records in launches.values():
         records.sort(key=lambda record: (record["launch"], record.get("attempt", 0)))
     return launches, dict(closed)
-
-
-def _is_limited(planned: PlannedCell) -> bool:
-    """Whether the cell runs under a limit of memory that the matrix sets."""
-    return planned.cell.limit_mb is not None or planned.cell.limits.memory_mb is not None
 
 
 def _say_closed(decision: Decision, before: Collection[str], progress: Progress) -> None:

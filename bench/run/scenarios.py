@@ -1,7 +1,8 @@
 """The scenarios of a run: after the launches, one fresh worker for each run of LoadGen.
 
 What was done is a line of ``scenarios.jsonl`` and is not done again when the run goes on, but where
-it was only ``unavailable``; all of it together is ``scenarios.json``.
+it was only ``unavailable`` or failed for a reason that may have gone; all of it together is
+``scenarios.json``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +19,13 @@ from deploymark.bench.children.spawn import WORKER, run_child, thread_environmen
 from deploymark.bench.matrix.scenario_settings import Scenario, named
 from deploymark.bench.matrix.validity import Validity, disturbances
 from deploymark.bench.progress import Progress, duration_text
-from deploymark.bench.records.launches import append_launch, drop_torn_line, read_launches
+from deploymark.bench.records.launches import (
+    Record,
+    append_launch,
+    drop_torn_line,
+    read_launches,
+    went_well,
+)
 from deploymark.bench.records.run import LOGS_FOLDER, Outcome
 from deploymark.bench.records.scenarios import (
     SCENARIO_LINES_FILE,
@@ -28,6 +35,7 @@ from deploymark.bench.records.scenarios import (
 )
 from deploymark.bench.run.launch import now, session_job
 from deploymark.bench.run.plan import Plan, PlannedCell
+from deploymark.bench.run.retries import is_limited, remembered
 from deploymark.bench.run.scenario_log import read_figures
 from deploymark.bench.store import StoredArtifact
 
@@ -63,7 +71,10 @@ def run_scenarios(
     Their order is random, from the seed; the results are in the order of the cells and stand in
     ``folder``. Nothing is written where no cell has a scenario.
     """
-    failed = {record["cell"] for record in read_launches(folder) if record["status"] != "ok"}
+    records: dict[str, list[Record]] = {}
+    for record in read_launches(folder):
+        records.setdefault(record["cell"], []).append(record)
+    failed = {cell for cell, of_cell in records.items() if not went_well(of_cell)}
     tasks = [
         ScenarioTask(cell, name, scenario, streams)
         for cell in cells
@@ -74,7 +85,7 @@ def run_scenarios(
     ]
     if not tasks:
         return []
-    done = _done(folder)
+    done = _done(folder, {cell.id for cell in cells if is_limited(cell.cell)})
     waiting = [task for task in tasks if task.key not in done]
     # As the launches are: the drift of the machine hits every scenario alike.
     random.Random(f"{plan.matrix.seed}/scenarios").shuffle(waiting)  # noqa: S311 - no secret
@@ -87,14 +98,16 @@ def run_scenarios(
     return results
 
 
-def _done(folder: Path) -> dict[tuple[str, str, int], ScenarioResult]:
+def _done(folder: Path, limited: Collection[str]) -> dict[tuple[str, str, int], ScenarioResult]:
+    """What stands in the folder, without what may end otherwise now."""
     drop_torn_line(folder, SCENARIO_LINES_FILE)
-    results = [scenario_of(line) for line in read_launches(folder, SCENARIO_LINES_FILE)]
-    return {
-        (result.cell, result.name, result.streams): result
-        for result in results
-        if result.status != "unavailable"
-    }
+    lines: dict[tuple[str, str, int], list[Record]] = {}
+    for line in read_launches(folder, SCENARIO_LINES_FILE):
+        result = scenario_of(line)
+        lines.setdefault((result.cell, result.name, result.streams), []).append(line)
+    last = {key: remembered(found, limited=key[0] in limited) for key, found in lines.items()}
+    results = {key: scenario_of(found[-1]) for key, found in last.items() if found}
+    return {key: result for key, result in results.items() if result.status != "unavailable"}
 
 
 def _run(

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from deploymark.bench.run.retries import may_have_gone, told_of_retries
+from deploymark.bench.records.launches import went_well
+from deploymark.bench.run.retries import may_have_gone, remembered, told_of_retries
 from deploymark.bench.run.schedule import (
     LaunchSlot,
     StoppingRule,
@@ -71,3 +72,15 @@ def test_attempts_that_were_made_again_are_told() -> None:
     assert told_of_retries([line("ok"), line("timeout", "slow", launch=1)]) == []
     (told,) = told_of_retries([KILLED, line("ok", attempt=1)])
     assert told.startswith("1 launch was made again after a failure: crashed: the process was kill")
+
+
+def test_a_resumed_pass_starts_without_what_may_have_gone() -> None:
+    refused = line("load_failed", "no such layer", launch=1)
+    assert remembered([line("ok"), KILLED, refused], limited=False) == [line("ok"), refused]
+
+
+def test_a_cell_went_well_whose_launch_was_made_again() -> None:
+    again = line("ok", attempt=1)
+    assert went_well([KILLED, again])
+    assert not went_well([again, line("load_failed", launch=1)])
+    assert not went_well([])

@@ -149,7 +149,7 @@ def test_a_single_stream_takes_one_image(tmp_path: Path) -> None:
 
 def test_a_cell_whose_launch_failed_has_no_scenario(tmp_path: Path) -> None:
     run = Run(tmp_path, SINGLE)
-    line = json.dumps({"cell": run.planned.id, "status": "crashed"})
+    line = json.dumps({"cell": run.planned.id, "launch": 0, "status": "crashed"})
     (tmp_path / "launches.jsonl").write_text(line + "\n")
     assert run() == []
     assert not (tmp_path / "scenarios.json").exists()

@@ -45,4 +45,6 @@ def test_an_artifact_that_vanishes_during_a_launch_is_made_again(
     assert "meanwhile its artifact" in launches[0]["reason"]
     (cell,) = json.loads((run / "cells.json").read_text())
     assert (cell["status"], cell["launches"]) == ("ok", 2)
+    # a cell that came through in the end gets all that others get
+    assert (run / "memory.jsonl").read_text().count('"status": "ok"') == 2
     assert "1 launch was made again" in (run / "report.html").read_text()
