@@ -31,10 +31,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.faults.interrupted import Place, launches_of
+from tests.faults.interrupted import MATRIX, Place, launches_of
 
 STEADY = ("status", "artifact_sha256", "map50_95", "map50", "agreement", "params", "macs")
 """Columns that another run of the same artifact gives again."""
+
+SMALL = MATRIX.replace("latency_s: 0.1", "latency_s: 0.02").replace(
+    "e2e_iterations: 1", "e2e_iterations: 0, memory_launches: 0"
+)
+
+LAUNCHES = 2
 
 MENDING = ("made again", "made anew", "set aside", "built", "damaged")
 
@@ -109,7 +115,7 @@ class Series:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.template = Place(root / "template", launches=2)
+        self.template = Place(root / "template", LAUNCHES, SMALL)
         for _ in range(2):  # the second run has nothing to build, and is what runs are held against
             done = command(self.template, "run", "m.yaml")
             if done.code:
@@ -129,7 +135,7 @@ class Series:
         root = self.root / "trial"
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(self.template.root, root, symlinks=True)
-        return Place(root, launches=2)
+        return Place(root, LAUNCHES, SMALL)
 
     def run_of(self, place: Place) -> Path:
         """The run directory of a copy."""

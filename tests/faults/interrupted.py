@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 MATRIX = """
 models:
@@ -69,8 +69,10 @@ class Place:
     def latest(self) -> Path:
         return self.work / "results" / "latest"
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """``deploymark`` with those arguments, its output in pipes."""
+    def start(
+        self, *arguments: str, output: IO[str] | int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
+        """``deploymark`` with those arguments, its output in a pipe or that file."""
         return subprocess.Popen(
             [sys.executable, "-m", "deploymark", *arguments],
             cwd=self.work,
@@ -80,7 +82,7 @@ class Place:
                 "TMPDIR": str(self.temporary),
                 "OMP_NUM_THREADS": "1",
             },
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             preexec_fn=_as_from_a_terminal,  # noqa: PLW1509 - no threads here
