@@ -36,7 +36,8 @@ from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.selection import matches
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.files import sha256_of
-from deploymark.bench.records.run import LABELS_STEM, Outcome, RunInfo
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.records.run import LABELS_STEM, RunInfo
 from deploymark.bench.run.plan import Plan, PlannedCell, decided_here
 from deploymark.bench.run.planned_model import PlannedModel
 from deploymark.bench.store import Store, StoredArtifact

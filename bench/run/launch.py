@@ -13,7 +13,7 @@ from deploymark.backends.base import Detector
 from deploymark.bench.children.spawn import WORKER, ChildEnd, run_child, thread_environment
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.files import sha256_of
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.run.schedule import LaunchSlot
 from deploymark.bench.run.weighing import blamed, weigh
 from deploymark.bench.store import StoredArtifact

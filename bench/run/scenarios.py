@@ -19,7 +19,8 @@ from deploymark.bench.matrix.scenario_settings import Scenario, named
 from deploymark.bench.matrix.validity import Validity, disturbances
 from deploymark.bench.progress import Progress, duration_text
 from deploymark.bench.records.launches import append_launch, drop_torn_line, read_launches
-from deploymark.bench.records.run import LOGS_FOLDER, Outcome
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.records.run import LOGS_FOLDER
 from deploymark.bench.records.scenarios import (
     SCENARIO_LINES_FILE,
     ScenarioResult,

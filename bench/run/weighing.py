@@ -9,7 +9,7 @@ from typing import Any
 from deploymark.bench.children.memory_limit import enforcement
 from deploymark.bench.children.spawn import WORKER, ChildEnd, run_child, thread_environment
 from deploymark.bench.matrix.cells import Cell
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 
 INFERENCES = 5
 """Of a launch that weighs: the first one allocates, the others show that nothing more comes."""

@@ -17,7 +17,7 @@ from deploymark.bench.children.memory_limit import (
     parent_of_groups,
 )
 from deploymark.bench.children.spawn import ChildEnd, run_child
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.run.weighing import blamed, enforcement_note
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits are enforced on Linux only")

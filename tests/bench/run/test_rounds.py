@@ -16,7 +16,7 @@ from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.launches import read_launches
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.run import rounds
 from deploymark.bench.run.launch import LaunchTask
 from deploymark.bench.run.plan import Plan, PlannedCell
