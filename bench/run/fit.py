@@ -132,7 +132,7 @@ class _Trial:
         self._progress.now(f"{self.cell.id} within {limit_mb} MiB")
         started, end = now(), self.weigh(limit_mb)
         # Without a limit it went well before the search began.
-        outcome = blamed(end.outcome, limit_mb, lambda: Outcome("ok"))
+        outcome = blamed(end.outcome, limit_mb, lambda: Outcome("ok"), enforcement().way)
         append_launch(
             self._stream,
             {

@@ -75,8 +75,10 @@ class Run:
         self.output = ""
 
     def __call__(self, monkeypatch: pytest.MonkeyPatch, answers: Answer) -> Launches:
-        def launch(task: LaunchTask, log: Path, on_message: object = None) -> dict[str, Any]:
-            del log, on_message
+        def launch(
+            task: LaunchTask, log: Path, on_message: object = None, executor: object = None
+        ) -> dict[str, Any]:
+            del log, on_message, executor
             self.tasks.append(task)
             slot = task.slot
             head = {"cell": slot.cell, "launch": slot.launch, "attempt": slot.attempt}
