@@ -180,6 +180,7 @@ class CellResult:
     energy_launches: int | None = None
     images_per_wh: float | None = None
     battery_hours: float | None = None
+    machine: str | None = None
 
     @property
     def size(self) -> Size:
@@ -227,6 +228,7 @@ class RunInfo:
     bundle: dict[str, Any] = dataclasses.field(default_factory=dict)
     options: list[str] = dataclasses.field(default_factory=list)
     checksums: dict[str, str] = dataclasses.field(default_factory=dict)
+    machines: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from deploymark.bench.build.artifacts import Built
 from deploymark.bench.doctor.activity import restless
@@ -95,8 +95,13 @@ def launch_all(
     """
     known = read_done(folder, progress)
     with (folder / LAUNCHES_FILE).open("a", encoding="utf-8") as stream:
+
+        def keep(record: dict[str, Any]) -> dict[str, Any]:
+            append_launch(stream, record)
+            return record
+
         return launch_rounds(
-            plan, cells, built, folder, progress, known, stream, interim=interim, keeper=keeper
+            plan, cells, built, folder, progress, known, keep, interim=interim, keeper=keeper
         )
 
 
@@ -107,15 +112,16 @@ def launch_rounds(
     folder: Path,
     progress: Progress,
     known: Mapping[str, list[dict[str, Any]]],
-    stream: TextIO,
+    keep: Callable[[dict[str, Any]], dict[str, Any]],
     *,
     interim: Interim | None = None,
     keeper: Keeper = NO_KEEPER,
     executor: Executor = HERE,
 ) -> tuple[Launches, dict[str, str]]:
-    """``launch_all`` by an executor, going on from the ``known`` launches; lines go to ``stream``.
+    """``launch_all`` by an executor, going on from the ``known`` launches.
 
-    What the executor raises ends it; the launches made before are in ``stream``.
+    ``keep`` gets each record before the next launch begins, and gives what is worked on with. What
+    the executor raises ends it.
     """
     by_id = {
         cell.id: cell
@@ -169,7 +175,7 @@ def launch_rounds(
             scored,
             executor,
         )
-        append_launch(stream, record := _blamed_on_store(record, keeper))
+        record = keep(_blamed_on_store(record, keeper))
         launches.setdefault(slot.cell, []).append(record)
         before.append(made(record))
         if decision is not None and is_over(before):
