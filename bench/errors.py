@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from deploymark.backends.base import DeploymarkError
 
-__all__ = ["BadInputError", "DeploymarkError", "NothingToRunError", "StorageError", "together"]
+__all__ = [
+    "BadInputError",
+    "DeploymarkError",
+    "FleetError",
+    "NothingToRunError",
+    "StorageError",
+    "together",
+]
 
 
 class BadInputError(DeploymarkError):
@@ -19,6 +26,13 @@ class NothingToRunError(BadInputError):
 
 class StorageError(DeploymarkError):
     """A folder that takes no more: full, over its quota, read-only, somebody else's (exit code 2).
+
+    Nothing that was finished is lost by it.
+    """
+
+
+class FleetError(DeploymarkError):
+    """A scheduler that is out of reach or has no device to measure on (exit code 2).
 
     Nothing that was finished is lost by it.
     """

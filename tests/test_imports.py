@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     ("bench.cli",),
     ("bench.pytest_plugin",),
-    ("bench.gate",),
+    ("bench.fleet", "bench.gate"),
     ("bench.run",),
     ("reports.several",),
     ("reports.gate", "reports.run"),

@@ -18,7 +18,7 @@ from deploymark.bench.build.making import make
 from deploymark.bench.children.spawn import children_stop_with, source_hash
 from deploymark.bench.machine.fingerprint import usable_cpus
 from deploymark.bench.matrix.model_source import ModelSource
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.room import require_room
 from deploymark.bench.store import FILES, ArtifactKey, Store, StoredArtifact, digest
 

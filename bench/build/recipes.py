@@ -24,7 +24,7 @@ from deploymark.bench.machine.probing import package_versions
 from deploymark.bench.matrix.plugin_steps import PluginStep
 from deploymark.bench.matrix.steps import Step, files_of, uses_data, with_files
 from deploymark.bench.records.files import dump_json
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.store import FILES, ArtifactKey, Store, StoredArtifact, digest, file_sha256
 
 PACKAGES = ("torch", "ultralytics", "torch-pruning")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.files import dump_json
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 
 MANIFEST = "manifest.json"
 BUNDLE_VERSION = 1

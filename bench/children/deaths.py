@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from deploymark.bench.children import memory_limit
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 
 _LOG_TAIL_BYTES = 4000
 

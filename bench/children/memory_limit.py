@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 
 Way = Literal["cgroup-v2", "rlimit-data"]
 """How a limit is enforced: ``memory.max`` of a control group; RLIMIT_DATA."""

@@ -26,7 +26,7 @@ from deploymark.bench.children import memory_limit
 from deploymark.bench.children.deaths import outcome_of_death, outcome_of_timeout
 from deploymark.bench.children.memory_limit import Limited, limited
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.run import STATUSES, Outcome
+from deploymark.bench.records.outcomes import STATUSES, Outcome
 from deploymark.bench.room import blame_full_disk, writing
 from deploymark.bench.scratch import CHILD_PREFIX, WORKER_PREFIX, owned_folder
 

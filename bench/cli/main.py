@@ -19,6 +19,7 @@ from deploymark.bench.cli.collect import collect
 from deploymark.bench.cli.compare import compare
 from deploymark.bench.cli.explain import explain
 from deploymark.bench.cli.fit import fit
+from deploymark.bench.cli.fleet import fleet
 from deploymark.bench.cli.gate import gate
 from deploymark.bench.cli.history import history
 from deploymark.bench.cli.report import report
@@ -122,6 +123,15 @@ app.command(
     "[bold]deploymark history fleet[/bold] · "
     "[bold]deploymark compare fleet/RUN fleet/RUN[/bold]"
 )(collect)
+
+
+app.command(
+    epilog="Examples: [bold]deploymark fleet my.dmb --scheduler tcp://127.0.0.1:8786[/bold] · "
+    "[bold]deploymark fleet my.yaml --scheduler tls://bench:8786 --tls-ca ca.pem "
+    "--tls-cert me.pem --tls-key me.key[/bold] · "
+    "[bold]deploymark fleet my.dmb --hosts hosts.yaml[/bold] · "
+    "[bold]deploymark fleet my.dmb --collect --hosts hosts.yaml[/bold]"
+)(fleet)
 
 
 def main() -> None:

@@ -24,7 +24,8 @@ from deploymark.bench.machine.fingerprint import fingerprint
 from deploymark.bench.matrix.gate_settings import GateSettings
 from deploymark.bench.progress import Progress, duration_text
 from deploymark.bench.records.launches import append_launch
-from deploymark.bench.records.run import LOGS_FOLDER, PREDICTIONS_FOLDER, Outcome
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.records.run import LOGS_FOLDER, PREDICTIONS_FOLDER
 from deploymark.bench.records.verdicts import (
     PAIRS_FILE,
     CellVerdict,

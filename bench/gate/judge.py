@@ -26,7 +26,7 @@ from deploymark.bench.gate.sides import SideCell
 from deploymark.bench.matrix.energy_settings import EnergyOption
 from deploymark.bench.matrix.gate_settings import GatedFigure, GateSettings
 from deploymark.bench.matrix.validity import Validity, disturbances
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.records.verdicts import CellVerdict, Check, Verdict, overall
 from deploymark.bench.score.average_precision import Scores, score
 from deploymark.bench.score.coco_matches import Predictions

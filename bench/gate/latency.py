@@ -16,7 +16,7 @@ from deploymark.bench.gate.pairing import Measurable, PairPlan, PairRecord, meas
 from deploymark.bench.gate.rule import Decision, decide
 from deploymark.bench.matrix.gate_settings import GateSettings
 from deploymark.bench.matrix.validity import Validity
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.worker.measure import bursts
 
 

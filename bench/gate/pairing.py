@@ -30,7 +30,7 @@ from deploymark.bench.children.spawn import (
 from deploymark.bench.gate.cpu_sets import choose
 from deploymark.bench.gate.rule import pair_log_ratio
 from deploymark.bench.matrix.cells import Cell
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.run.launch import session_job
 from deploymark.bench.store import StoredArtifact
 from deploymark.bench.worker.measure import bursts

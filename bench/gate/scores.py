@@ -9,7 +9,7 @@ from typing import Any
 
 from deploymark.bench.gate.sides import SideCell
 from deploymark.bench.matrix.sections import Measure
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.run.launch import LaunchTask, launch
 from deploymark.bench.run.schedule import LaunchSlot
 

@@ -28,11 +28,11 @@ from deploymark.bench.matrix.request import (
 from deploymark.bench.matrix.schema import Matrix, packaged_matrices, recorded_matrix
 from deploymark.bench.matrix.validity import Validity
 from deploymark.bench.progress import Progress
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.records.run import (
     PREDICTIONS_FOLDER,
     RUN_FILE,
     CellResult,
-    Outcome,
     Run,
     load_run,
     read_run_info,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from deploymark.backends import registry
 from deploymark.backends.base import Probe, Service
-from deploymark.bench.children.spawn import WORKER, run_child
+from deploymark.bench.children.spawn import WORKER, ChildEnd, run_child
 
-_TIMEOUT_S = 60.0
+TIMEOUT_S = 60.0
+
+Ask = Callable[[dict[str, Any]], ChildEnd]
+"""Has a worker answer a job within ``TIMEOUT_S``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +86,12 @@ def probe_backends(
     log: Path,
     python: str | None = None,
     options: Sequence[OptionsQuestion] = (),
+    ask: Ask | None = None,
 ) -> Answers:
     """Ask backends what they can do under ``python`` (this interpreter where it is None).
 
-    A child that fails gives every backend as not installed, with the reason.
+    ``ask`` has a worker of another machine answer. A child that fails gives every backend as not
+    installed, with the reason.
     """
     specs = registry.specs()
     wanted = {name: specs[name] for name in names}
@@ -95,7 +100,10 @@ def probe_backends(
         for item in options
     ]
     job = {"kind": "probe", "backends": wanted, "options": questions}
-    end = run_child(WORKER, job, timeout_s=_TIMEOUT_S, log=log, python=python)
+    if ask is None:
+        end = run_child(WORKER, job, timeout_s=TIMEOUT_S, log=log, python=python)
+    else:
+        end = ask(job)
     if end.result is None:
         reason = f"asking what is installed failed: {end.outcome.reason}"
         found = {name: Found(Probe(name, installed=False, reason=reason)) for name in wanted}

@@ -24,7 +24,7 @@ from deploymark.bench.machine.probing import Found
 from deploymark.bench.matrix.entries import ModelEntry, model_name
 from deploymark.bench.matrix.given_names import class_order
 from deploymark.bench.matrix.schema import Matrix
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.store import StoredArtifact, foreign_artifact
 from deploymark.bench.yaml_source import YamlSource
 

@@ -71,8 +71,7 @@ def write_sealed(path: Path, record: Mapping[str, Any] | Sequence[Mapping[str, A
 
     Raises StorageError where the disk takes no more.
     """
-    whole = isinstance(record, Mapping)
-    value = sealed(record) if whole else [sealed(row) for row in record]
+    value = sealed(record) if isinstance(record, Mapping) else [sealed(row) for row in record]
     write_text_atomically(path, dump_json(value) + "\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +19,9 @@ from deploymark.bench.room import writing
 
 LAUNCHES_FILE = "launches.jsonl"
 
+_appending = threading.Lock()
+"""A fleet's devices are each followed by a thread, and write into one file."""
+
 Record = Mapping[str, Any]
 """A line of ``launches.jsonl``."""
 
@@ -30,8 +34,8 @@ def append_launch(stream: TextIO, record: Mapping[str, Any]) -> None:
     line = (dump_json(sealed(record), indent=None) + "\n").encode()
     stream.flush()
     file = stream.fileno()
-    before = os.lseek(file, 0, os.SEEK_END)
-    with writing(Path(stream.name)):
+    with _appending, writing(Path(stream.name)):
+        before = os.lseek(file, 0, os.SEEK_END)
         try:
             while line:
                 line = line[os.write(file, line) :]
@@ -122,8 +126,8 @@ def drop_torn_line(
 ) -> int:
     """Cut off a last line that has no end, so that the next append starts a line of its own.
 
-    Lines that are damaged go to ``<file>.damaged``, and of each cell its last line with boxes where
-    they are ``lost``: what they had is made again. Their number.
+    Lines that are damaged go to ``<file>.damaged``, and of each cell (on each machine) its last
+    line with boxes where they are ``lost``: what they had is made again. Their number.
     """
     path = folder / file
     if not path.exists():
@@ -131,7 +135,7 @@ def drop_torn_line(
     lines = path.read_bytes().splitlines(keepends=True)
     torn = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
     bad: set[int] = set()
-    boxes: dict[str, tuple[int, Record]] = {}
+    boxes: dict[tuple[str, str], tuple[int, Record]] = {}
     for number, line in enumerate(lines):
         try:
             record = _record(line)
@@ -139,7 +143,8 @@ def drop_torn_line(
             bad.add(number)
             continue
         if record.get("predictions"):
-            boxes[str(record.get("cell"))] = number, record
+            key = str(record.get("cell")), str(record.get("machine", ""))
+            boxes[key] = number, record
     bad |= {number for number, record in boxes.values() if lost(record)}
     if bad:
         with writing(path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from deploymark.backends.base import PRECISIONS, Size
 from deploymark.bench.errors import BadInputError
@@ -22,24 +22,11 @@ from deploymark.bench.records.files import (
     unsealed,
     write_sealed,
 )
+from deploymark.bench.records.outcomes import Status
 from deploymark.bench.records.strict_json import check_machine, shaped
 from deploymark.bench.records.under_way import under_way
 
 SCHEMA_VERSION = 1
-
-Status = Literal[
-    "ok",
-    "unsupported",
-    "unavailable",
-    "export_failed",
-    "load_failed",
-    "crashed",
-    "timeout",
-    "out_of_memory",
-    "invalid",
-]
-
-STATUSES: tuple[Status, ...] = get_args(Status)
 
 PRECISION_ORDER: tuple[str, ...] = PRECISIONS
 """The order in which tables and charts show precisions."""
@@ -61,24 +48,6 @@ LABELS_STEM = "labels"
 
 FIDELITY_FILE = "fidelity.json"
 FIDELITY_FOLDER = "fidelity"
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a child process or a cell ended. ``reason`` and ``remedy`` are for people.
-
-    ``outside`` tells that somebody else ended the process, and not for want of memory.
-    """
-
-    status: Status
-    reason: str = ""
-    remedy: str = ""
-    outside: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """True where there is something to use."""
-        return self.status == "ok"
 
 
 @dataclasses.dataclass
@@ -209,6 +178,7 @@ class CellResult:
     energy_launches: int | None = None
     images_per_wh: float | None = None
     battery_hours: float | None = None
+    machine: str | None = None
 
     @property
     def size(self) -> Size:
@@ -256,6 +226,7 @@ class RunInfo:
     bundle: dict[str, Any] = dataclasses.field(default_factory=dict)
     options: list[str] = dataclasses.field(default_factory=list)
     checksums: dict[str, str] = dataclasses.field(default_factory=dict)
+    machines: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.files import known, read_beside, write_sealed
-from deploymark.bench.records.run import Status
+from deploymark.bench.records.outcomes import Status
 
 SCENARIOS_FILE = "scenarios.json"
 SCENARIO_LINES_FILE = "scenarios.jsonl"

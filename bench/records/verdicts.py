@@ -19,7 +19,7 @@ from deploymark.bench.records.files import (
     unsealed,
     write_sealed,
 )
-from deploymark.bench.records.run import Status
+from deploymark.bench.records.outcomes import Status
 
 GATE_SCHEMA_VERSION = 1
 GATE_FILE = "gate.json"

@@ -9,7 +9,8 @@ from pathlib import Path
 from deploymark.bench.build.artifacts import BuildTask, Built, build_all, build_one, parallel_jobs
 from deploymark.bench.build.recipes import Recipe, StepDone, carry_out, in_store, recipe_facts
 from deploymark.bench.progress import Progress, duration_text
-from deploymark.bench.records.run import LOGS_FOLDER, Outcome, write_variants
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.records.run import LOGS_FOLDER, write_variants
 from deploymark.bench.run.plan import Plan, PlannedCell
 from deploymark.bench.store import ArtifactKey, Store
 

@@ -7,7 +7,7 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,21 @@ from deploymark.bench.bundle.manifest import (
     ModelEntry,
     read_manifest,
 )
-from deploymark.bench.children.memory_limit import enforcement
+from deploymark.bench.children.memory_limit import Enforcement, enforcement
 from deploymark.bench.data.class_names import ClassMatch
 from deploymark.bench.data.images import PreparedImages
 from deploymark.bench.data.label_record import read_labels
 from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.machine.fingerprint import default_threads
-from deploymark.bench.machine.probing import package_versions
-from deploymark.bench.matrix.cells import LeftOut
+from deploymark.bench.machine.probing import Found, package_versions
+from deploymark.bench.matrix.cells import Cell, LeftOut
 from deploymark.bench.matrix.request import probe_matrix
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.selection import matches
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.files import sha256_of
-from deploymark.bench.records.run import LABELS_STEM, Outcome, RunInfo
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.records.run import LABELS_STEM, RunInfo
 from deploymark.bench.run.plan import Plan, PlannedCell, decided_here
 from deploymark.bench.run.planned_model import PlannedModel
 from deploymark.bench.store import Store, StoredArtifact
@@ -92,11 +93,45 @@ def find(sha256: str, store: Store) -> Unpacked | None:
     return Unpacked(folder, manifest, sha256)
 
 
-def plan_of(bundle: Unpacked, *, select: str = "", python: str | None = None) -> Plan:
-    """What the bundle's cells come to on this machine: nothing is built, and nothing exported.
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """What a machine says of itself, for a plan.
+
+    ``backends`` are what it found of them under each interpreter, ``threads`` those of ``auto``,
+    ``memory`` how it enforces limits, ``packages`` the versions of its runtimes.
+    """
+
+    backends: Mapping[str | None, Mapping[str, Found]]
+    threads: int
+    memory: Enforcement
+    packages: Mapping[str, str]
+
+
+def look_here(cells: Sequence[Cell]) -> Site:
+    """What this machine says."""
+    with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
+        here, by_python = probe_matrix(tuple(cells), Path(folder) / "prepare.log")
+    packages = {name for found in here.backends.values() for name in found.runtime_packages}
+    return Site(
+        backends={python: answers.backends for python, answers in by_python.items()},
+        threads=default_threads(),
+        memory=enforcement(),
+        packages=package_versions({*packages, "deploymark", "numpy"}),
+    )
+
+
+def plan_of(
+    bundle: Unpacked,
+    *,
+    select: str = "",
+    python: str | None = None,
+    look: Callable[[Sequence[Cell]], Site] = look_here,
+) -> Plan:
+    """What the bundle's cells come to on a machine: nothing is built, and nothing exported.
 
     ``select`` chooses cells by words of their ids; ``python`` is the interpreter of all workers, in
-    place of those that the matrix names. Raises BadInputError.
+    place of those that the matrix names; ``look`` asks the machine, this one by default. Raises
+    BadInputError.
     """
     manifest = bundle.manifest
     try:
@@ -115,15 +150,12 @@ def plan_of(bundle: Unpacked, *, select: str = "", python: str | None = None) ->
             f"-k {select!r} selects none of the {len(manifest.cells)} cells of the bundle",
             remedy="See them with: deploymark bundle show FILE",
         )
-    with tempfile.TemporaryDirectory(prefix="deploymark-") as folder:
-        log = Path(folder) / "prepare.log"
-        here, by_python = probe_matrix(tuple(item.cell for item in entries), log)
+    site = look([item.cell for item in entries])
     models = {model.name: _model(bundle, model) for model in manifest.models}
     planned = []
     for item in entries:
-        found = by_python[item.cell.python].backends[item.cell.backend]
-        planned.append(_cell(bundle, item, decided_here(item.cell, found)))
-    packages = {name for found in here.backends.values() for name in found.runtime_packages}
+        found = site.backends[item.cell.python][item.cell.backend]
+        planned.append(_cell(bundle, item, decided_here(item.cell, found), site))
     return Plan(
         matrix=matrix,
         matrix_file=manifest.matrix_file,
@@ -131,15 +163,15 @@ def plan_of(bundle: Unpacked, *, select: str = "", python: str | None = None) ->
         cells=tuple(planned),
         models=models,
         left_out=tuple(LeftOut(**item) for item in manifest.left_out),
-        packages=package_versions({*packages, "deploymark", "numpy"}),
+        packages=site.packages,
     )
 
 
-def _cell(bundle: Unpacked, item: CellEntry, decided: Outcome | None) -> PlannedCell:
+def _cell(bundle: Unpacked, item: CellEntry, decided: Outcome | None, site: Site) -> PlannedCell:
     cell = item.cell
-    threads = cell.threads or default_threads()
-    if decided is None and cell.limit_mb is not None and enforcement().way is None:
-        decided = Outcome("unavailable", enforcement().reason)
+    threads = cell.threads or site.threads
+    if decided is None and cell.limit_mb is not None and site.memory.way is None:
+        decided = Outcome("unavailable", site.memory.reason)
     if item.artifact is None:
         missing = Outcome("unavailable", "the bundle has no artifact of it")
         return PlannedCell(cell, threads, outcome=item.outcome or missing)

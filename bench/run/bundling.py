@@ -25,7 +25,8 @@ from deploymark.bench.errors import BadInputError, NothingToRunError
 from deploymark.bench.matrix.request import RunRequest, resolve_matrix
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.files import read_beside
-from deploymark.bench.records.run import LOGS_FOLDER, VARIANTS_FILE, Outcome
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.records.run import LOGS_FOLDER, VARIANTS_FILE
 from deploymark.bench.run.built_cells import build_cells
 from deploymark.bench.run.census import tell_census
 from deploymark.bench.run.plan import Plan, PlannedCell, prepare

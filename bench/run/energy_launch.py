@@ -30,7 +30,7 @@ from deploymark.bench.meters.base import MeterDiedError
 from deploymark.bench.meters.recording import Recording, recorded
 from deploymark.bench.meters.trace import Trace, update_period_s
 from deploymark.bench.meters.windows import Curve, NotCoveredError, guard_s, least_window_s
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.run.energy_figures import measured, modelled, refused
 from deploymark.bench.run.launch import now, session_job
 from deploymark.bench.score.energy import duty_cycle

@@ -14,7 +14,8 @@ from deploymark.bench.children.memory_limit import MIB, enforcement
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.launches import Record, append_launch, drop_torn_line, read_launches
 from deploymark.bench.records.memory import FIT_LINES_FILE, Fit
-from deploymark.bench.records.run import LOGS_FOLDER, CellResult, Outcome
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.records.run import LOGS_FOLDER, CellResult
 from deploymark.bench.run.launch import now
 from deploymark.bench.run.memory_pass import Weighed, memory_job, read_weighed
 from deploymark.bench.run.plan import Plan, PlannedCell
@@ -131,7 +132,7 @@ class _Trial:
         self._progress.now(f"{self.cell.id} within {limit_mb} MiB")
         started, end = now(), self.weigh(limit_mb)
         # Without a limit it went well before the search began.
-        outcome = blamed(end.outcome, limit_mb, lambda: Outcome("ok"))
+        outcome = blamed(end.outcome, limit_mb, lambda: Outcome("ok"), enforcement().way)
         append_launch(
             self._stream,
             {

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from deploymark.backends import registry
 from deploymark.backends.base import Detector
-from deploymark.bench.children.spawn import WORKER, ChildEnd, run_child, thread_environment
+from deploymark.bench.children.spawn import ChildEnd
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.files import sha256_of
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.run.executor import HERE, Executor, OnMessage
 from deploymark.bench.run.schedule import LaunchSlot
 from deploymark.bench.run.weighing import blamed, weigh
 from deploymark.bench.store import StoredArtifact
@@ -76,7 +77,10 @@ def session_job(
 
 
 def launch(
-    task: LaunchTask, log: Path, on_message: Callable[[dict[str, Any]], None] | None = None
+    task: LaunchTask,
+    log: Path,
+    on_message: OnMessage | None = None,
+    executor: Executor = HERE,
 ) -> dict[str, Any]:
     """Measure once: the record is one line of ``launches.jsonl``, whatever the worker does."""
     cell = task.cell
@@ -90,14 +94,14 @@ def launch(
         "burst_limits": dict(task.burst_limits),
     }
     started = now()
-    end = _worker(task, job, log, on_message)
+    end = _worker(task, job, log, on_message, executor)
     figures, seconds, outcome = dict(end.result or {}), end.duration_s, end.outcome
     if figures.pop("score_apart", False):
-        scored = _worker(task, {**job, "kind": "score"}, log, on_message)
+        scored = _worker(task, {**job, "kind": "score"}, log, on_message, executor)
         seconds, outcome = seconds + scored.duration_s, scored.outcome
         figures |= scored.result or {}
     return {
-        **record(task.slot, outcome),
+        **record(task.slot, outcome, executor.machine),
         "started": started,
         "duration_s": round(seconds, 3),
         "predictions": None
@@ -114,17 +118,17 @@ def _worker(
     task: LaunchTask,
     job: Mapping[str, Any],
     log: Path,
-    on_message: Callable[[dict[str, Any]], None] | None,
+    on_message: OnMessage | None,
+    executor: Executor,
 ) -> ChildEnd:
     """A fresh worker that does one job, within the cell's limit of memory."""
     cell = task.cell
-    end = run_child(
-        WORKER,
+    end = executor.work(
         job,
         timeout_s=cell.limits.launch_timeout_s,
         log=log,
         python=cell.python,
-        env=thread_environment(task.threads),
+        threads=task.threads,
         on_message=on_message,
         memory_limit_mb=cell.limit_mb,
     )
@@ -132,15 +136,17 @@ def _worker(
     outcome = blamed(
         end.outcome,
         cell.limit_mb,
-        lambda: weigh(control, cell, task.threads, log, limit_mb=None).outcome,
+        lambda: weigh(control, cell, task.threads, log, limit_mb=None, executor=executor).outcome,
+        executor.memory_way,
     )
     return dataclasses.replace(end, outcome=outcome)
 
 
-def record(slot: LaunchSlot, outcome: Outcome) -> dict[str, Any]:
-    """The head of a launch's record."""
+def record(slot: LaunchSlot, outcome: Outcome, machine: str = "") -> dict[str, Any]:
+    """The head of a launch's record; ``machine`` in a fleet's run."""
     return {
         "cell": slot.cell,
+        **({"machine": machine} if machine else {}),
         "launch": slot.launch,
         "attempt": slot.attempt,
         **dataclasses.asdict(outcome),

@@ -18,13 +18,14 @@ from deploymark.bench.records.launches import (
 )
 from deploymark.bench.records.memory import MEMORY_LINES_FILE
 from deploymark.bench.records.run import LOGS_FOLDER
+from deploymark.bench.run.executor import HERE, Executor, file_stem
 from deploymark.bench.run.launch import now, record, session_job
 from deploymark.bench.run.plan import Plan, PlannedCell
 from deploymark.bench.run.retries import is_limited, remembered
 from deploymark.bench.run.schedule import LaunchSlot
 from deploymark.bench.run.weighing import weigh
 
-Weighed = dict[str, list[Record]]
+Weighed = dict[str, list[dict[str, Any]]]
 """The lines of the memory pass, by cell."""
 
 
@@ -36,16 +37,19 @@ def weigh_cells(
     closed: Mapping[str, str],
     folder: Path,
     progress: Progress,
+    executor: Executor = HERE,
+    known: Mapping[str, list[dict[str, Any]]] | None = None,
 ) -> Weighed:
     """Weigh the cells whose launches went well, in random order from the seed.
 
     ``closed`` are the cells that cannot be the answer to the run's question, and why: their memory
-    is what the timing launches read in passing.
-    Lines found in the folder are kept and not made again, but for failures that may have gone; a
-    cell that failed gets no further one.
+    is what the timing launches read in passing. Lines found in the folder (or ``known``, which is
+    kept up to date) are kept and not made again, but for failures that may have gone; a cell that
+    failed gets no further one.
     """
-    before = read_weighed(folder)
-    done = {
+    before = read_weighed(folder) if known is None else dict(known)
+    done: Weighed = known if isinstance(known, dict) else {}
+    done |= {
         cell.id: remembered(before.get(cell.id, ()), limited=is_limited(cell.cell))
         for cell in cells
     }
@@ -62,7 +66,7 @@ def weigh_cells(
             if any(line["status"] != "ok" for line in done[cell.id]):
                 progress.done(f"{cell.id}: not again")
                 continue
-            line = _weigh(plan, cell, built[cell.id], slot, folder, stream)
+            line = _weigh(plan, cell, built[cell.id], slot, folder, stream, executor)
             done[cell.id].append(line)
             progress.done(f"{cell.id} memory {slot.launch + 1}: {_said(line)}")
     return done
@@ -90,19 +94,26 @@ def memory_job(plan: Plan, planned: PlannedCell, built: Built) -> dict[str, Any]
 
 
 def _weigh(
-    plan: Plan, planned: PlannedCell, built: Built, slot: LaunchSlot, folder: Path, stream: TextIO
+    plan: Plan,
+    planned: PlannedCell,
+    built: Built,
+    slot: LaunchSlot,
+    folder: Path,
+    stream: TextIO,
+    executor: Executor,
 ) -> dict[str, Any]:
     cell, started = planned.cell, now()
     end = weigh(
         memory_job(plan, planned, built),
         cell,
         planned.threads,
-        folder / LOGS_FOLDER / f"{cell.id}.log",
+        folder / LOGS_FOLDER / f"{file_stem(cell.id, executor)}.log",
         limit_mb=cell.limit_mb,
         copies=True,
+        executor=executor,
     )
     line = {
-        **record(slot, end.outcome),
+        **record(slot, end.outcome, executor.machine),
         "started": started,
         "duration_s": round(end.duration_s, 3),
         **(end.result or {}),

@@ -27,7 +27,7 @@ from deploymark.bench.matrix.request import ResolvedMatrix, probe_matrix
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.steps import NOT_QAT, needs_data, uses_data, without_rounding
 from deploymark.bench.progress import Say
-from deploymark.bench.records.run import Outcome, Status
+from deploymark.bench.records.outcomes import Outcome, Status
 from deploymark.bench.run.planned_model import PlannedModel, plan_model
 from deploymark.bench.store import ArtifactKey, Store, StoredArtifact
 

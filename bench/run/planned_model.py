@@ -26,7 +26,7 @@ from deploymark.bench.matrix.request import data_source, model_path, model_sourc
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.steps import uses_data
 from deploymark.bench.progress import Say
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.run.inspection import inspected
 from deploymark.bench.store import Store
 

@@ -12,7 +12,8 @@ from deploymark.bench.children.memory_limit import enforcement
 from deploymark.bench.matrix.steps import asked_sparsity
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.launches import Record, standing
-from deploymark.bench.records.run import PREDICTIONS_FOLDER, CellResult, Outcome, Run, RunInfo
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.records.run import PREDICTIONS_FOLDER, CellResult, Run, RunInfo
 from deploymark.bench.run.confidence import is_marked, judge, stopping_rule
 from deploymark.bench.run.guarding import Launches, OutputGuards
 from deploymark.bench.run.plan import Plan, PlannedCell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TypeVar
 
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.launches import Record, standing
@@ -12,6 +13,8 @@ _FULL_DISK = ("no space left on device", "disk quota exceeded")
 """What ENOSPC and EDQUOT read as."""
 
 _TWICE = 2
+
+_Line = TypeVar("_Line", bound=Record)
 
 
 def may_have_gone(records: Sequence[Record], *, limited: bool) -> set[int]:
@@ -40,7 +43,7 @@ def may_have_gone(records: Sequence[Record], *, limited: bool) -> set[int]:
     }
 
 
-def remembered(records: Sequence[Record], *, limited: bool) -> list[Record]:
+def remembered(records: Sequence[_Line], *, limited: bool) -> list[_Line]:
     """The records without those of failures that may have gone: what a resumed pass starts from."""
     gone = may_have_gone(records, limited=limited)
     return [record for index, record in enumerate(records) if index not in gone]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from deploymark.bench.records.run import LOGS_FOLDER, PREDICTIONS_FOLDER
 from deploymark.bench.run.boxes import BoxesPlan
 from deploymark.bench.run.confidence import percent, stopping_rule
 from deploymark.bench.run.decision import Decision, Interim, most_rounds
+from deploymark.bench.run.executor import HERE, Executor, file_stem
 from deploymark.bench.run.launch import LaunchTask, launch
 from deploymark.bench.run.plan import Plan, PlannedCell
 from deploymark.bench.run.retries import is_limited, may_have_gone
@@ -92,15 +93,43 @@ def launch_all(
     are kept and not made again. ``keeper`` is asked before each launch of a cell: it makes again
     what is missing, and keeps ``built`` up to date; a launch that failed as it went is made again.
     """
+    known = read_done(folder, progress)
+    with (folder / LAUNCHES_FILE).open("a", encoding="utf-8") as stream:
+
+        def keep(record: dict[str, Any]) -> dict[str, Any]:
+            append_launch(stream, record)
+            return record
+
+        return launch_rounds(
+            plan, cells, built, folder, progress, known, keep, interim=interim, keeper=keeper
+        )
+
+
+def launch_rounds(
+    plan: Plan,
+    cells: Sequence[PlannedCell],
+    built: Mapping[str, Built],
+    folder: Path,
+    progress: Progress,
+    known: Mapping[str, list[dict[str, Any]]],
+    keep: Callable[[dict[str, Any]], dict[str, Any]],
+    *,
+    interim: Interim | None = None,
+    keeper: Keeper = NO_KEEPER,
+    executor: Executor = HERE,
+) -> tuple[Launches, dict[str, str]]:
+    """``launch_all`` by an executor, going on from the ``known`` launches.
+
+    ``keep`` gets each record before the next launch begins, and gives what is worked on with. What
+    the executor raises ends it.
+    """
     by_id = {
         cell.id: cell
         for cell in cells
         if cell.outcome is None and cell.id in built and built[cell.id].outcome.ok
     }
     rules = {name: stopping_rule(cell.cell, plan.matrix) for name, cell in by_id.items()}
-    launches = {
-        name: records for name, records in _read_done(folder, progress).items() if name in by_id
-    }
+    launches = {name: list(records) for name, records in known.items() if name in by_id}
     done = {
         name: forgiven(
             [made(record) for record in records],
@@ -112,41 +141,48 @@ def launch_all(
     looked, closed = 0, {} if decision is None else decision.closed
     boxes = BoxesPlan(plan.matrix, by_id, rules, deferred=decision is not None)
     progress.phase("measure", sure_launches(rules, done))
-    with (folder / LAUNCHES_FILE).open("a", encoding="utf-8") as stream:
-        if next_round(rules, done, plan.matrix.seed):
-            _say_if_restless(plan.matrix.validity, progress)
-        given_up = ""
-        # Asked anew after each launch: whether a repeat is worth making may have changed.
-        while slots := next_round(rules, done, plan.matrix.seed, closed):
-            slot = slots[0]
-            if decision is not None and looked < slot.launch:
-                known = set(closed)
-                leader = decision.look(looked + 1, launches, boxes.pending(launches))
-                if leader is None:
-                    looked += 1
-                    for cell, records in launches.items():
-                        if not went_well(records):
-                            decision.failed(cell)
-                    _say_closed(decision, known, progress)
-                    continue
-                slot = LaunchSlot(leader, 1 + max(item.launch for item in done[leader]))
-            progress.to_come(sure_launches(rules, done, closed))
-            rule, before = rules[slot.cell], done.setdefault(slot.cell, [])
-            where = f"{slot.cell} {_which(slot, rule, before)}"
-            file = (folder / PREDICTIONS_FOLDER).resolve() / f"{slot.cell}.npz"
-            scored = file if boxes.wanted(slot, launches.get(slot.cell, ())) else None
-            keeper(slot.cell)
-            record = _launch_one(
-                plan, by_id[slot.cell], built[slot.cell], slot, folder, progress, where, scored
-            )
-            append_launch(stream, record := _blamed_on_store(record, keeper))
-            launches.setdefault(slot.cell, []).append(record)
-            before.append(made(record))
-            if decision is not None and is_over(before):
-                decision.failed(slot.cell)
-            progress.done(f"{where}: {_said(record, rule)}")
-            if not given_up and (given_up := why_no_repeats(rules, done)):
-                progress.note(given_up)
+    if next_round(rules, done, plan.matrix.seed) and not executor.machine:
+        _say_if_restless(plan.matrix.validity, progress)
+    given_up = ""
+    # Asked anew after each launch: whether a repeat is worth making may have changed.
+    while slots := next_round(rules, done, plan.matrix.seed, closed):
+        slot = slots[0]
+        if decision is not None and looked < slot.launch:
+            closed_before = set(closed)
+            leader = decision.look(looked + 1, launches, boxes.pending(launches))
+            if leader is None:
+                looked += 1
+                for cell, records in launches.items():
+                    if not went_well(records):
+                        decision.failed(cell)
+                _say_closed(decision, closed_before, progress)
+                continue
+            slot = LaunchSlot(leader, 1 + max(item.launch for item in done[leader]))
+        progress.to_come(sure_launches(rules, done, closed))
+        rule, before = rules[slot.cell], done.setdefault(slot.cell, [])
+        where = f"{slot.cell} {_which(slot, rule, before)}"
+        file = (folder / PREDICTIONS_FOLDER).resolve() / f"{file_stem(slot.cell, executor)}.npz"
+        scored = file if boxes.wanted(slot, launches.get(slot.cell, ())) else None
+        keeper(slot.cell)
+        record = _launch_one(
+            plan,
+            by_id[slot.cell],
+            built[slot.cell],
+            slot,
+            folder,
+            progress,
+            where,
+            scored,
+            executor,
+        )
+        record = keep(_blamed_on_store(record, keeper))
+        launches.setdefault(slot.cell, []).append(record)
+        before.append(made(record))
+        if decision is not None and is_over(before):
+            decision.failed(slot.cell)
+        progress.done(f"{where}: {_said(record, rule)}")
+        if not given_up and (given_up := why_no_repeats(rules, done)):
+            progress.note(given_up)
     for records in launches.values():
         records.sort(key=lambda record: (record["launch"], record.get("attempt", 0)))
     return launches, dict(closed)
@@ -169,7 +205,8 @@ def _say_if_restless(validity: Validity, progress: Progress) -> None:
         progress.note(f"restless machine: {found}; {_THEN[validity.on_disturbed]}")
 
 
-def _read_done(folder: Path, progress: Progress) -> Launches:
+def read_done(folder: Path, progress: Progress) -> Launches:
+    """The launches that a run directory has, by cell; damaged lines are set aside."""
     if damaged := drop_torn_line(folder, lost=_lost_boxes(folder)):
         progress.note(f"{damaged} damaged lines of {LAUNCHES_FILE} set aside, to be made again")
     done: Launches = {}
@@ -217,6 +254,7 @@ def _launch_one(
     progress: Progress,
     where: str,
     boxes: Path | None,
+    executor: Executor,
 ) -> dict[str, Any]:
     cell, model = planned.cell, plan.models[planned.cell.model]
     assert built.artifact is not None  # noqa: S101 - for the type checker: its outcome was ok
@@ -235,8 +273,9 @@ def _launch_one(
     progress.now(where)
     record = launch(
         task,
-        folder / LOGS_FOLDER / f"{cell.id}.log",
+        folder / LOGS_FOLDER / f"{file_stem(cell.id, executor)}.log",
         on_message=lambda message: progress.now(f"{where} {message.get('phase', '')}"),
+        executor=executor,
     )
     conditions = record.get("conditions")
     reasons = disturbances(conditions, plan.matrix.validity) if conditions else []

@@ -7,11 +7,12 @@ import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -40,6 +41,7 @@ from deploymark.bench.run.weighing import enforcement_note
 LATEST = "latest"
 LATEST_GATE = "latest-gate"
 _COMMIT_LENGTH = 8
+_GROUP_SAMPLES = 1 << 20
 
 
 def _model_facts(model: PlannedModel) -> dict[str, Any]:
@@ -240,29 +242,74 @@ def check_same_inputs(info: RunInfo, plan: Plan) -> None:
             )
 
 
-def write_samples(folder: Path, rows: list[tuple[str, int, list[int]]]) -> str:
-    """Write ``samples.parquet`` from (cell, launch, nanoseconds of each iteration); its SHA-256.
+@dataclasses.dataclass(frozen=True)
+class SampleRow:
+    """A launch's part of ``samples.parquet``; ``machine`` in a fleet's run."""
+
+    cell: str
+    launch: int
+    nanoseconds: Sequence[int]
+    machine: str = ""
+
+
+def write_samples(folder: Path, rows: Iterable[SampleRow]) -> str:
+    """Write ``samples.parquet``: a row an iteration; its SHA-256.
 
     Raises StorageError where the disk takes no more.
     """
-    cells = [cell for cell, _, times in rows for _ in times]
-    launches = [launch for _, launch, times in rows for _ in times]
-    iterations = [index for _, _, times in rows for index in range(len(times))]
-    nanoseconds = [time for _, _, times in rows for time in times]
-    table = pa.table(
-        {
-            "cell": pa.array(cells, pa.string()).dictionary_encode(),
-            "launch": pa.array(launches, pa.int32()),
-            "iteration": pa.array(iterations, pa.int32()),
-            "nanoseconds": pa.array(nanoseconds, pa.int64()),
-        }
-    )
     partial = folder / f".{SAMPLES_FILE}.partial"
     with writing(folder / SAMPLES_FILE):
         try:
-            pq.write_table(table, partial, compression="zstd")
+            _write_samples(partial, rows)
             sha256 = sha256_of(partial)
             partial.replace(folder / SAMPLES_FILE)
         finally:
             partial.unlink(missing_ok=True)
     return sha256
+
+
+def _write_samples(file: Path, rows: Iterable[SampleRow]) -> None:
+    """Write the rows in groups, so that a fleet's need not be in memory at once."""
+    writer: pq.ParquetWriter | None = None
+    group: list[SampleRow] = []
+    count = 0
+    try:
+        for row in rows:
+            group.append(row)
+            count += len(row.nanoseconds)
+            if count >= _GROUP_SAMPLES:
+                table = _sample_table(group)
+                writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
+                writer.write_table(table)
+                group, count = [], 0
+        if group or writer is None:
+            table = _sample_table(group)
+            writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _sample_table(rows: Sequence[SampleRow]) -> pa.Table:
+    counts = [len(row.nanoseconds) for row in rows]
+    nothing = np.zeros(0, np.int64)
+
+    def words(values: Sequence[str]) -> pa.DictionaryArray:
+        distinct = list(dict.fromkeys(values))
+        places = np.repeat([distinct.index(value) for value in values], counts)
+        return pa.DictionaryArray.from_arrays(
+            pa.array(places, pa.int32()), pa.array(distinct, pa.string())
+        )
+
+    columns = {
+        "cell": words([row.cell for row in rows]),
+        "launch": pa.array(np.repeat([row.launch for row in rows], counts), pa.int32()),
+        "iteration": pa.array(np.concatenate([nothing, *map(np.arange, counts)]), pa.int32()),
+        "nanoseconds": pa.array(
+            np.concatenate([nothing, *(np.asarray(row.nanoseconds, np.int64) for row in rows)])
+        ),
+    }
+    if any(row.machine for row in rows):
+        columns["machine"] = words([row.machine for row in rows])
+    return pa.table(columns)

@@ -34,7 +34,7 @@ from deploymark.bench.run.results import (
     score_all,
 )
 from deploymark.bench.run.rounds import launch_all
-from deploymark.bench.run.run_folder import write_samples
+from deploymark.bench.run.run_folder import SampleRow, write_samples
 from deploymark.bench.run.scenarios import run_scenarios
 from deploymark.bench.run.timings import Timings, of_launches
 from deploymark.bench.run.upkeep import Upkeep
@@ -102,7 +102,7 @@ def execute(
     guards = OutputGuards(plan, cells, built)
     with timings.part("compare_s"):
         guards.judge(results, launches, scores, predictions)
-        _compare_all(plan, cells, predictions, list(results.values()), folder, progress)
+        compare_all(plan, cells, predictions, list(results.values()), folder, progress)
         guards.compare(results)
     if plan.matrix.fit:
         with timings.part("fit_s"):
@@ -118,11 +118,11 @@ def execute(
     }
     info.checksums[SAMPLES_FILE] = write_samples(
         folder,
-        [
-            (cell, record["launch"], record["latency_ns"])
+        (
+            SampleRow(cell, record["launch"], record["latency_ns"])
             for cell, records in used.items()
             for record in records
-        ],
+        ),
     )
     write_cells(folder, list(results.values()))
     info.disturbed = marked_cells(list(results.values()), launches, plan.matrix.validity)
@@ -146,7 +146,7 @@ def exit_status(results: Collection[CellResult | ScenarioResult]) -> int:
     return EXIT_OK if measured and not failed else EXIT_FAILED
 
 
-def _compare_all(
+def compare_all(
     plan: Plan,
     cells: list[PlannedCell],
     files: Mapping[str, Path],

@@ -26,7 +26,8 @@ from deploymark.bench.records.launches import (
     read_launches,
     went_well,
 )
-from deploymark.bench.records.run import LOGS_FOLDER, Outcome
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.records.run import LOGS_FOLDER
 from deploymark.bench.records.scenarios import (
     SCENARIO_LINES_FILE,
     ScenarioResult,

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from deploymark.bench.children.memory_limit import enforcement
-from deploymark.bench.children.spawn import WORKER, ChildEnd, run_child, thread_environment
+from deploymark.bench.children.memory_limit import Way, enforcement
+from deploymark.bench.children.spawn import ChildEnd
 from deploymark.bench.matrix.cells import Cell
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
+from deploymark.bench.run.executor import HERE, Executor
 
 INFERENCES = 5
 """Of a launch that weighs: the first one allocates, the others show that nothing more comes."""
@@ -30,6 +31,7 @@ def weigh(
     limit_mb: int | None,
     copies: bool = False,
     timeout_s: float | None = None,
+    executor: Executor = HERE,
 ) -> ChildEnd:
     """A fresh worker that loads, infers a few times and tells its memory; its figures.
 
@@ -41,13 +43,12 @@ def weigh(
     def listen(message: dict[str, Any]) -> None:
         told.update(message.get("figures") or {})
 
-    end = run_child(
-        WORKER,
+    end = executor.work(
         {**job, "inferences": INFERENCES, "copies": copies},
         timeout_s=timeout_s or cell.limits.launch_timeout_s,
         log=log,
         python=cell.python,
-        env=thread_environment(threads),
+        threads=threads,
         on_message=listen,
         memory_limit_mb=limit_mb,
     )
@@ -57,15 +58,21 @@ def weigh(
     return end
 
 
-def blamed(outcome: Outcome, limit_mb: int | None, without: Callable[[], Outcome]) -> Outcome:
+def blamed(
+    outcome: Outcome,
+    limit_mb: int | None,
+    without: Callable[[], Outcome],
+    way: Way | None,
+) -> Outcome:
     """How a launch under a limit ended: ``out_of_memory`` where it ends well ``without`` one.
+
+    ``way`` is how the limit was enforced.
 
     Under RLIMIT_DATA an allocation fails, and what a runtime makes of that is its own affair: an
     error of any wording, a segmentation fault, a wait for threads that never began. A control group
     says itself what it ended, but not what it slowed down: where pages of files no longer fit they
     are read again and again.
     """
-    way = enforcement().way
     if (
         limit_mb is None
         or outcome.outside

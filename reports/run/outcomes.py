@@ -6,7 +6,8 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-from deploymark.bench.records.run import NOT_FAILURES, STATUSES, CellResult, Status
+from deploymark.bench.records.outcomes import STATUSES, Status
+from deploymark.bench.records.run import NOT_FAILURES, CellResult
 
 
 @dataclasses.dataclass(frozen=True)

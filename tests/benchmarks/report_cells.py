@@ -22,7 +22,8 @@ from typing import Any
 
 from deploymark.bench.records.files import dump_json
 from deploymark.bench.records.launches import LAUNCHES_FILE
-from deploymark.bench.records.run import CellResult, RunInfo, Status, write_cells, write_run_info
+from deploymark.bench.records.outcomes import Status
+from deploymark.bench.records.run import CellResult, RunInfo, write_cells, write_run_info
 
 BACKENDS = {"onnxruntime": 1.0, "openvino": 0.72, "torch": 1.7, "ncnn": 1.1, "litert": 1.35}
 PRECISIONS = {"fp32": (1.0, 0.0), "fp16": (0.8, 0.0005), "int8": (0.45, 0.012), "bf16": (0.9, 0.0)}

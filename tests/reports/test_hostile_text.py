@@ -24,8 +24,8 @@ from deploymark.bench.records.comparison import (
     Difference,
     Value,
 )
+from deploymark.bench.records.outcomes import STATUSES
 from deploymark.bench.records.run import (
-    STATUSES,
     CellResult,
     Run,
     RunInfo,

@@ -22,7 +22,7 @@ from deploymark.bench.matrix.steps import (
     StructuredStep,
     TwoFourStep,
 )
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.store import ArtifactKey, Store
 
 L1 = PruneStep(kind="l1", amount=0.5)

@@ -10,6 +10,7 @@ from deploymark.bench.children import memory_limit
 from deploymark.bench.children.memory_limit import (
     Enforcement,
     Limited,
+    Way,
     enforcement,
     memory_events,
     oom_kills,
@@ -17,7 +18,7 @@ from deploymark.bench.children.memory_limit import (
     parent_of_groups,
 )
 from deploymark.bench.children.spawn import ChildEnd, run_child
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome, Status
 from deploymark.bench.run.weighing import blamed, enforcement_note
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits are enforced on Linux only")
@@ -221,9 +222,7 @@ def test_a_limit_above_the_group_is_told_apart(tmp_path: Path) -> None:
     ],
 )
 def test_a_crash_is_blamed_on_the_limit_where_it_works_without(
-    monkeypatch: pytest.MonkeyPatch, way: str, ended: str, without: str, status: str
+    way: Way, ended: Status, without: Status, status: str
 ) -> None:
-    made = Enforcement(way)  # type: ignore[arg-type]
-    monkeypatch.setattr("deploymark.bench.run.weighing.enforcement", lambda: made)
-    outcome = blamed(Outcome(ended), 64, lambda: Outcome(without))  # type: ignore[arg-type]
+    outcome = blamed(Outcome(ended), 64, lambda: Outcome(without), way)
     assert outcome.status == status

@@ -20,7 +20,7 @@ from deploymark.bench.gate.sides import ScoredOn, SideCell
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.gate_settings import GateSettings
 from deploymark.bench.matrix.validity import Validity
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.records.verdicts import CellVerdict, Check
 from deploymark.bench.store import StoredArtifact
 from deploymark.bench.worker.detections import Detections, save_detections

@@ -13,7 +13,7 @@ from deploymark.bench.gate.latency import GateCell, PairedCell, cell_error, comp
 from deploymark.bench.gate.pairing import Measurable, PairRecord
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.gate_settings import GateSettings
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.store import StoredArtifact
 
 ARTIFACT = StoredArtifact(Path("folder"), "model.onnx", "0" * 64, 1, 1, {}, {}, {}, 0.0)

@@ -14,7 +14,7 @@ from deploymark.bench.matrix.command_line import Overrides, with_overrides
 from deploymark.bench.matrix.followed import check_followed, with_asked_precision
 from deploymark.bench.matrix.given import GivenArtifact
 from deploymark.bench.matrix.schema import Matrix
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.yaml_source import YamlSource
 
 FILE = {"artifact": "my.onnx", "data": "d.yaml"}

@@ -17,7 +17,7 @@ from deploymark.bench.matrix.command_line import Overrides, with_overrides
 from deploymark.bench.matrix.entries import model_name
 from deploymark.bench.matrix.given import GivenArtifact, describe_given
 from deploymark.bench.matrix.schema import Matrix, read_matrix
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.yaml_source import YamlSource
 
 if TYPE_CHECKING:

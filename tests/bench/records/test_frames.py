@@ -10,7 +10,7 @@ import pytest
 import deploymark
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.run import CellResult, Run, load_run
-from deploymark.bench.run.run_folder import write_samples
+from deploymark.bench.run.run_folder import SampleRow, write_samples
 from tests.run_series import CELL, run_maker
 
 
@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Run:
         for launch in (0, 1)
     ]
     (folder / "launches.jsonl").write_text("".join(f"{json.dumps(item)}\n" for item in launches))
-    write_samples(folder, [(CELL, 0, [5, 6]), (CELL, 1, [7])])
+    write_samples(folder, [SampleRow(CELL, 0, [5, 6]), SampleRow(CELL, 1, [7])])
     return load_run(folder)
 
 

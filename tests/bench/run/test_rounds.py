@@ -16,7 +16,7 @@ from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.launches import read_launches
-from deploymark.bench.records.run import Outcome
+from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.run import rounds
 from deploymark.bench.run.launch import LaunchTask
 from deploymark.bench.run.plan import Plan, PlannedCell
@@ -75,8 +75,10 @@ class Run:
         self.output = ""
 
     def __call__(self, monkeypatch: pytest.MonkeyPatch, answers: Answer) -> Launches:
-        def launch(task: LaunchTask, log: Path, on_message: object = None) -> dict[str, Any]:
-            del log, on_message
+        def launch(
+            task: LaunchTask, log: Path, on_message: object = None, executor: object = None
+        ) -> dict[str, Any]:
+            del log, on_message, executor
             self.tasks.append(task)
             slot = task.slot
             head = {"cell": slot.cell, "launch": slot.launch, "attempt": slot.attempt}

@@ -19,7 +19,8 @@ from deploymark.bench.matrix.scenario_settings import Offline, Scenario, Server,
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.matrix.sections import Measure
 from deploymark.bench.progress import Progress
-from deploymark.bench.records.run import CellResult, Outcome, Status
+from deploymark.bench.records.outcomes import Outcome, Status
+from deploymark.bench.records.run import CellResult
 from deploymark.bench.records.scenarios import ScenarioResult, read_scenarios
 from deploymark.bench.run.listing import required_extras
 from deploymark.bench.run.plan import Plan, PlannedCell

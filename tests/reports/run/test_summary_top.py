@@ -10,7 +10,8 @@ import pytest
 
 from deploymark.bench.records.answer import Answer, AnswerCell, write_answer
 from deploymark.bench.records.comparison import LATENCY
-from deploymark.bench.records.run import STATUSES, CellResult, Run, RunInfo
+from deploymark.bench.records.outcomes import STATUSES
+from deploymark.bench.records.run import CellResult, Run, RunInfo
 from deploymark.bench.records.trends import (
     Change,
     History,

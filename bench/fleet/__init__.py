@@ -1,0 +1,1 @@
+"""A fleet: devices that measure one bundle together, by Dask distributed."""
