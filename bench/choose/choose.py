@@ -29,6 +29,7 @@ from deploymark.bench.records.answer import (
     Question,
 )
 from deploymark.bench.records.energy import MODELLED, OF_ENERGY
+from deploymark.bench.records.machines import title
 from deploymark.bench.records.run import Run, load_run
 
 KEY_FIGURES = (
@@ -89,7 +90,7 @@ def answer(table: RunTable, question: Question) -> Answer:
         },
     )
     return Answer(
-        run=table.run.folder.resolve().name,
+        run=title(table.run.folder),
         question=question,
         outcome=decision.outcome,
         winner=decision.winner,

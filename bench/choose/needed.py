@@ -148,5 +148,6 @@ def _command(table: RunTable, cells: Sequence[Entrant], counts: Mapping[str, int
     info = table.run.info
     more = more_of(counts["launch"], counts["image"])
     cells_by_name = ("-k", " or ".join(names))
-    words = ["deploymark", "run", info.matrix_file, *info.options, *more, *cells_by_name]
+    command = "fleet" if info.machines else "run"
+    words = ["deploymark", command, info.matrix_file, *info.options, *more, *cells_by_name]
     return shlex.join(words)

@@ -17,6 +17,7 @@ from deploymark.bench.matrix.figures import FIGURES
 from deploymark.bench.records.answer import Estimate, Held
 from deploymark.bench.records.energy import MODELLED, OF_A_RECORD, OF_ENERGY, read_energy
 from deploymark.bench.records.launches import LAUNCHES_FILE, Record, counted, read_launches
+from deploymark.bench.records.machines import require_one_machine
 from deploymark.bench.records.memory import MEMORY_FIGURES, MEMORY_LINES_FILE
 from deploymark.bench.records.reference import reference_cell
 from deploymark.bench.records.run import CellResult, Run
@@ -57,6 +58,9 @@ class RunTable:
     """
 
     def __init__(self, run: Run, *, launches: Mapping[str, Sequence[Record]] | None = None) -> None:
+        """Raises BadInputError for a fleet's run, whose machines have tables of their own."""
+        if launches is None:
+            require_one_machine(run)
         self.run = run
         self.cells: Mapping[str, CellResult] = {cell.cell: cell for cell in run.cells}
         self.scores = RunScores(run)

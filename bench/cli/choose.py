@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +19,9 @@ from deploymark.bench.cli.shared import (
 )
 
 _EXIT = {"best": 0, "tie": 0, "undecided": EXIT_INCONCLUSIVE, "infeasible": EXIT_FAILED}
+_WORST_FIRST = (EXIT_FAILED, EXIT_INCONCLUSIVE, 0)
+
+_NEWEST = Path("results/latest")
 
 _SHOWN = 8
 """Runners-up shown; ``--json`` and the report have all."""
@@ -24,9 +29,14 @@ _SHOWN = 8
 
 @mends_errors
 def choose(
-    run_folder: Annotated[
-        Path, typer.Argument(metavar="[RUN]", help="Run directory; the newest by default.")
-    ] = Path("results/latest"),
+    run_folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Run directory; the newest by default. Several, or the run of a fleet: an answer "
+            "for each machine.",
+        ),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,6 +60,20 @@ def choose(
         str,
         typer.Option("--indifference", metavar="SHARE", help="Differences that do not matter."),
     ] = "2%",
+    per: Annotated[
+        str | None,
+        typer.Option(
+            "--per", metavar="machine", help="An answer for each machine: what a fleet's run gets."
+        ),
+    ] = None,
+    all_machines: Annotated[
+        bool,
+        typer.Option(
+            "--all-machines",
+            help="One format for all machines: constraints met on each, and the best by the "
+            "geometric mean over them.",
+        ),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the answer as JSON (answer.json has it, too).")
     ] = False,
@@ -63,37 +87,142 @@ def choose(
     ] = None,
 ) -> None:
     """Say which cell to ship: 0 an answer, 1 no cell will do, 3 undecided."""
+    from deploymark.bench.records.machines import expanded
+
+    _check_per(per, all_machines=all_machines)
+    asked = Asked(where, minimize, maximize, then, _share(indifference))
+    given = run_folders or [_NEWEST]
+    folders = expanded(given)
+    if all_machines:
+        answers = {"": _for_all(given, folders, asked, json=json, copy=copy)}
+    else:
+        names = _titles(folders)
+        answers = {
+            name: _of_one(folder, name, asked, json=json, copy=copy)
+            for name, folder in names.items()
+        }
+    if json:
+        _print_json(answers)
+    codes = {_EXIT[answer.outcome] for answer in answers.values()}
+    raise typer.Exit(next(code for code in _WORST_FIRST if code in codes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """The question as the command line has it."""
+
+    where: list[str] | None
+    minimize: str | None
+    maximize: str | None
+    then: str | None
+    indifference: float
+
+    def of(self, cells: Any) -> Any:
+        """The question to some cells. Raises BadInputError where it cannot be asked."""
+        from deploymark.bench.choose.question import make_question
+
+        return make_question(
+            cells,
+            self.where,
+            minimize=self.minimize,
+            maximize=self.maximize,
+            then=self.then,
+            indifference=self.indifference,
+        )
+
+
+def _check_per(per: str | None, *, all_machines: bool) -> None:
+    from deploymark.bench.errors import BadInputError
+
+    if per is not None and per != "machine":
+        raise BadInputError(f"--per {per}: not known", remedy="Write: --per machine")
+    if per is not None and all_machines:
+        raise BadInputError(
+            "--per machine and --all-machines are two questions", remedy="Ask one of them."
+        )
+
+
+def _titles(folders: Sequence[Path]) -> dict[str, Path]:
+    """The runs by what their answers are headed with; one alone needs no heading."""
+    from deploymark.bench.records.machines import machine_of_part
+
+    if len(folders) == 1:
+        return {"": folders[0]}
+    names = [machine_of_part(folder) or str(folder) for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    return dict(zip(names, folders, strict=True))
+
+
+def _of_one(folder: Path, name: str, asked: Asked, *, json: bool, copy: Path | None) -> Any:
+    """The answer for one run, which is kept beside it, told and handed over."""
     from deploymark.bench.choose.choose import answer as answer_of
-    from deploymark.bench.choose.hand_over import hand_over
-    from deploymark.bench.choose.question import make_question
     from deploymark.bench.choose.table import RunTable
-    from deploymark.bench.records.answer import answer_text
     from deploymark.bench.records.run import load_run
 
-    run = load_run(run_folder)
-    question = make_question(
-        run.cells,
-        where,
-        minimize=minimize,
-        maximize=maximize,
-        then=then,
-        indifference=_share(indifference),
-    )
+    run = load_run(folder)
+    question = asked.of(run.cells)
     table = RunTable(run)
     answer = answer_of(table, question)
-    _keep(run_folder, table, answer)
-    if json:
-        sys.stdout.write(answer_text(answer))
-    else:
+    _keep(folder, table, answer)
+    if not json:
+        if name:
+            console.print(f"[bold]{escape(name)}[/bold]", soft_wrap=True)
         show_answer(answer)
-    if copy is not None and answer.winner is None:
+    if copy is not None:
+        _copy(run, answer, copy / Path(name).name if name else copy, json=json)
+    return answer
+
+
+def _for_all(
+    given: Sequence[Path], folders: Sequence[Path], asked: Asked, *, json: bool, copy: Path | None
+) -> Any:
+    """One answer for all machines; kept beside a fleet's run."""
+    from deploymark.bench.choose.choose import answer as answer_of
+    from deploymark.bench.choose.machines import METHOD, MachinesTable, read_tables
+    from deploymark.bench.records.answer import write_answer
+    from deploymark.bench.records.run import read_run_info
+
+    tables = read_tables(folders)
+    table = MachinesTable(tables, given[0], read_run_info(given[0]))
+    answer = answer_of(table, asked.of(table.run.cells))
+    answer = dataclasses.replace(answer, method=f"{answer.method} {METHOD}".strip())
+    if len(given) == 1:
+        try:
+            write_answer(given[0], answer)
+        except OSError as error:
+            _tell_unkept(given[0], error)
+    if not json:
+        console.print(f"[bold]{escape(', '.join(tables))}[/bold]", soft_wrap=True)
+        show_answer(answer)
+        console.print(escape(METHOD), soft_wrap=True)
+    if copy is not None:
+        _copy(next(iter(tables.values())).run, answer, copy, json=json)
+    return answer
+
+
+def _copy(run: Any, answer: Any, copy: Path, *, json: bool) -> None:
+    from deploymark.bench.choose.hand_over import hand_over
+
+    if answer.winner is None:
         sys.stderr.write(f"--copy {copy}: there is no winner to copy\n")
-    elif copy is not None:
-        files = hand_over(run, answer, copy)
-        if not json:
-            for path in files:
-                console.print(escape(str(path)))
-    raise typer.Exit(_EXIT[answer.outcome])
+        return
+    files = hand_over(run, answer, copy)
+    if not json:
+        for path in files:
+            console.print(escape(str(path)))
+
+
+def _print_json(answers: Mapping[str, Any]) -> None:
+    """One answer as it is, several by their machines."""
+    from deploymark.bench.records.answer import answer_text
+    from deploymark.bench.records.files import dump_json
+
+    if list(answers) == [""]:
+        sys.stdout.write(answer_text(answers[""]))
+        return
+    found = {name: dataclasses.asdict(answer) for name, answer in answers.items()}
+    sys.stdout.write(dump_json(found) + "\n")
 
 
 def _keep(folder: Path, table: Any, answer: Any) -> None:
@@ -103,7 +232,11 @@ def _keep(folder: Path, table: Any, answer: Any) -> None:
     try:
         keep(folder, table, answer)
     except OSError as error:
-        sys.stderr.write(f"{folder}: no answer.json was written: {error.strerror or error}\n")
+        _tell_unkept(folder, error)
+
+
+def _tell_unkept(folder: Path, error: OSError) -> None:
+    sys.stderr.write(f"{folder}: no answer.json was written: {error.strerror or error}\n")
 
 
 def _share(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +52,9 @@ def compare(
     from deploymark.reports.compare.page import render_compare_page
 
     with run_folders(runs) as folders:
-        comparison = compare_runs(folders, select=select, figures=words("--figure", figures))
+        comparison = compare_runs(
+            _by_machine(folders), select=select, figures=words("--figure", figures)
+        )
     _show(comparison)
     if html is not None:
         write_file("--html", html, render_compare_page(comparison))
@@ -59,6 +62,15 @@ def compare(
         write_file("--markdown", markdown, render_compare_markdown(comparison))
     if json is not None:
         write_file("--json", json, dump_json(dataclasses.asdict(comparison)) + "\n")
+
+
+def _by_machine(folders: Sequence[Path]) -> list[Path]:
+    """The runs, those of fleets by machine: what is of one machine stands together."""
+    from deploymark.bench.records.machines import expanded, machine_of_part
+
+    found = expanded(folders)
+    order = list(dict.fromkeys(machine_of_part(folder) or "" for folder in found))
+    return sorted(found, key=lambda folder: order.index(machine_of_part(folder) or ""))
 
 
 def _show(comparison: Any) -> None:

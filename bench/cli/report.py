@@ -37,18 +37,52 @@ def report(
     ] = None,
 ) -> None:
     """Render report.html and summary.md of a run anew, or put several runs side by side."""
+    from deploymark.bench.history.collected import run_folders as in_folders
+    from deploymark.bench.records.machines import expanded
+
+    given = run_folders or [_NEWEST]
+    with in_folders([str(folder) for folder in given]) as there:
+        folders = expanded(there)
+        if len(folders) > 1:
+            _write_side_by_side(given, there, folders, output)
+        elif there == given:
+            _check_no_output(output, given[0])
+            _write_one(given[0])
+        else:
+            _write_restored(folders[0], output or _PAGE)
+
+
+def _write_side_by_side(
+    given: Sequence[Path], there: Sequence[Path], folders: Sequence[Path], output: Path | None
+) -> None:
+    """One page of several runs; of a fleet's run beside it, and a page for each machine."""
+    of_fleet = len(given) == 1 and there == given
+    for folder in folders if of_fleet else ():
+        _write_one(folder)
+    write_several(folders, output or (given[0] / _PAGE if of_fleet else _PAGE))
+
+
+def _check_no_output(output: Path | None, folder: Path) -> None:
     from deploymark.bench.errors import BadInputError
 
-    folders = run_folders or [_NEWEST]
-    if len(folders) > 1:
-        write_several(folders, output or _PAGE)
-        return
     if output is not None:
         raise BadInputError(
             "--output is for the page of several runs; that of one is in its folder",
-            remedy=f"Leave it out, and open {folders[0] / _PAGE}.",
+            remedy=f"Leave it out, and open {folder / _PAGE}.",
         )
-    _write_one(folders[0])
+
+
+def _write_restored(folder: Path, path: Path) -> None:
+    """The page of a run of a data set, which has no folder of its own."""
+    from deploymark.bench.choose.of_run import complete
+    from deploymark.bench.errors import BadInputError
+    from deploymark.reports.run.render import write_report
+
+    if path.exists():
+        raise BadInputError(f"{path} is there: it stays", remedy="Name another: --output run.html")
+    complete(folder)
+    write_file("--output", path, write_report(folder).read_text(encoding="utf-8"))
+    console.print(escape(str(path)))
 
 
 def _write_one(run_folder: Path) -> None:

@@ -23,6 +23,7 @@ from deploymark.bench.records.comparison import (
 )
 from deploymark.bench.records.energy import OF_ENERGY
 from deploymark.bench.records.launches import LAUNCHES_FILE, counted, read_launches
+from deploymark.bench.records.machines import machine_of_part, title
 from deploymark.bench.records.run import CellResult, Run, load_run
 from deploymark.bench.statistics.launch_ratio import OF_A_LAUNCH, values_of_launches, welch_interval
 from deploymark.bench.yaml_source import did_you_mean
@@ -166,8 +167,11 @@ def _row(columns: Sequence[_Column], cell: str, figures: Sequence[str]) -> Compa
 
 def labelled(runs: Sequence[Run], *, several_machines: bool) -> list[ComparedRun]:
     """The runs under names that tell them apart: machines by their host, runs by their folder."""
-    folders = [run.folder.resolve().name for run in runs]
-    labels = [str(run.info.machine.get("host") or "unknown host") for run in runs]
+    folders = [title(run.folder) for run in runs]
+    labels = [
+        machine_of_part(run.folder) or str(run.info.machine.get("host") or "unknown host")
+        for run in runs
+    ]
     details = [str(run.info.machine.get("cpu") or "") for run in runs]
     if several_machines and len(set(labels)) < len(labels):
         repeated = Counter(labels)

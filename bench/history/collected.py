@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.history.dataset import (
+    CELL_COLUMNS,
     DATASET_VERSION,
     MARK,
     SCHEMAS,
@@ -44,7 +45,6 @@ from deploymark.bench.records.run import (
     CELLS_FILE,
     RUN_FILE,
     VARIANTS_FILE,
-    CellResult,
 )
 from deploymark.bench.records.trends import Skipped
 
@@ -181,7 +181,8 @@ def _run_row(run: FoundRun) -> dict[str, Any]:
 def _cell_rows(run: FoundRun) -> list[dict[str, Any]]:
     rows = []
     for cell in read_cells(run):
-        values = dataclasses.asdict(cell)
+        row = dataclasses.asdict(cell)
+        values = {name: row[name] for name in CELL_COLUMNS}
         rows.append({**_of_run(run), **values, "imgsz": str(cell.imgsz)})
     try:
         pa.Table.from_pylist(rows, SCHEMAS["cells"])
@@ -242,7 +243,7 @@ def restore(dataset: str, run: str, folder: Path) -> Path:
     # the folder's name is what reports call the run
     target = folder / (run if re.fullmatch(r"\w[\w.-]{0,200}", run) else "run")
     target.mkdir(parents=True)
-    columns = [field.name for field in dataclasses.fields(CellResult)]
+    columns = list(CELL_COLUMNS)
     cells = read_table(place, "cells", columns, [run]).to_pylist()
     for cell in cells:
         cell["imgsz"] = int(cell["imgsz"]) if str(cell["imgsz"]).isdigit() else cell["imgsz"]

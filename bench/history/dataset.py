@@ -51,10 +51,17 @@ _OF_RUN = pa.schema(
 """What every row of every table says of its run."""
 
 
+CELL_COLUMNS = tuple(
+    field.name for field in dataclasses.fields(CellResult) if field.name != "machine"
+)
+"""Columns of the cells. Their ``machine`` is a run's own: here that is what runs are grouped by."""
+
+
 def _cells_schema() -> pa.Schema:
     fields = [
         pa.field(field.name, _TYPES[str(field.type).removesuffix(" | None")])
         for field in dataclasses.fields(CellResult)
+        if field.name in CELL_COLUMNS
     ]
     return pa.schema([*_OF_RUN, *fields])
 
@@ -173,7 +180,7 @@ def with_cells(
     Raises BadInputError.
     """
     needed = {*_ALWAYS, *figures}
-    columns = [field.name for field in dataclasses.fields(CellResult) if field.name in needed]
+    columns = [name for name in CELL_COLUMNS if name in needed]
     table = read_table(place_of(name), "cells", ["run", *columns], [run.name for run in runs])
     # Arrow holds more than Python should be asked to look at.
     names = [cell for cell in pc.unique(table.column("cell")).to_pylist() if wanted(cell)]

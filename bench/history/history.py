@@ -29,6 +29,7 @@ from deploymark.bench.history.past_runs import (
 )
 from deploymark.bench.matrix.selection import matches
 from deploymark.bench.records.comparison import DIFFERENCES, LATENCY
+from deploymark.bench.records.machines import machine_of_part, title
 from deploymark.bench.records.run import RUN_FILE, CellResult
 from deploymark.bench.records.trends import (
     HISTORY_FILE,
@@ -287,11 +288,12 @@ def _runs_below(results: Path) -> tuple[list[FoundRun], list[Skipped]]:
 def _earlier(folder: Path, own: FoundRun) -> list[FoundRun]:
     """The run and those beside it that began before, on machines like its own; oldest first."""
     machine = machine_id(machine_settings(own.info.machine))
-    beside, _ = find_runs(folder.parent, depth=1)
+    results = folder.parents[2] if machine_of_part(folder) else folder.parent
+    beside, _ = find_runs(results, depth=1)
     earlier = [
         run
         for run in beside
-        if run.folder.name != folder.name
+        if run.name != title(folder)
         and run.started <= own.started
         and machine_id(machine_settings(run.info.machine)) == machine
     ]

@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from deploymark.bench.errors import BadInputError
+from deploymark.bench.errors import BadInputError, StorageError
 from deploymark.bench.records.files import dump_json
+from deploymark.bench.records.machines import parts, title
 from deploymark.bench.records.run import RUN_FILE, CellResult, RunInfo, load_run, read_run_info
 from deploymark.bench.records.trends import Skipped
 
@@ -44,8 +45,8 @@ class FoundRun:
 
     @property
     def name(self) -> str:
-        """The name of its directory."""
-        return self.folder.name
+        """The name of its directory; of a part of a fleet's run with that of its machine."""
+        return title(self.folder)
 
     @property
     def host(self) -> str | None:
@@ -190,8 +191,20 @@ def find_runs(results: Path, *, depth: int = DEEPEST) -> tuple[list[FoundRun], l
         if run.info.finished is None:
             skipped.append(Skipped(str(folder), "the run has no end: under way, or cut off"))
             continue
-        found.setdefault((run.name, run.info.started), run)
+        for part in _by_its_machines(run, skipped):
+            found.setdefault((part.name, part.info.started), part)
     return sorted(found.values(), key=lambda run: (run.started, run.name)), skipped
+
+
+def _by_its_machines(run: FoundRun, skipped: list[Skipped]) -> list[FoundRun]:
+    """The run; that of a fleet as one run of each of its machines."""
+    if not run.info.machines:
+        return [run]
+    try:
+        return [read_past_run(part) for part in parts(run.folder)]
+    except (BadInputError, StorageError) as error:
+        skipped.append(Skipped(str(run.folder), error.message))
+        return []
 
 
 def by_machine(

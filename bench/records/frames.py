@@ -5,14 +5,13 @@ pandas is not among Deploymark's dependencies: the extra ``pandas`` installs it.
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from typing import TYPE_CHECKING, Any
 
 from deploymark.bench.errors import BadInputError
 from deploymark.bench.records.files import check_sum
 from deploymark.bench.records.launches import read_launches
-from deploymark.bench.records.run import SAMPLES_FILE, CellResult, Run
+from deploymark.bench.records.run import SAMPLES_FILE, CellResult, Run, cell_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +24,8 @@ def cells_frame(run: Run) -> pd.DataFrame:
 
     Raises BadInputError where pandas is not installed.
     """
-    columns = [field.name for field in dataclasses.fields(CellResult)]
-    return _pandas().DataFrame([dataclasses.asdict(cell) for cell in run.cells], columns=columns)
+    columns = list(cell_row(CellResult("", "ok")))
+    return _pandas().DataFrame([cell_row(cell) for cell in run.cells], columns=columns)
 
 
 def launches_frame(run: Run) -> pd.DataFrame:

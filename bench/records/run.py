@@ -245,7 +245,13 @@ def write_run_info(folder: Path, info: RunInfo) -> None:
 
 def write_cells(folder: Path, cells: Sequence[CellResult]) -> None:
     """Write ``cells.json``."""
-    write_sealed(folder / CELLS_FILE, [dataclasses.asdict(cell) for cell in cells])
+    write_sealed(folder / CELLS_FILE, [cell_row(cell) for cell in cells])
+
+
+def cell_row(cell: CellResult) -> dict[str, Any]:
+    """A row of ``cells.json``, in the order of the contract: the machine stands beside the cell."""
+    values = dataclasses.asdict(cell)
+    return {"cell": values.pop("cell"), "machine": values.pop("machine"), **values}
 
 
 def write_variants(folder: Path, variants: Sequence[Mapping[str, Any]]) -> None:

@@ -96,6 +96,7 @@ def execute(
         scores = score_all(plan, cells, predictions, progress)
     results = results_of(plan, cells, built, launches, scores, closed)
     for cell, result in results.items():
+        result.machine = str(info.machine.get("host") or "") or None
         add_memory(result, weighed.get(cell, ()))
     energy.add_to(results)
     upkeep.all()  # agreement reads the prepared images

@@ -13,6 +13,7 @@ from deploymark.bench.records.answer import read_answer
 from deploymark.bench.records.choices import read_choices
 from deploymark.bench.records.files import write_text_atomically
 from deploymark.bench.records.launches import read_launches
+from deploymark.bench.records.machines import title
 from deploymark.bench.records.profiles import read_explanations
 from deploymark.bench.records.run import (
     REPORT_FILE,
@@ -181,7 +182,7 @@ def _context(run: Run, environment: Environment) -> dict[str, Any]:
     return {
         "by_agreement": by_agreement,
         "accuracy": "agreement with the reference" if by_agreement else "mAP50-95",
-        "run_id": run.folder.resolve().name,
+        "run_id": title(run.folder),
         "state": facts.state(run),
         "marked": facts.disturbed(run),
         "facts": facts.headline(run),

@@ -11,6 +11,7 @@ from typing import Any
 
 from deploymark.bench.records.answer import read_answer
 from deploymark.bench.records.files import write_text_atomically
+from deploymark.bench.records.machines import title
 from deploymark.bench.records.run import SUMMARY_FILE, CellResult, Run, load_run
 from deploymark.reports.page import facts, figures, tables
 from deploymark.reports.page.markdown import code, escape, fitting, folds, table
@@ -108,12 +109,12 @@ def _answer(run: Run) -> list[str]:
         told.insert(0, f"{view.needed} {view.command}".rstrip())
     lines = ["", "## The answer and its evidence", "", f"**{_told(view.headline)}**", ""]
     lines += [f"- {_told(text)}" for text in told]
-    for title, groups in (
+    for heading, groups in (
         ("What came next", view.runners_up),
         ("What was not considered", view.not_considered),
     ):
         if groups:
-            lines += ["", f"{title}:", ""]
+            lines += ["", f"{heading}:", ""]
             lines += [f"- {_named(names)}: {_told(reason)}" for names, reason in groups]
     return lines
 
@@ -128,7 +129,7 @@ def _about(run: Run) -> list[str]:
     info = run.info
     took = figures.duration(info.started, info.finished)
     when = figures.moment(info.started) + (f", took {took}" if took else "")
-    what = f"Run {code(run.folder.resolve().name)}, matrix {code(shortened(info.matrix_file))}"
+    what = f"Run {code(title(run.folder))}, matrix {code(shortened(info.matrix_file))}"
     lines = [
         "",
         "## Run and machine",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deploymark.bench.records.answer import Answer, read_answer
+from deploymark.bench.records.machines import title
 from deploymark.bench.records.run import CellResult, Run
 from deploymark.bench.records.trends import read_history
 from deploymark.reports.page import facts, figures, tables
@@ -109,7 +110,7 @@ def summary_top(run: Run) -> list[str]:
     listed = changes + _failed(cells)
     lines += ["", *listed] if listed else []
     machine = shortened(facts.machine_line(run.info.machine), 160)
-    name = code(shortened(run.folder.resolve().name, 120))
+    name = code(shortened(title(run.folder), 120))
     counts = ", ".join(f"{count} {status}" for status, count in outcomes.count_statuses(cells))
     ended = f"; {escape(counts)}" if cells else ""
     return [*lines, "", f"{name} on {escape(machine)}{ended}"]

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from deploymark.bench.records.comparison import Difference
+from deploymark.bench.records.machines import title
 from deploymark.reports.page import facts, figures
 from deploymark.reports.page.facts import Fact
 from deploymark.reports.page.page import page_environment
@@ -47,7 +48,7 @@ def _card(column: RunColumn) -> RunCard:
     run, answer = column.run, column.answer
     told = [
         Fact("machine", facts.machine_line(run.info.machine)),
-        Fact("run", run.folder.resolve().name),
+        Fact("run", title(run.folder)),
         Fact("started", figures.moment(run.info.started)),
     ]
     return RunCard(

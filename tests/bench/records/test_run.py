@@ -22,6 +22,7 @@ from deploymark.bench.records.run import (
 
 CONTRACT = [
     "cell",
+    "machine",
     "status",
     "reason",
     "disturbed",
