@@ -44,7 +44,7 @@ def cache_folder() -> Path:
     """Where a device keeps what it was sent: below ``DEPLOYMARK_CACHE``, or the user's cache."""
     named = os.environ.get("DEPLOYMARK_CACHE")
     if named:
-        return Path(named).expanduser() / "fleet"
+        return Path(named).expanduser().absolute() / "fleet"
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(home) / "deploymark" / "fleet"
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from deploymark.bench.errors import BadInputError, FleetError, NothingToRunError
 from deploymark.bench.fleet.contents import BundleFiles
-from deploymark.bench.fleet.remote import DeviceGoneError, Remote
+from deploymark.bench.fleet.remote import DeviceFaultError, DeviceGoneError, Remote
 from deploymark.bench.fleet.roster import RESOURCE, Device, DeviceLeftError, Fleet
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.run.bundled import Site, Unpacked, plan_of
@@ -97,15 +97,18 @@ def gather(
     def of(address: str) -> Member | str:
         device = Device(address, ("address", address), address)
         remote = Remote(fleet, device, files, 0.0, lambda _: None)
-        try:
-            told = remote.about(["numpy", *packages])
-        except (DeviceGoneError, DeviceLeftError):
-            return f"{address} left before it said what it is"
+        told: dict[str, Any] = {}
 
         def look(cells: Sequence[Cell]) -> Site:
             return remote.look(list(cells), told)
 
-        plan = plan_of(bundle, select=select, look=look)
+        try:
+            told |= remote.about(["numpy", *packages])
+            plan = plan_of(bundle, select=select, look=look)
+        except (DeviceGoneError, DeviceLeftError):
+            return f"{address} left before it said what it is"
+        except DeviceFaultError as error:
+            return str(error)
         return Member(device, remote, told["machine"], plan)
 
     with ThreadPoolExecutor(min(_AT_A_TIME, len(able))) as pool:

@@ -31,6 +31,10 @@ ATTEMPTS = 3
 Say = Callable[[str], None]
 
 
+class DeviceFaultError(FleetError):
+    """A device that cannot measure at all; the others can."""
+
+
 class DeviceGoneError(Exception):
     """A device has left for good, as far as this run goes; the message says when."""
 
@@ -65,7 +69,7 @@ class Remote:
         reply = self._perform(call, {}, TIMEOUT_S)
         message: dict[str, Any] | None = reply["message"]
         if message is None or message.pop("event", "") != "result":
-            raise FleetError(
+            raise DeviceFaultError(
                 f"device {self.machine} cannot start the agent: {_last_line(reply['log'])}",
                 remedy="Its Dask worker's Python needs psutil and numpy.",
             )

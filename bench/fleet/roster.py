@@ -19,6 +19,7 @@ RESOURCE = "deploymark"
 
 _CONNECT_S = 15.0
 _LOOK_S = 1.0
+_POLL_S = 0.2
 _PATIENCE_S = 30.0
 """Seconds without an answer of the scheduler after which it is gone."""
 
@@ -170,7 +171,10 @@ class Fleet:
         try:
             return future.result(timeout=_CONNECT_S)
         except (KilledWorker, FutureCancelledError) as error:
-            self._check()
+            since = time.monotonic()
+            while self._answered < since:  # whose fault it is: the device's, or the scheduler's
+                self._check()
+                time.sleep(_POLL_S)
             raise DeviceLeftError(address) from error
 
     def wait_for(self, device: Device, wait_s: float) -> str:

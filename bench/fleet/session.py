@@ -68,8 +68,8 @@ class FleetRun:
 
 def resume_command(folder: Path, info: RunInfo) -> str:
     """The command that goes on with a fleet's run."""
-    scheduler = shlex.quote(str(info.bundle.get("scheduler")))
-    return f"deploymark fleet --resume {shlex.quote(str(folder))} --scheduler {scheduler}"
+    reached = shlex.join(map(str, info.bundle["fleet"]))
+    return f"deploymark fleet --resume {shlex.quote(str(folder))} {reached}"
 
 
 def bundle_of(
@@ -98,9 +98,13 @@ def begin(
     select: str,
     results: Path,
     wait_s: float,
+    reached: Sequence[str],
     progress: Progress,
 ) -> FleetRun:
-    """Ask the devices, and make the run directory. Raises FleetError and BadInputError."""
+    """Ask the devices, and make the run directory; ``reached`` are the options that reach them.
+
+    Raises FleetError and BadInputError.
+    """
     members = _members(fleet, bundle, select, wait_s, progress)
     info = describe(members[0].plan)
     info.packages = {}
@@ -108,7 +112,7 @@ def begin(
         "file": file,
         "sha256": bundle.sha256,
         "python": None,
-        "scheduler": fleet.address,
+        "fleet": list(reached),
     }
     _tell_machines(info, members)
     with interruptions.held():
@@ -126,10 +130,12 @@ def begin(
     return run
 
 
-def go_on(fleet: Fleet, folder: Path, wait_s: float, progress: Progress) -> FleetRun:
+def go_on(
+    fleet: Fleet, folder: Path, wait_s: float, reached: Sequence[str], progress: Progress
+) -> FleetRun:
     """Go on with a fleet's run that was stopped. Raises FleetError and BadInputError."""
     info, _ = reopen(folder)
-    if not info.bundle.get("scheduler"):
+    if not info.bundle.get("fleet"):
         raise BadInputError(
             f"{folder} is no run of a fleet",
             remedy=f"Go on with: deploymark run --resume {folder}",
@@ -137,7 +143,7 @@ def go_on(fleet: Fleet, folder: Path, wait_s: float, progress: Progress) -> Flee
     bundle = bundled.again(info.bundle, Store(), progress)
     members = _members(fleet, bundle, info.selection, wait_s, progress)
     check_same_inputs(info, members[0].plan)
-    info.bundle["scheduler"] = fleet.address
+    info.bundle["fleet"] = list(reached)
     known = dict(info.machines)
     _tell_machines(info, members)
     run = FleetRun(members, info, folder.resolve(), resumed=True)
