@@ -12,6 +12,7 @@ from deploymark.bench.build.artifacts import Built
 from deploymark.bench.fleet.preflight import Member
 from deploymark.bench.progress import Progress
 from deploymark.bench.records.launches import counted
+from deploymark.bench.records.machines import parts
 from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.records.run import (
     SAMPLES_FILE,
@@ -70,6 +71,7 @@ def finish(info: RunInfo, folder: Path, finished: Sequence[Finished], progress: 
     status = EXIT_FAILED if gone else exit_status(rows)
     info.finished, info.exit_status = now(), status
     write_run_info(folder, info)
+    parts(folder)
     return status
 
 
