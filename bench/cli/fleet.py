@@ -158,8 +158,9 @@ def _prepared(
 def _reached(way: _Way, progress: Progress) -> Iterator[Fleet]:
     """The devices of a scheduler, or of one that is started here for those of ``hosts``."""
     from deploymark.bench.fleet.hosts_file import read_hosts
+    from deploymark.bench.fleet.knock import Tls
     from deploymark.bench.fleet.preflight import check_tls, open_warning
-    from deploymark.bench.fleet.roster import Fleet, Tls
+    from deploymark.bench.fleet.roster import Fleet
     from deploymark.bench.fleet.workers import over_ssh
 
     check_tls(way.scheduler or "", way.ca, way.cert, way.key)
