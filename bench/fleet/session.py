@@ -231,7 +231,7 @@ def carry_out(run: FleetRun, fleet: Fleet, progress: Progress) -> int:
             for line in check_served(run.members):
                 progress.note(line)
             with timings.part("measure_s"):
-                finished = _measure(run, fleet, known, weighed, progress)
+                finished = measure(run, fleet, known, weighed, progress)
             point_latest(run.folder)
             finished += _absent(run, known, weighed)
             return finish(run.info, run.folder, finished, progress)
@@ -265,7 +265,7 @@ def packed(record: Record) -> dict[str, Any]:
     return {**record, **times}
 
 
-def _measure(
+def measure(
     run: FleetRun,
     fleet: Fleet,
     known: Mapping[str, Launches],
@@ -360,7 +360,7 @@ def _follow(
             run.folder,
             told,
             executor=member.remote,
-            known=finished.weighed,
+            known=dict(finished.weighed),
         )
         return dataclasses.replace(finished, weighed=weighings)
     except DeviceGoneError as error:
