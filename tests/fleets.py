@@ -49,12 +49,12 @@ class Fleet:
         self.address = f"{scheme}://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *command: str) -> None:
+    def start(self, name: str, *command: str, python: str = sys.executable) -> None:
         place = self.folder / name
         place.mkdir(exist_ok=True)
         with (place / "log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *command, *self.tls],
+                [python, "-m", *command, *self.tls],
                 cwd=place,
                 stdout=log,
                 stderr=log,
@@ -77,7 +77,9 @@ class Fleet:
             "--no-dashboard",
         )
 
-    def worker(self, name: str, resource: str = "deploymark=1") -> None:
+    def worker(
+        self, name: str, resource: str = "deploymark=1", python: str = sys.executable
+    ) -> None:
         self.start(
             name,
             "distributed.cli.dask_worker",
@@ -89,6 +91,7 @@ class Fleet:
             "--name",
             name,
             *(["--resources", resource] if resource else []),
+            python=python,
         )
 
     def kill(self, name: str) -> None:
