@@ -49,7 +49,9 @@ class Fleet:
         self.address = f"{scheme}://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *command: str, python: str = sys.executable) -> None:
+    def start(
+        self, name: str, *command: str, python: str = sys.executable, profiled: bool = False
+    ) -> None:
         place = self.folder / name
         place.mkdir(exist_ok=True)
         with (place / "log").open("ab") as log:
@@ -62,7 +64,7 @@ class Fleet:
                 env={
                     **os.environ,
                     "DEPLOYMARK_CACHE": str(place / "cache"),
-                    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+                    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": str(profiled),
                 },
             )
 

@@ -198,8 +198,9 @@ def _end(reply: Mapping[str, Any], timeout_s: float) -> ChildEnd:
     message = dict(reply["message"] or {})
     event = message.pop("event", "")
     if event == "result":
-        outcome = Outcome(**message["outcome"])
-        return ChildEnd(outcome, message["result"], message["duration_s"])
+        return ChildEnd(
+            Outcome(**message["outcome"]), message["result"], float(message["duration_s"])
+        )
     if event == "failed":
         return ChildEnd(outcome_of_failure(message), None, 0.0)
     if event == "timeout":

@@ -113,7 +113,7 @@ class Fleet:
 
         A device of the run that was given none is known again by its place (its IP address).
         """
-        worker = self._workers[address]
+        worker = self._workers.get(address, {})
         given = str(worker.get("name", ""))
         named = bool(given) and not _ADDRESS.match(given)
         stem = clean_name(given if named else host)

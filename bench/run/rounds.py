@@ -213,12 +213,17 @@ def _say_if_restless(validity: Validity, progress: Progress) -> None:
 
 def read_done(folder: Path, progress: Progress) -> Launches:
     """The launches that a run directory has, by cell; damaged lines are set aside."""
-    if damaged := drop_torn_line(folder, lost=_lost_boxes(folder)):
-        progress.note(f"{damaged} damaged lines of {LAUNCHES_FILE} set aside, to be made again")
+    set_damaged_aside(folder, progress)
     done: Launches = {}
     for record in read_launches(folder):
         done.setdefault(record["cell"], []).append(record)
     return done
+
+
+def set_damaged_aside(folder: Path, progress: Progress) -> None:
+    """Leave lines alone that can be read, so that a run goes on from them."""
+    if damaged := drop_torn_line(folder, lost=_lost_boxes(folder)):
+        progress.note(f"{damaged} damaged lines of {LAUNCHES_FILE} set aside, to be made again")
 
 
 def _lost_boxes(folder: Path) -> Callable[[Mapping[str, Any]], bool]:

@@ -26,9 +26,10 @@ from deploymark.backends.inputs import Size
 from deploymark.bench.children.spawn import ChildEnd
 from deploymark.bench.data.datasets import Dataset
 from deploymark.bench.data.images import PreparedImages
+from deploymark.bench.fleet.fleet_run import FleetRun
+from deploymark.bench.fleet.following import measure
 from deploymark.bench.fleet.preflight import Member
 from deploymark.bench.fleet.roster import Device
-from deploymark.bench.fleet.session import FleetRun, measure
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.matrix.schema import Matrix
 from deploymark.bench.progress import Progress
