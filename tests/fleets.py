@@ -49,12 +49,14 @@ class Fleet:
         self.address = f"{scheme}://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *command: str) -> None:
+    def start(
+        self, name: str, *command: str, python: str = sys.executable, profiled: bool = False
+    ) -> None:
         place = self.folder / name
         place.mkdir(exist_ok=True)
         with (place / "log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *command, *self.tls],
+                [python, "-m", *command, *self.tls],
                 cwd=place,
                 stdout=log,
                 stderr=log,
@@ -62,7 +64,7 @@ class Fleet:
                 env={
                     **os.environ,
                     "DEPLOYMARK_CACHE": str(place / "cache"),
-                    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+                    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": str(profiled),
                 },
             )
 
@@ -77,7 +79,9 @@ class Fleet:
             "--no-dashboard",
         )
 
-    def worker(self, name: str, resource: str = "deploymark=1") -> None:
+    def worker(
+        self, name: str, resource: str = "deploymark=1", python: str = sys.executable
+    ) -> None:
         self.start(
             name,
             "distributed.cli.dask_worker",
@@ -89,6 +93,7 @@ class Fleet:
             "--name",
             name,
             *(["--resources", resource] if resource else []),
+            python=python,
         )
 
     def kill(self, name: str) -> None:

@@ -289,3 +289,39 @@ def test_worker_reaches_only_the_worker_side() -> None:
     assert not {module: names for module, names in foreign.items() if names}
     for module in seen:
         ast.parse(MODULES[module].read_text("utf-8"), module, feature_version=WORKER_PYTHON)
+
+
+def device_side() -> list[Path]:
+    """What the agent of a fleet's device is, besides the worker's side (``bench.fleet.agent``)."""
+    tree = tree_of(ROOT / "bench" / "fleet" / "agent.py")
+    (patterns,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SOURCE"
+    )
+    found = {pattern: set(ROOT.glob(pattern)) for pattern in patterns}
+    assert not [pattern for pattern, paths in found.items() if not paths]
+    return sorted(set().union(*found.values()) - set(worker_side()))
+
+
+@pytest.mark.parametrize("path", device_side(), ids=module_name)
+def test_device_side_is_python_3_10_and_sent_as_a_whole(path: Path) -> None:
+    sent = {*device_side(), *worker_side()}
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source, str(path), feature_version=WORKER_PYTHON)
+    assert not imports(tree, deep=True) & NEWER_THAN_WORKER_PYTHON
+    named = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not named & NEWER_THAN_WORKER_PYTHON
+    roots = {name.partition(".")[0] for name in imports(tree, deep=True)}
+    assert not roots - set(sys.stdlib_module_names) - {"deploymark", "psutil"}
+    ours = our_imports(module_name(path)) - {"deploymark"}
+    assert not {module for module in ours if MODULES[module] not in sent}
+
+
+@pytest.mark.parametrize("name", ["device", "keeper"])
+def test_what_is_sent_as_text_needs_nothing_of_ours(name: str) -> None:
+    path = ROOT / "bench" / "fleet" / f"{name}.py"
+    tree = ast.parse(path.read_text("utf-8"), str(path), feature_version=WORKER_PYTHON)
+    roots = {name.partition(".")[0] for name in imports(tree, deep=True)}
+    assert not roots - set(sys.stdlib_module_names) - {"distributed"}
+    assert not imports(tree, deep=True) & NEWER_THAN_WORKER_PYTHON

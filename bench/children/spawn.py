@@ -95,7 +95,9 @@ def _command(module: str, python: str | None) -> tuple[list[str], str]:
     """The command line of a child and the entry it needs on the module path, empty for none."""
     if python is None:
         # -P: the working directory is the user's and may hold a folder named like a package.
-        return [sys.executable, "-P", "-m", module], ""
+        # 3.10, which a fleet's device may have, knows no such option.
+        apart = ["-P"] if sys.version_info >= (3, 11) else []
+        return [sys.executable, *apart, "-m", module], ""
     found = shutil.which(python)
     if found is None:
         raise BadInputError(

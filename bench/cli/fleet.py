@@ -16,9 +16,9 @@ from deploymark.bench.cli.options import Choice, ResultsOption, takes_choice
 from deploymark.bench.cli.shared import EXIT_BAD_INPUT, EXIT_FAILED, console, mends_errors
 
 if TYPE_CHECKING:
+    from deploymark.bench.fleet.fleet_run import FleetRun
     from deploymark.bench.fleet.hosts_file import Host
     from deploymark.bench.fleet.roster import Fleet
-    from deploymark.bench.fleet.session import FleetRun
     from deploymark.bench.progress import Progress
     from deploymark.bench.run.bundled import Unpacked
 
@@ -134,7 +134,11 @@ def _measure(
         assert resume is not None  # noqa: S101 - for the type checker: as _prepared has it
         run = go_on(devices, resume, wait_s, words, progress)
     _show(run)
-    return carry_out(run, devices, progress), run.folder
+    try:
+        return carry_out(run, devices, progress), run.folder
+    except BaseException:
+        run.close()
+        raise
 
 
 def _prepared(
@@ -158,8 +162,9 @@ def _prepared(
 def _reached(way: _Way, progress: Progress) -> Iterator[Fleet]:
     """The devices of a scheduler, or of one that is started here for those of ``hosts``."""
     from deploymark.bench.fleet.hosts_file import read_hosts
+    from deploymark.bench.fleet.knock import Tls
     from deploymark.bench.fleet.preflight import check_tls, open_warning
-    from deploymark.bench.fleet.roster import Fleet, Tls
+    from deploymark.bench.fleet.roster import Fleet
     from deploymark.bench.fleet.workers import over_ssh
 
     check_tls(way.scheduler or "", way.ca, way.cert, way.key)

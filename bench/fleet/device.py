@@ -36,6 +36,7 @@ _LOOK_S = 0.5
 """Seconds between looks at whether a launch is still wanted: no longer does one outlive that."""
 
 _CHUNK_BYTES = 1 << 20
+_MOST_LOG_BYTES = 1 << 20
 _GRACE_S = 30.0
 """Seconds that an agent gets beyond the time limits of its workers."""
 
@@ -115,7 +116,7 @@ def perform(request: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "message": message,
             "code": code,
-            "log": log.read_bytes() if log.exists() else b"",
+            "log": log.read_bytes()[-_MOST_LOG_BYTES:] if log.exists() else b"",
             "outputs": {path.name: path.read_bytes() for path in output.iterdir()},
         }
 

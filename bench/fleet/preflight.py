@@ -92,7 +92,6 @@ def gather(
             f"{RESOURCE}=1",
         )
     files = BundleFiles(bundle)
-    packages = sorted({cell.cell.backend for cell in bundle.manifest.cells})
 
     def of(address: str) -> Member | str:
         device = Device(address, ("address", address), address)
@@ -103,7 +102,7 @@ def gather(
             return remote.look(list(cells), told)
 
         try:
-            told |= remote.about(["numpy", *packages])
+            told |= remote.about(["distributed", "numpy"])
             plan = plan_of(bundle, select=select, look=look)
         except (DeviceGoneError, DeviceLeftError):
             return f"{address} left before it said what it is"

@@ -13,7 +13,7 @@ from deploymark.bench.errors import FleetError
 from deploymark.bench.fleet import device as device_side
 from deploymark.bench.fleet.contents import BundleFiles, source
 from deploymark.bench.fleet.roster import Device, DeviceLeftError, Fleet
-from deploymark.bench.machine.probing import TIMEOUT_S, package_versions, probe_backends
+from deploymark.bench.machine.probing import TIMEOUT_S, probe_backends
 from deploymark.bench.matrix.cells import Cell
 from deploymark.bench.records.outcomes import Outcome
 from deploymark.bench.room import writing
@@ -86,11 +86,17 @@ class Remote:
                 return self.work(job, timeout_s=TIMEOUT_S, log=None, python=python, threads=0)
 
             backends[python] = probe_backends(names, log=Path(), ask=ask).backends
+        versions = {
+            name: found.probe.version
+            for of_python in backends.values()
+            for name, found in of_python.items()
+            if found.probe.version
+        }
         return Site(
             backends=backends,
             threads=told["threads"],
             memory=Enforcement(told["memory_way"], told["memory_reason"]),
-            packages=told["packages"] or package_versions(("deploymark",)),
+            packages={**told["packages"], **versions},
         )
 
     def work(
@@ -192,8 +198,9 @@ def _end(reply: Mapping[str, Any], timeout_s: float) -> ChildEnd:
     message = dict(reply["message"] or {})
     event = message.pop("event", "")
     if event == "result":
-        outcome = Outcome(**message["outcome"])
-        return ChildEnd(outcome, message["result"], message["duration_s"])
+        return ChildEnd(
+            Outcome(**message["outcome"]), message["result"], float(message["duration_s"])
+        )
     if event == "failed":
         return ChildEnd(outcome_of_failure(message), None, 0.0)
     if event == "timeout":

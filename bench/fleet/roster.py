@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from deploymark.bench.errors import BadInputError, FleetError
 from deploymark.bench.fleet import device as device_side
+from deploymark.bench.fleet.knock import Tls, knock
 
 RESOURCE = "deploymark"
 
@@ -32,6 +33,7 @@ this Python's version.
 
 _ADDRESS = re.compile(r"^[a-z]+://")
 _MOST_NAME = 40
+_NO_TLS = Tls()
 
 
 class DeviceLeftError(Exception):
@@ -51,15 +53,6 @@ class Device:
     address: str | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Tls:
-    """Files of the certificates that prove who is who. ``None`` of all where there is no TLS."""
-
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-
-
 def clean_name(name: str) -> str:
     """A device's name as it stands in files' names and in ids."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._-")[:_MOST_NAME] or "device"
@@ -72,7 +65,7 @@ class Fleet:
     certificate cannot be used.
     """
 
-    def __init__(self, address: str, tls: Tls | None = None) -> None:
+    def __init__(self, address: str, tls: Tls = _NO_TLS) -> None:
         self.address = address
         self.devices: dict[str, Device] = {}
         self._workers: dict[str, Mapping[str, Any]] = {}
@@ -120,7 +113,7 @@ class Fleet:
 
         A device of the run that was given none is known again by its place (its IP address).
         """
-        worker = self._workers[address]
+        worker = self._workers.get(address, {})
         given = str(worker.get("name", ""))
         named = bool(given) and not _ADDRESS.match(given)
         stem = clean_name(given if named else host)
@@ -234,7 +227,7 @@ def _device_source() -> str:
     return Path(device_side.__file__).read_text(encoding="utf-8")
 
 
-def _connect(address: str, tls: Tls | None) -> Any:
+def _connect(address: str, tls: Tls) -> Any:
     try:
         from distributed import Client
         from distributed.security import Security
@@ -243,8 +236,9 @@ def _connect(address: str, tls: Tls | None) -> Any:
             f"a fleet needs Dask, and it is not installed here ({error})",
             remedy="python -m pip install 'deploymark[fleet]'",
         ) from error
+    knock(address, tls)
     security = None
-    if tls is not None and tls.ca:
+    if tls.ca:
         security = Security(
             tls_ca_file=tls.ca,
             tls_client_cert=tls.cert,
@@ -262,8 +256,7 @@ def _connect(address: str, tls: Tls | None) -> Any:
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise FleetError(
             f"no scheduler answers at {address}: {_first_line(error)}",
-            remedy="Start one there: dask scheduler. Behind TLS give --tls-ca, --tls-cert and "
-            "--tls-key.",
+            remedy="See its log, and that both sides have versions of Dask that fit.",
         ) from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,7 @@ def local_scheduler(log: Path) -> Iterator[str]:
     with log.open("ab") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True)
     try:
+        _wait_for(port)
         yield f"tcp://{_LOOPBACK}:{port}"
     finally:
         process.terminate()
@@ -64,6 +66,16 @@ def local_scheduler(log: Path) -> Iterator[str]:
             process.wait(5.0)
         process.kill()
         process.wait()
+
+
+def _wait_for(port: int) -> None:
+    """Wait until somebody listens at a port. Raises FleetError."""
+    until = time.monotonic() + _START_S
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection((_LOOPBACK, port), timeout=1):
+            return
+        time.sleep(_POLL_S)
+    raise FleetError(f"no Dask scheduler starts here at port {port}")
 
 
 class SshWorkers:

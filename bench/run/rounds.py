@@ -37,6 +37,7 @@ from deploymark.bench.run.schedule import (
     reached,
     spent_s,
     sure_launches,
+    upcoming,
     why_no_repeats,
 )
 
@@ -143,10 +144,10 @@ def launch_rounds(
     progress.phase("measure", sure_launches(rules, done))
     if next_round(rules, done, plan.matrix.seed) and not executor.machine:
         _say_if_restless(plan.matrix.validity, progress)
-    given_up = ""
+    given_up, boxes_folder = "", (folder / PREDICTIONS_FOLDER).resolve()
     # Asked anew after each launch: whether a repeat is worth making may have changed.
-    while slots := next_round(rules, done, plan.matrix.seed, closed):
-        slot = slots[0]
+    while (coming := upcoming(rules, done, plan.matrix.seed, closed))[0]:
+        slot = coming[0][0]
         if decision is not None and looked < slot.launch:
             closed_before = set(closed)
             leader = decision.look(looked + 1, launches, boxes.pending(launches))
@@ -158,10 +159,10 @@ def launch_rounds(
                 _say_closed(decision, closed_before, progress)
                 continue
             slot = LaunchSlot(leader, 1 + max(item.launch for item in done[leader]))
-        progress.to_come(sure_launches(rules, done, closed))
+        progress.to_come(coming[1])
         rule, before = rules[slot.cell], done.setdefault(slot.cell, [])
         where = f"{slot.cell} {_which(slot, rule, before)}"
-        file = (folder / PREDICTIONS_FOLDER).resolve() / f"{file_stem(slot.cell, executor)}.npz"
+        file = boxes_folder / f"{file_stem(slot.cell, executor)}.npz"
         scored = file if boxes.wanted(slot, launches.get(slot.cell, ())) else None
         keeper(slot.cell)
         record = _launch_one(
@@ -207,12 +208,17 @@ def _say_if_restless(validity: Validity, progress: Progress) -> None:
 
 def read_done(folder: Path, progress: Progress) -> Launches:
     """The launches that a run directory has, by cell; damaged lines are set aside."""
-    if damaged := drop_torn_line(folder, lost=_lost_boxes(folder)):
-        progress.note(f"{damaged} damaged lines of {LAUNCHES_FILE} set aside, to be made again")
+    set_damaged_aside(folder, progress)
     done: Launches = {}
     for record in read_launches(folder):
         done.setdefault(record["cell"], []).append(record)
     return done
+
+
+def set_damaged_aside(folder: Path, progress: Progress) -> None:
+    """Leave lines alone that can be read, so that a run goes on from them."""
+    if damaged := drop_torn_line(folder, lost=_lost_boxes(folder)):
+        progress.note(f"{damaged} damaged lines of {LAUNCHES_FILE} set aside, to be made again")
 
 
 def _lost_boxes(folder: Path) -> Callable[[Mapping[str, Any]], bool]:

@@ -266,7 +266,10 @@ def sure_launches(
     closed: Collection[str] = (),
 ) -> int:
     """How many launches are to come at least, as long as none fails, is disturbed or decided."""
-    slots = _open_slots(rules, launches, closed)
+    return _sure(rules, _open_slots(rules, launches, closed))
+
+
+def _sure(rules: Mapping[str, StoppingRule], slots: Mapping[str, LaunchSlot]) -> int:
     return sum(max(1, rules[cell].least - slot.launch) for cell, slot in slots.items())
 
 
@@ -282,7 +285,23 @@ def next_round(
     at the end of their round, when what disturbed may have passed. The order depends on the seed,
     the round and the ids of all cells, and not on which of them still want a launch.
     """
+    return upcoming(rules, launches, seed, closed)[0]
+
+
+def upcoming(
+    rules: Mapping[str, StoppingRule],
+    launches: Mapping[str, Sequence[Made]],
+    seed: int,
+    closed: Collection[str] = (),
+) -> tuple[list[LaunchSlot], int]:
+    """What ``next_round`` and ``sure_launches`` say, looked at once."""
     slots = _open_slots(rules, launches, closed)
+    return _round_of(rules, slots, seed), _sure(rules, slots)
+
+
+def _round_of(
+    rules: Mapping[str, StoppingRule], slots: Mapping[str, LaunchSlot], seed: int
+) -> list[LaunchSlot]:
     if not slots:
         return []
     first = min(slot.round for slot in slots.values())

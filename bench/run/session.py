@@ -216,6 +216,11 @@ def profile_run(folder: Path, cells: Collection[str], *, again: bool = False) ->
 def resume(folder: Path) -> RunSession:
     """Go on with a run that was stopped. Raises BadInputError where that cannot be."""
     info, matrix = reopen(folder)
+    if info.machines:
+        raise BadInputError(
+            f"{folder} is the run of a fleet: this machine alone does not go on with it",
+            remedy=f"deploymark fleet --resume {shlex.quote(str(folder))} --scheduler ADDRESS",
+        )
     if info.bundle:
         return _resume_bundle(folder, info)
     where = YamlSource(file=info.matrix_file, document=None)

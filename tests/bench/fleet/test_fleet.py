@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from deploymark.bench.errors import FleetError
+from deploymark.bench.fleet.knock import Tls, knock
 from tests.fleets import MATRIX, Fleet, at_work, certificates, ssh_server, wait_until
 
 pytest.importorskip("asyncssh")
@@ -87,16 +89,12 @@ def test_devices_over_tls_that_are_killed_and_a_driver_that_is(
         fleet.worker("other", resource="")
         wait_until(lambda: "Register worker addr" in fleet.log("scheduler"))
 
-        strange, _, _ = certificates(tmp_path / "strange")
-        code, said = deploymark(
-            tmp_path, "fleet", str(bundle), "--scheduler", fleet.address,
-            "--tls-ca", str(strange), *ours[2:],
-        )  # fmt: skip
-        assert code == 2, said
-        assert "no scheduler answers" in said
-        code, said = deploymark(tmp_path, "fleet", str(bundle), "--scheduler", fleet.address)
-        assert code == 2
-        assert "is behind TLS: give --tls-ca" in said
+        strange = [str(file) for file in certificates(tmp_path / "strange")]
+        knock(fleet.address, Tls(str(ca), str(cert), str(key)))
+        with pytest.raises(FleetError, match="the certificates do not fit"):
+            knock(fleet.address, Tls(strange[0], str(cert), str(key)))
+        with pytest.raises(FleetError, match="the scheduler refuses"):
+            knock(fleet.address, Tls(str(ca), strange[1], strange[2]))
 
         wait_until(lambda: fleet.log("scheduler").count("Register worker addr") == 3)
         begun = command(tmp_path, "fleet", str(bundle), "--scheduler", fleet.address, *ours)
