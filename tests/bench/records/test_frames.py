@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 import deploymark
 from deploymark.bench.errors import BadInputError
-from deploymark.bench.records.run import CellResult, Run, load_run
+from deploymark.bench.records.run import CellResult, Run, cell_row, load_run
 from deploymark.bench.run.run_folder import SampleRow, write_samples
 from tests.run_series import CELL, run_maker
 
