@@ -201,15 +201,20 @@ def next_slot(
 ) -> LaunchSlot | None:
     """The next launch of one cell, or None where it has enough or will have no more.
 
-    No more follow one that failed (``is_over``), nor, where the rule vetoes it, one that was
-    disturbed in all of its attempts. ``repeat`` tells whether a disturbed launch is worth
-    repeating. Where it is not, a cell whose launches have taken ``_OVER_BUDGET`` times its budget
-    has enough with ``_LEAST_LAUNCHES``: threads that wait for each other beside a busy process take
-    minutes for what takes seconds, and more of the same tells nothing new.
+    One that is missing among them comes first. No more follow one that failed (``is_over``), nor,
+    where the rule vetoes it, one that was disturbed in all of its attempts. ``repeat`` tells
+    whether a disturbed launch is worth repeating. Where it is not, a cell whose launches have taken
+    ``_OVER_BUDGET`` times its budget has enough with ``_LEAST_LAUNCHES``: threads that wait for
+    each other beside a busy process take minutes for what takes seconds, and more of the same
+    tells nothing new.
     """
     if is_over(launches):
         return None
-    number = max((launch.launch for launch in launches), default=-1)
+    there = {launch.launch for launch in launches}
+    number = max(there, default=-1)
+    # a damaged line of a launch was set aside
+    if (missing := next((one for one in range(number) if one not in there), None)) is not None:
+        return LaunchSlot(cell, missing)
     attempts = [launch for launch in launches if launch.launch == number]
     if attempts and not attempts[-1].ok:
         return LaunchSlot(cell, number, len(attempts))

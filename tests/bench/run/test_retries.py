@@ -84,3 +84,9 @@ def test_a_cell_went_well_whose_launch_was_made_again() -> None:
     assert went_well([KILLED, again])
     assert not went_well([again, line("load_failed", launch=1)])
     assert not went_well([])
+
+
+def test_a_launch_whose_line_was_set_aside_is_made_again_first() -> None:
+    left = [made(line("ok", launch=1))]
+    assert next_slot("a", RULE, left) == LaunchSlot("a", 0)
+    assert next_slot("a", RULE, [*left, made(line("ok"))]) is None
