@@ -73,7 +73,8 @@ app.command(
     epilog="Examples: [bold]deploymark choose[/bold] · "
     '[bold]deploymark choose results/latest --where "latency_p95_ms <= 20" '
     '--where "map50_95 >= fp32 - 0.01" --minimize artifact_bytes[/bold] · '
-    "[bold]deploymark choose --copy ship[/bold]"
+    "[bold]deploymark choose --copy ship[/bold] · "
+    "[bold]deploymark choose results/latest --all-machines[/bold]"
 )(choose)
 
 
