@@ -152,7 +152,7 @@ def test_a_kill_that_the_kernel_counts_is_for_want_of_memory(
 def test_too_little_for_numpy_is_told_long_before_the_time_limit(
     child: str, tmp_path: Path
 ) -> None:
-    end = run(child, tmp_path, None, mib=0, memory_mb=64)
+    end = run(child, tmp_path, None, mib=0, memory_mb=40)
     assert end.outcome.status == "out_of_memory", end.outcome
     assert "buffers of numpy" in end.outcome.reason
     assert "limits.memory_mb" in end.outcome.remedy
