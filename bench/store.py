@@ -197,6 +197,8 @@ class Store:
             for path in made:
                 if found := self._read(path):
                     return found
+                if path.exists():
+                    say_note(f"{path} is damaged: it is not used, and made anew where it can be")
         return None
 
     def _read(self, folder: Path) -> StoredArtifact | None:

@@ -158,6 +158,7 @@ def _of_one(folder: Path, name: str, asked: Asked, *, json: bool, copy: Path | N
     """The answer for one run, which is kept beside it, told and handed over."""
     from deploymark.bench.choose.choose import answer as answer_of
     from deploymark.bench.choose.table import RunTable
+    from deploymark.bench.records.machines import title
     from deploymark.bench.records.run import load_run
 
     run = load_run(folder)
@@ -170,7 +171,7 @@ def _of_one(folder: Path, name: str, asked: Asked, *, json: bool, copy: Path | N
             console.print(f"[bold]{escape(name)}[/bold]", soft_wrap=True)
         show_answer(answer)
     if copy is not None:
-        _copy(run, answer, copy / Path(name).name if name else copy, json=json)
+        _copy(run, answer, copy / title(folder) if name else copy, json=json)
     return answer
 
 

@@ -222,9 +222,8 @@ def _show(run: FleetRun) -> None:
 
 
 def _close(folder: Path) -> None:
-    """Write the report, and say where it is."""
-    from deploymark.reports.run.render import write_report
-    from deploymark.reports.run.summary import write_summary
+    """Write the reports, tell the answer on each device, and say where the page of all is."""
+    from deploymark.bench.cli.report import write_of_fleet
 
-    write_summary(folder)
-    console.print(escape(f"report: {write_report(folder)}"))
+    write_of_fleet(folder)
+    console.print(escape(f"report: {folder / 'report.html'}"))

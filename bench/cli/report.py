@@ -43,8 +43,11 @@ def report(
     given = run_folders or [_NEWEST]
     with in_folders([str(folder) for folder in given]) as there:
         folders = expanded(there)
-        if len(folders) > 1:
-            _write_side_by_side(given, there, folders, output)
+        if there == given and len(given) == 1 and folders != given:
+            _check_no_output(output, given[0])
+            write_of_fleet(given[0])
+        elif len(folders) > 1:
+            write_several(folders, output or _PAGE)
         elif there == given:
             _check_no_output(output, given[0])
             _write_one(given[0])
@@ -52,14 +55,18 @@ def report(
             _write_restored(folders[0], output or _PAGE)
 
 
-def _write_side_by_side(
-    given: Sequence[Path], there: Sequence[Path], folders: Sequence[Path], output: Path | None
-) -> None:
-    """One page of several runs; of a fleet's run beside it, and a page for each machine."""
-    of_fleet = len(given) == 1 and there == given
-    for folder in folders if of_fleet else ():
+def write_of_fleet(run_folder: Path) -> None:
+    """The pages of a fleet's run: a column for each machine, and a page for each in its part."""
+    from deploymark.bench.records.files import write_text_atomically
+    from deploymark.bench.records.machines import parts
+    from deploymark.bench.records.run import SUMMARY_FILE
+
+    folders = parts(run_folder)
+    for folder in folders:
         _write_one(folder)
-    write_several(folders, output or (given[0] / _PAGE if of_fleet else _PAGE))
+    texts = [(folder / SUMMARY_FILE).read_text(encoding="utf-8") for folder in folders]
+    write_text_atomically(run_folder / SUMMARY_FILE, "\n".join(texts))
+    write_several(folders, run_folder / _PAGE)
 
 
 def _check_no_output(output: Path | None, folder: Path) -> None:

@@ -12,7 +12,7 @@ import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from deploymark.bench.errors import BadInputError
@@ -59,6 +59,7 @@ def parts(folder: Path) -> list[Path]:
     if not machines:
         return [folder]
     run = load_run(folder)
+    _check_names(folder, machines)
     found = [folder / MACHINES_FOLDER / name for name in sorted(run.info.machines)]
     cells = (folder / CELLS_FILE).stat().st_mtime_ns
     if any(_age(part) < cells for part in found):
@@ -109,12 +110,16 @@ def split(run: Run) -> None:
 
     Raises BadInputError for a machine's name that is no name of a folder, StorageError.
     """
-    for name in run.info.machines:
-        if not _NAME.fullmatch(name):
-            raise BadInputError(f"{run.folder / RUN_FILE}: machines: {name!r} is no machine's name")
+    _check_names(run.folder, run.info.machines)
     with writing(run.folder):
         for name in run.info.machines:
             _write_part(run, name)
+
+
+def _check_names(folder: Path, names: Collection[str]) -> None:
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise BadInputError(f"{folder / RUN_FILE}: machines: {name!r} is no machine's name")
 
 
 def _write_part(run: Run, name: str) -> None:

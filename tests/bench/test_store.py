@@ -62,10 +62,14 @@ def test_an_empty_file_has_a_zstd_size_too(store: Store) -> None:
     assert 0 < (add(store, data=b"").zstd_bytes or 0) < 20
 
 
-def test_a_damaged_artifact_is_not_found_and_can_be_replaced(store: Store) -> None:
+@pytest.mark.parametrize("file", ["files/model.bin", "manifest.json"])
+def test_a_damaged_artifact_is_not_found_and_can_be_replaced(
+    store: Store, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     added = add(store)
-    (added.folder / "model.bin").write_bytes(b"damaged")
+    (added.folder.parent / file).write_bytes(b"damaged")
     assert store.find(KEY) is None
+    assert capsys.readouterr().err.count("is damaged: it is not used") == 1
     assert add(store).sha256 == added.sha256
     assert store.find(KEY) is not None
 

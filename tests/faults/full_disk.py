@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.faults.interrupted import Place, launches_of
+from tests.faults.interrupted import Place, faults_of_going_on, launches_of
 
 PLACES = ("results", "store", "temporary")
 
@@ -54,17 +54,7 @@ def faults_of_full_disk(place: Place, which: str, size: int, ample: int) -> tupl
         resumed = ("run", "--resume", str(runs[-1])) if runs else ("run", "m.yaml")
         if runs and "--resume" not in said:
             faults.append(f"no word of --resume: {said[-500:]}")
-        code, said = place.finish(*resumed)
-        if code != 0:
-            faults.append(f"going on: exit {code}: {said[-800:]}")
-        after = launches_of(place.latest.resolve()) if place.latest.exists() else []
-        if after[: len(kept)] != kept:
-            faults.append("a finished launch was lost")
-        if sorted(record["launch"] for record in after) != list(range(place.launches)):
-            faults.append(f"launches {[record['launch'] for record in after]}")
-        if left := place.leftovers():
-            faults.append(f"left over: {left}")
-        return told, faults
+        return told, faults + faults_of_going_on(place, resumed, kept)
 
 
 def _faults_of_end(code: int, said: str) -> list[str]:

@@ -158,6 +158,14 @@ def faults_after(
         faults.append(f"no true hint ({hint}): {said[-300:]}")
     resumable = bool(left) and (left[-1] / "run.json").is_file()
     arguments = ("run", "--resume", str(left[-1])) if resumable else ("run", "m.yaml")
+    return faults + faults_of_going_on(place, arguments, kept)
+
+
+def faults_of_going_on(
+    place: Place, arguments: Sequence[str], kept: Sequence[dict[str, Any]]
+) -> list[str]:
+    """What is wrong with how a run goes on by a command, of which those launches were kept."""
+    faults = []
     code, said = place.finish(*arguments)
     if code != 0:
         faults.append(f"going on: exit {code}: {said[-800:]}")

@@ -14,6 +14,7 @@ import pytest
 
 from deploymark.bench.errors import FleetError
 from deploymark.bench.fleet.knock import Tls, knock
+from deploymark.reports.several.page import MARK
 from tests.fleets import MATRIX, Fleet, at_work, certificates, ssh_server, wait_until
 
 pytest.importorskip("asyncssh")
@@ -101,11 +102,11 @@ def test_devices_over_tls_that_are_killed_and_a_driver_that_is(
         wait_until(lambda: the_run(tmp_path) != tmp_path)
         wait_until(lambda: len(at_work(tmp_path / "b")) == 2)
         fleet.kill("b")
-        wait_until(lambda: not at_work(tmp_path / "b"), 5)
+        wait_until(lambda: not at_work(tmp_path / "b"), 30)
         wait_until(lambda: len(lines(the_run(tmp_path))) >= 1)
         begun.kill()
         begun.communicate()
-        wait_until(lambda: not at_work(tmp_path), 5)
+        wait_until(lambda: not at_work(tmp_path), 30)
 
         run = the_run(tmp_path)
         before = lines(run)
@@ -126,6 +127,12 @@ def test_devices_over_tls_that_are_killed_and_a_driver_that_is(
             ("b", CELL, "ok"),
         ]
         assert set(json.loads((run / "run.json").read_text())["machines"]) == {"a", "b"}
+        for name in ("a", "b"):
+            part = run / "machines" / name
+            (own,) = json.loads((part / "cells.json").read_text())
+            assert own["map50_95"] is not None
+            assert (part / "report.html").is_file()
+        assert MARK in (run / "report.html").read_text()
         assert not at_work(tmp_path)
     finally:
         fleet.end()
